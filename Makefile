@@ -1,0 +1,174 @@
+# Every check that CI runs is a target here, so a laptop can run the same one.
+# It needs GNU make, bash, git and Go (and a C compiler for the race detector);
+# tools come from the Go module proxy.
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+BIN := .bin
+
+# How long each fuzz target runs.
+FUZZTIME ?= 60s
+# How often each benchmark runs; benchstat wants ten.
+BENCHCOUNT ?= 1
+# What `make run` serves, and further flags for it.
+BUNDLE ?= payments=policies/examples/payments
+ARGS ?=
+
+# govulncheck reads the vulnerability database over the network, so it is no part of `make all`.
+GOVULNCHECK_VERSION := v1.9.0
+
+# Bundles are tested one by one: each has its own package authz. Decision cases
+# are ignored because stock OPA would load their YAML as policy data.
+POLICY_LIB := policies/lib
+POLICY_BUNDLES = $(patsubst %/,%,$(sort $(dir $(wildcard policies/default/*.rego policies/examples/*/*.rego))))
+OPA_IGNORE := --ignore cases
+
+.PHONY: all
+all: generate-check lint test
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ---- build and run -------------------------------------------------------
+
+.PHONY: build
+build: ## Build the static binary into .bin/authzd.
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/authzd ./cmd/authzd
+
+.PHONY: run
+run: ## Serve BUNDLE (NAME=PATH; default: the payments example) with the flags in ARGS.
+	go run ./cmd/authzd serve --bundle $(BUNDLE) $(ARGS)
+
+.PHONY: demo
+demo: ## Show deny, hint, new credential, allow, step by step in this terminal.
+	go run ./examples/payments/demo
+
+# ---- tests ---------------------------------------------------------------
+
+.PHONY: test
+test: policy ## Run every Rego test, then every Go test with the race detector.
+	go test -race ./...
+
+.PHONY: test-short
+test-short: ## Run the quick tests only: no race detector, no built binary.
+	go test -short ./...
+
+.PHONY: test-race
+test-race: ## Run every Go test with the race detector, results never from the cache.
+	go test -race -count=1 ./...
+
+.PHONY: e2e
+e2e: ## Test the built binary from outside, results never from the cache.
+	go test -count=1 ./tests/...
+
+# One target at a time, because each uses all processors. A list that came out
+# empty is an error: a renamed target must not turn this into a check of nothing.
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
+	@set -euo pipefail; ran=0; \
+	files=$$(grep -rl --include='*_test.go' '^func Fuzz' . || true); \
+	for dir in $$(for file in $$files; do dirname "$$file"; done | sort -u); do \
+		list=$$(go test -run '^$$' -list '^Fuzz' "$$dir"); \
+		for name in $$(awk '/^Fuzz/ { print $$1 }' <<<"$$list"); do \
+			echo "fuzz: $$dir $$name for $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			ran=$$((ran + 1)); \
+		done; \
+	done; \
+	if [ "$$ran" -eq 0 ]; then echo 'fuzz: no fuzz target found' >&2; exit 1; fi; \
+	echo "fuzz: $$ran targets clean"
+
+.PHONY: bench
+bench: ## Run the Go benchmarks, then the built binary beside a stock OPA.
+	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./engine ./rar
+	tests/bench/run.sh
+
+.PHONY: cover
+cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.
+	@mkdir -p $(BIN)
+	go test -coverpkg ./... -coverprofile $(BIN)/cover.all ./...
+	grep -v /proto/gen/ $(BIN)/cover.all >$(BIN)/cover.out
+	go tool cover -html $(BIN)/cover.out -o $(BIN)/cover.html
+	go tool cover -func $(BIN)/cover.out | tail -n 1
+
+.PHONY: policy
+policy: $(BIN)/opa ## Test, format-check and strictly compile the shipped Rego with stock OPA.
+	$(BIN)/opa fmt --list --fail policies
+	$(BIN)/opa check --strict $(POLICY_LIB)
+	$(BIN)/opa test --fail-on-empty $(POLICY_LIB)
+	@set -euo pipefail; for bundle in $(POLICY_BUNDLES); do \
+		echo "policy $$bundle"; \
+		$(BIN)/opa check --strict $(OPA_IGNORE) $(POLICY_LIB) "$$bundle"; \
+		$(BIN)/opa test --fail-on-empty $(OPA_IGNORE) $(POLICY_LIB) "$$bundle"; \
+	done
+
+# ---- code ----------------------------------------------------------------
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/buf ## Check Go, its imports and the protos, without changing anything.
+	$(BIN)/golangci-lint config verify
+	$(BIN)/golangci-lint run ./...
+	cd proto && ../$(BIN)/buf lint
+	cd proto && ../$(BIN)/buf format --diff --exit-code
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint $(BIN)/buf $(BIN)/opa ## Format Go, protos and Rego in place.
+	$(BIN)/golangci-lint fmt ./...
+	cd proto && ../$(BIN)/buf format --write
+	$(BIN)/opa fmt --write policies
+
+.PHONY: generate
+generate: $(BIN)/buf ## Generate proto/gen from the protos.
+	rm -rf proto/gen
+	cd proto && ../$(BIN)/buf generate
+
+# Compared in a temporary directory, so that an uncommitted but current proto/gen
+# passes on a laptop and a failing check leaves the tree as it was.
+.PHONY: generate-check
+generate-check: $(BIN)/buf ## Fail if proto/gen is not what the protos generate, or breaks a released wire.
+	@set -euo pipefail; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	(cd proto && ../$(BIN)/buf generate --output "$$tmp"); \
+	if ! diff -r -u proto/gen "$$tmp/gen"; then \
+		echo 'generate-check: proto/gen is stale; run make generate' >&2; exit 1; \
+	fi; \
+	echo 'generate-check: proto/gen is current'
+	@set -euo pipefail; tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || true); \
+	if [ -z "$$tag" ]; then echo 'generate-check: no release yet, so no wire to keep'; \
+	else cd proto && ../$(BIN)/buf breaking --against "../.git#tag=$$tag,subdir=proto"; fi
+
+.PHONY: vuln
+vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in what the code calls (needs the network).
+	$< ./...
+
+.PHONY: clean
+clean: ## Remove what the targets above wrote, tools included.
+	rm -rf $(BIN)
+
+# ---- tools, pinned by module files (docs/adr/0001) -----------------------
+
+.PHONY: tools
+tools: $(BIN)/buf $(BIN)/opa $(BIN)/grpcurl $(BIN)/gofumpt $(BIN)/golangci-lint ## Build every pinned tool into .bin.
+
+build-tool = go build -modfile=$(1) -o $@ $(2)
+
+$(BIN)/buf: tools.mod tools.sum
+	$(call build-tool,tools.mod,github.com/bufbuild/buf/cmd/buf)
+
+$(BIN)/opa: tools.mod tools.sum
+	$(call build-tool,tools.mod,github.com/open-policy-agent/opa)
+
+$(BIN)/grpcurl: tools.mod tools.sum
+	$(call build-tool,tools.mod,github.com/fullstorydev/grpcurl/cmd/grpcurl)
+
+$(BIN)/gofumpt: tools.mod tools.sum
+	$(call build-tool,tools.mod,mvdan.cc/gofumpt)
+
+$(BIN)/golangci-lint: lint.mod lint.sum
+	$(call build-tool,lint.mod,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+$(BIN)/govulncheck-%:
+	GOBIN="$(CURDIR)/$(BIN)" go install golang.org/x/vuln/cmd/govulncheck@$*
+	mv $(BIN)/govulncheck $@

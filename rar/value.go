@@ -1,0 +1,480 @@
+package rar
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Kind is the JSON kind of a Value.
+type Kind uint8
+
+// The kinds. The zero Value is Absent: no JSON value at all, which is not null.
+const (
+	Absent Kind = iota
+	Null
+	Bool
+	Number
+	String
+	Array
+	Object
+)
+
+// String names the kind as JSON Schema does.
+func (k Kind) String() string {
+	switch k {
+	case Null:
+		return "null"
+	case Bool:
+		return "boolean"
+	case Number:
+		return "number"
+	case String:
+		return "string"
+	case Array:
+		return "array"
+	case Object:
+		return "object"
+	case Absent:
+	}
+	return "absent"
+}
+
+// Value is a JSON value that keeps numbers as they were written and members in
+// document order. It is immutable, so it may be shared and copied freely.
+//
+// Strings and number literals are views of the decoded text: a Value that is
+// kept for long keeps its whole document alive.
+type Value struct {
+	kind Kind
+	bool bool
+	text string
+	// kids holds the elements of an array, or name, value, name, value, … of an
+	// object. One slice for both keeps Value small and lets a whole document
+	// share one allocation.
+	kids []Value
+}
+
+// Member is one name with its value in an object.
+type Member struct {
+	Name  string
+	Value Value
+}
+
+// NullValue returns JSON null.
+func NullValue() Value { return Value{kind: Null} }
+
+// BoolValue returns true or false.
+func BoolValue(b bool) Value { return Value{kind: Bool, bool: b} }
+
+// StringValue returns a JSON string. Bytes that are not UTF-8 have no place in
+// JSON and become U+FFFD.
+func StringValue(s string) Value {
+	return Value{kind: String, text: strings.ToValidUTF8(s, "\uFFFD")}
+}
+
+// NumberValue returns the number that literal spells, kept letter by letter. It
+// refuses what RFC 8259 does not admit and what the default Limits refuse.
+func NumberValue(literal string) (Value, error) {
+	d := decoder{src: literal, limits: Limits{}.withDefaults()}
+	if _, err := d.number(); err != nil {
+		return Value{}, err
+	}
+	if d.pos != len(literal) {
+		return Value{}, d.fail(CodeSyntax, "not a number")
+	}
+	return Value{kind: Number, text: literal}, nil
+}
+
+// IntValue returns the number i.
+func IntValue(i int64) Value {
+	return Value{kind: Number, text: strconv.FormatInt(i, 10)}
+}
+
+// ArrayValue returns an array of the elements.
+func ArrayValue(elements ...Value) Value {
+	return Value{kind: Array, kids: slices.Clone(elements)}
+}
+
+// ObjectValue returns an object of the members, in their order. Of members with
+// one name the last stays, in the place of the first.
+func ObjectValue(members ...Member) Value {
+	v := Value{kind: Object, kids: make([]Value, 0, 2*len(members))}
+	var seen map[string]int // in place of scanning, for many members
+	if len(members) > fewMembers {
+		seen = make(map[string]int, len(members))
+	}
+	for _, m := range members {
+		name := StringValue(m.Name)
+		at, ok := v.find(name.text, seen)
+		if ok {
+			v.kids[at] = m.Value
+			continue
+		}
+		if seen != nil {
+			seen[name.text] = len(v.kids) + 1
+		}
+		v.kids = append(v.kids, name, m.Value)
+	}
+	return v
+}
+
+// Kind returns the JSON kind, Absent for the zero Value.
+func (v Value) Kind() Kind { return v.kind }
+
+// Bool reports whether v is JSON true.
+func (v Value) Bool() bool { return v.kind == Bool && v.bool }
+
+// Text returns the content of a String, unescaped, or the literal of a Number
+// as it was written; "" for every other kind.
+func (v Value) Text() string { return v.text }
+
+// Len returns the number of elements of an Array or members of an Object, else 0.
+func (v Value) Len() int {
+	if v.kind == Object {
+		return len(v.kids) / 2
+	}
+	return len(v.kids)
+}
+
+// Index returns element i of an Array; an Absent value if there is none.
+func (v Value) Index(i int) Value {
+	if v.kind != Array || i < 0 || i >= len(v.kids) {
+		return Value{}
+	}
+	return v.kids[i]
+}
+
+// Member returns member i of an Object in document order; the zero Member if
+// there is none.
+func (v Value) Member(i int) Member {
+	if v.kind != Object || i < 0 || i >= len(v.kids)/2 {
+		return Member{}
+	}
+	return Member{Name: v.kids[2*i].text, Value: v.kids[2*i+1]}
+}
+
+// Get returns the member of an Object with exactly this name. It scans, which
+// suits a few look-ups; walk with Member to see them all.
+func (v Value) Get(name string) (Value, bool) {
+	if v.kind != Object {
+		return Value{}, false
+	}
+	i, ok := v.find(name, nil)
+	if !ok {
+		return Value{}, false
+	}
+	return v.kids[i], true
+}
+
+// find returns the place in kids of a member's value: by the index of an
+// object's names if there is one, else by scanning.
+func (v Value) find(name string, index map[string]int) (int, bool) {
+	if index != nil {
+		i, ok := index[name]
+		return i, ok
+	}
+	for i := 0; i < len(v.kids); i += 2 {
+		if v.kids[i].text == name {
+			return i + 1, true
+		}
+	}
+	return 0, false
+}
+
+// Lookup returns the value at a JSON Pointer (RFC 6901); "" is v itself. A
+// pointer that is malformed or leads nowhere is false.
+func (v Value) Lookup(pointer string) (Value, bool) {
+	for pointer != "" {
+		if pointer[0] != '/' {
+			return Value{}, false
+		}
+		token := pointer[1:]
+		if end := strings.IndexByte(token, '/'); end >= 0 {
+			token, pointer = token[:end], token[end:]
+		} else {
+			pointer = ""
+		}
+		name, ok := unescapeToken(token)
+		if !ok {
+			return Value{}, false
+		}
+		if v, ok = v.step(name); !ok {
+			return Value{}, false
+		}
+	}
+	return v, v.kind != Absent
+}
+
+// step goes down by one unescaped pointer token.
+func (v Value) step(token string) (Value, bool) {
+	if v.kind != Array {
+		return v.Get(token)
+	}
+	// RFC 6901 §4: no sign, no leading zero; "-" names no existing element.
+	if token == "" || len(token) > 9 || (token[0] == '0' && len(token) > 1) {
+		return Value{}, false
+	}
+	i := 0
+	for _, c := range []byte(token) {
+		if c < '0' || c > '9' {
+			return Value{}, false
+		}
+		i = 10*i + int(c-'0')
+	}
+	if i >= len(v.kids) {
+		return Value{}, false
+	}
+	return v.kids[i], true
+}
+
+// unescapeToken reverses RFC 6901 §3; false for a "~" that escapes nothing.
+func unescapeToken(token string) (string, bool) {
+	if strings.IndexByte(token, '~') < 0 {
+		return token, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		c := token[i]
+		if c == '~' {
+			i++
+			switch {
+			case i < len(token) && token[i] == '0':
+			case i < len(token) && token[i] == '1':
+				c = '/'
+			default:
+				return "", false
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String(), true
+}
+
+// appendToken appends "/" and the escaped token to a JSON Pointer.
+func appendToken(pointer, token string) string {
+	if strings.ContainsAny(token, "~/") {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
+	}
+	return pointer + "/" + token
+}
+
+// AppendJSON appends v as JSON text without white space: members in document
+// order, numbers letter by letter, strings with the fewest escapes. An Absent
+// value appends nothing.
+func (v Value) AppendJSON(dst []byte) []byte {
+	switch v.kind {
+	case Object:
+		dst = append(dst, '{')
+		for i := 0; i < len(v.kids); i += 2 {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(appendQuoted(dst, v.kids[i].text), ':')
+			dst = v.kids[i+1].AppendJSON(dst)
+		}
+		return append(dst, '}')
+	case Array:
+		dst = append(dst, '[')
+		for i, e := range v.kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = e.AppendJSON(dst)
+		}
+		return append(dst, ']')
+	case Number:
+		return append(dst, v.text...)
+	case Absent, Null, Bool, String:
+	}
+	return v.appendAtom(dst)
+}
+
+// AppendCanonical appends the one spelling that all Equal values share: members
+// sorted by code point, fewest escapes, numbers exact, without exponent and
+// without trailing zeros. This is not RFC 8785, whose doubles merge 2^53 and
+// 2^53+1.
+func (v Value) AppendCanonical(dst []byte) []byte {
+	switch v.kind {
+	case Object:
+		dst = append(dst, '{')
+		for n, i := range v.sortedNames() {
+			if n > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(appendQuoted(dst, v.kids[i].text), ':')
+			dst = v.kids[i+1].AppendCanonical(dst)
+		}
+		return append(dst, '}')
+	case Array:
+		dst = append(dst, '[')
+		for i, e := range v.kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = e.AppendCanonical(dst)
+		}
+		return append(dst, ']')
+	case Number:
+		return parseDecimal(v.text).appendTo(dst)
+	case Absent, Null, Bool, String:
+	}
+	return v.appendAtom(dst)
+}
+
+// appendAtom appends the kinds that have one spelling only.
+func (v Value) appendAtom(dst []byte) []byte {
+	switch v.kind {
+	case String:
+		return appendQuoted(dst, v.text)
+	case Null:
+		return append(dst, "null"...)
+	case Bool:
+		return strconv.AppendBool(dst, v.bool)
+	case Absent, Number, Array, Object:
+	}
+	return dst
+}
+
+// sortedNames returns the places in kids of an object's names, sorted. UTF-8
+// sorts bytewise as its code points do.
+func (v Value) sortedNames() []int {
+	at := make([]int, len(v.kids)/2)
+	for i := range at {
+		at[i] = 2 * i
+	}
+	slices.SortFunc(at, func(a, b int) int { return strings.Compare(v.kids[a].text, v.kids[b].text) })
+	return at
+}
+
+// appendQuoted appends s as a JSON string, escaping only what RFC 8259 §7 demands.
+func appendQuoted(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\b':
+			dst = append(dst, `\b`...)
+		case '\f':
+			dst = append(dst, `\f`...)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+// Any returns v as nil, bool, json.Number, string, []any or map[string]any. It
+// is for JSON Schema libraries only: it allocates for every value.
+func (v Value) Any() any {
+	switch v.kind {
+	case Bool:
+		return v.bool
+	case Number:
+		return json.Number(v.text)
+	case String:
+		return v.text
+	case Array:
+		list := make([]any, len(v.kids))
+		for i, e := range v.kids {
+			list[i] = e.Any()
+		}
+		return list
+	case Object:
+		m := make(map[string]any, len(v.kids)/2)
+		for i := 0; i < len(v.kids); i += 2 {
+			m[v.kids[i].text] = v.kids[i+1].Any()
+		}
+		return m
+	case Absent, Null:
+	}
+	return nil
+}
+
+// Equal is JSON equality: objects without order, arrays in order, numbers by
+// exact value, strings by code points without normalisation (RFC 9396 §12). Two
+// Absent values are equal.
+func Equal(a, b Value) bool {
+	if a.kind != b.kind || len(a.kids) != len(b.kids) {
+		return false
+	}
+	switch a.kind {
+	case Bool:
+		return a.bool == b.bool
+	case String:
+		return a.text == b.text
+	case Number:
+		return a.text == b.text || compareDecimals(parseDecimal(a.text), parseDecimal(b.text)) == 0
+	case Array:
+		for i := range a.kids {
+			if !Equal(a.kids[i], b.kids[i]) {
+				return false
+			}
+		}
+		return true
+	case Object:
+		return equalObjects(a, b)
+	case Absent, Null:
+	}
+	return true
+}
+
+// fewMembers is the size up to which scanning beats hashing or sorting.
+const fewMembers = 16
+
+// equalObjects compares two objects of equal length without quadratic work.
+func equalObjects(a, b Value) bool {
+	if len(a.kids) > 2*fewMembers {
+		as, bs := a.sortedNames(), b.sortedNames()
+		for n := range as {
+			i, j := as[n], bs[n]
+			if a.kids[i].text != b.kids[j].text || !Equal(a.kids[i+1], b.kids[j+1]) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < len(a.kids); i += 2 {
+		// The same place first: documents of one origin share their order.
+		other := b.kids[i+1]
+		if b.kids[i].text != a.kids[i].text {
+			var ok bool
+			if other, ok = b.Get(a.kids[i].text); !ok {
+				return false
+			}
+		}
+		if !Equal(a.kids[i+1], other) {
+			return false
+		}
+	}
+	return true
+}
+
+// validUTF8Prefix returns the length of the longest valid UTF-8 prefix of s.
+func validUTF8Prefix(s string) int {
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size <= 1 {
+			return i
+		}
+		i += size
+	}
+	return len(s)
+}

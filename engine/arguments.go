@@ -1,0 +1,298 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// toolSchemas validates the arguments of tools/call. Declared schemas are the
+// bundle's; a tool without one is judged by the inputSchema of the query, whose
+// compiled form is kept in a bounded cache.
+type toolSchemas struct {
+	declared map[string]*jsonschema.Schema
+	// judge applies the contract's rules on what may be undefined to a schema
+	// that was not there when the policy was compiled.
+	judge func(name string, schema rar.Value) error
+
+	mu     sync.Mutex
+	byText map[string]compiledSchema
+}
+
+type compiledSchema struct {
+	schema *jsonschema.Schema
+	err    error
+}
+
+const maxCachedSchemas = 1024
+
+func newToolSchemas() *toolSchemas {
+	return &toolSchemas{declared: map[string]*jsonschema.Schema{}, byText: map[string]compiledSchema{}}
+}
+
+func (t *toolSchemas) declare(name string, schema rar.Value) error {
+	s, err := compileArguments(schema)
+	if err != nil {
+		return err
+	}
+	t.declared[name] = s
+	return nil
+}
+
+// fromQuery compiles the inputSchema that the PEP sent along. A schema under
+// which a forbid could vanish is refused like one that does not compile.
+func (t *toolSchemas) fromQuery(name string, schema rar.Value) (*jsonschema.Schema, error) {
+	text := string(schema.AppendJSON(nil))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c, ok := t.byText[text]; ok {
+		return c.schema, c.err
+	}
+	s, err := compileArguments(schema)
+	if err == nil {
+		err = t.judge(name, schema)
+	}
+	if len(t.byText) >= maxCachedSchemas {
+		clear(t.byText)
+	}
+	t.byText[text] = compiledSchema{schema: s, err: err}
+	return s, err
+}
+
+// compileArguments closes a schema against undeclared members and compiles it.
+// Nothing is ever loaded from elsewhere.
+func compileArguments(schema rar.Value) (*jsonschema.Schema, error) {
+	if schema.Kind() != rar.Object {
+		return nil, fmt.Errorf("a schema of arguments must be an object, not a %s", schema.Kind())
+	}
+	if err := checkDialect(schema); err != nil {
+		return nil, err
+	}
+	doc, err := closeSchema(schema.Any(), false)
+	if err != nil {
+		return nil, err
+	}
+	const url = "urn:authzd:tool"
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.UseLoader(noLoader{})
+	if err := c.AddResource(url, doc); err != nil {
+		return nil, fmt.Errorf("not a JSON Schema: %w", err)
+	}
+	s, err := c.Compile(url)
+	if err != nil {
+		return nil, fmt.Errorf("not a JSON Schema: %w", err)
+	}
+	return s, nil
+}
+
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("%s: only references within the schema are followed", url)
+}
+
+// checkDialect admits JSON Schema 2020-12, and draft-07 (which MCP SDKs write)
+// where it means the same.
+func checkDialect(schema rar.Value) error {
+	v, ok := schema.Get("$schema")
+	if !ok {
+		return nil
+	}
+	switch strings.TrimSuffix(v.Text(), "#") {
+	case "https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema":
+		return nil
+	}
+	return fmt.Errorf("$schema %q: write JSON Schema 2020-12", v.Text())
+}
+
+// closeSchema returns the schema with unevaluatedProperties: false at every
+// place that describes an object and says nothing of further members. Within
+// applicators that work on the same instance (allOf, $ref targets, …) the
+// place of the instance itself is closed by the outer schema, which sees what
+// they evaluated.
+func closeSchema(s any, inPlace bool) (any, error) {
+	m, ok := s.(map[string]any)
+	if !ok {
+		return s, nil
+	}
+	out := make(map[string]any, len(m)+1)
+	for k, v := range m {
+		var err error
+		if out[k], err = closeKeyword(k, v); err != nil {
+			return nil, err
+		}
+	}
+	delete(out, "$schema")
+	if !inPlace && describesObject(m) && !hasAny(m, "additionalProperties", "patternProperties", "unevaluatedProperties") {
+		out["unevaluatedProperties"] = false
+	}
+	return out, nil
+}
+
+func closeKeyword(keyword string, v any) (any, error) {
+	switch keyword {
+	case "additionalItems", "dependencies", "$recursiveRef", "$dynamicRef":
+		return nil, fmt.Errorf("keyword %s is not supported: write JSON Schema 2020-12 without it", keyword)
+	case "items":
+		if _, ok := v.([]any); ok {
+			return nil, errors.New("items as an array is not JSON Schema 2020-12: write prefixItems")
+		}
+		return closeSchema(v, false)
+	case "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "contains", "propertyNames":
+		return closeSchema(v, false)
+	case "properties", "patternProperties":
+		return closeMap(v, false)
+	case "prefixItems":
+		return closeList(v, false)
+	case "$defs", "definitions", "dependentSchemas":
+		return closeMap(v, true)
+	case "allOf", "anyOf", "oneOf":
+		return closeList(v, true)
+	case "not", "if", "then", "else":
+		return closeSchema(v, true)
+	default:
+		return v, nil
+	}
+}
+
+func closeMap(v any, inPlace bool) (any, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return v, nil
+	}
+	out := make(map[string]any, len(m))
+	for k, s := range m {
+		var err error
+		if out[k], err = closeSchema(s, inPlace); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func closeList(v any, inPlace bool) (any, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return v, nil
+	}
+	out := make([]any, len(list))
+	for i, s := range list {
+		var err error
+		if out[i], err = closeSchema(s, inPlace); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// describesObject tells whether a schema is about objects, by type, by an
+// object keyword, or by what it refers to.
+func describesObject(m map[string]any) bool {
+	switch t := m["type"].(type) {
+	case string:
+		return t == "object"
+	case []any:
+		for _, x := range t {
+			if x == "object" {
+				return true
+			}
+		}
+		return false
+	}
+	return hasAny(m, "properties", "required", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
+		"propertyNames", "$ref", "allOf", "anyOf", "oneOf", "if")
+}
+
+func hasAny(m map[string]any, keys ...string) bool {
+	for _, k := range keys {
+		if _, ok := m[k]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// checkArguments is step 3: a tool without schema, or arguments that fail it,
+// are denied before any policy is evaluated.
+func (s *Snapshot) checkArguments(in *input) *Fault {
+	m := in.query.MCP
+	if m == nil || m.Method != methodToolsCall {
+		return nil
+	}
+	name, _ := m.Params.Get("name")
+	schema, fault := s.schemaFor(name.Text(), m)
+	if schema == nil || fault != nil {
+		return fault
+	}
+	args, _ := in.params.Get("arguments")
+	err := schema.Validate(args.Any())
+	if err == nil {
+		return nil
+	}
+	f := &Fault{Code: CodeArgumentsInvalid, Path: "/mcp/params/arguments", Message: "the arguments fail the tool's schema"}
+	var ve *jsonschema.ValidationError
+	if errors.As(err, &ve) {
+		leaf := deepest(ve)
+		f.Path += pointer(leaf.InstanceLocation)
+		f.Message += " at " + f.Path + ": " + faultWords(leaf)
+	}
+	return f
+}
+
+// faultWords names what failed without showing the value.
+func faultWords(e *jsonschema.ValidationError) string {
+	if keyword := strings.Join(e.ErrorKind.KeywordPath(), "/"); keyword != "" {
+		return "keyword " + keyword
+	}
+	return "not a declared member"
+}
+
+// deepest finds a cause nearest to the fault; the first on a tie.
+func deepest(e *jsonschema.ValidationError) *jsonschema.ValidationError {
+	best := e
+	for _, c := range e.Causes {
+		if d := deepest(c); len(d.Causes) == 0 && (len(best.Causes) > 0 || len(d.InstanceLocation) > len(best.InstanceLocation)) {
+			best = d
+		}
+	}
+	return best
+}
+
+// schemaFor picks the declared schema, else the query's. Neither is a fault
+// unless the bundle admits untyped tools.
+func (s *Snapshot) schemaFor(name string, m *MCP) (*jsonschema.Schema, *Fault) {
+	if schema, ok := s.tools.declared[name]; ok {
+		return schema, nil
+	}
+	given, ok := m.Tool.Get("inputSchema")
+	if !ok {
+		if s.untypedTools {
+			return nil, nil
+		}
+		return nil, &Fault{
+			Code: CodeToolUnknown, Path: "/mcp/params/name",
+			Message: fmt.Sprintf("tool %q has no schema: declare data.authzd_tools[%q].arguments or send mcp.tool.inputSchema", name, name),
+		}
+	}
+	schema, err := s.tools.fromQuery(name, given)
+	if err != nil {
+		return nil, &Fault{Code: CodeToolUnknown, Path: "/mcp/tool/inputSchema", Message: err.Error()}
+	}
+	return schema, nil
+}
+
+// pointer writes a JSON Pointer (RFC 6901 section 3).
+func pointer(tokens []string) string {
+	var b strings.Builder
+	for _, t := range tokens {
+		b.WriteByte('/')
+		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(t, "~", "~0"), "/", "~1"))
+	}
+	return b.String()
+}

@@ -1,0 +1,40 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/authzd/authzd/engine"
+)
+
+func BenchmarkCompile(b *testing.B) {
+	bundles := []engine.Bundle{bundle(b, paymentsPolicy, paymentsData, `{"contract": 1}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := engine.Compile(b.Context(), bundles); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	e := newEngine(compile(b, paymentsPolicy, paymentsData))
+	cred := credential(b, "c", claims(`"scope": "payments", `+details8050))
+	for _, c := range []struct {
+		name, arguments string
+		allow           bool
+	}{
+		{"allow", `{"amount": "80.50", "payee": "bob"}`, true},
+		{"unmet", `{"amount": "80.51", "payee": "bob"}`, false},
+		{"forbidden", `{"amount": "80.50", "payee": "mallory"}`, false},
+	} {
+		q := call(b, "pay", c.arguments, cred)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if d, err := e.Decide(b.Context(), q); err != nil || d.Allow != c.allow {
+					b.Fatal(d, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,72 @@
+package engine
+
+import "github.com/authzd/authzd/engine/internal/contract"
+
+// Codes lists every code this package can report, those of the contract's
+// static rules included, for the error table of package
+// api and for docs/errors.md.
+func Codes() []Code {
+	codes := []Code{
+		CodeNotReady,
+		CodeCancelled,
+		CodeDeadline,
+		CodeEmptyQuery,
+		CodeMissingMember,
+		CodeInvalidValue,
+		CodeWrongType,
+		CodeMCPMissing,
+		CodeMCPMismatch,
+		CodeAgentMismatch,
+		CodeSubjectAmbiguous,
+		CodeToolUnknown,
+		CodeArgumentsInvalid,
+		CodeEvalError,
+		CodeBuiltinError,
+		CodeConflict,
+		CodeAmbiguousPermit,
+		CodeAmbiguousForbid,
+		CodeMalformedOutput,
+		CodeEmptyRequirement,
+		CodeUnknownRequirement,
+		CodeBudget,
+		CodePermitted,
+		CodeForbidden,
+		CodeNoPermit,
+		CodeUnmet,
+		CodeCommitRequired,
+		CodeUseNotRecorded,
+		CodeApprovalUnavailable,
+		CodeHintDropped,
+		CodeNoUsableCredential,
+		CodeNoCredential,
+		CodeTokenClaims,
+		CodeTokenIssuer,
+		CodeTokenExpired,
+		CodeTokenNotYet,
+		CodeTokenAudience,
+		CodeTokenSubject,
+		CodeTokenProof,
+		CodeTokenActors,
+		CodeTokenDetails,
+		CodeBundleContractMissing,
+		CodeBundleContractUnsupported,
+		CodeBundleMetadata,
+		CodeBundleEntrypointMissing,
+		CodeBundleEntrypointConflict,
+		CodeBundleRootsConflict,
+		CodeBundleOutsideRoots,
+		CodeBundleRequirementKind,
+		CodeBundleToolInvalid,
+		CodeBundleTypeInvalid,
+		CodeBundleLaxContract,
+		CodePolicySyntax,
+		CodePolicyCompile,
+	}
+	for _, c := range contract.Codes() {
+		// Names that cannot be resolved are OPA's to report; both use one code.
+		if Code(c.Name) != CodePolicyCompile {
+			codes = append(codes, Code(c.Name))
+		}
+	}
+	return codes
+}

@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// DecideOn answers q on s, which lets several queries of one batch share a
+// snapshot. The steps are those of the contract (docs/policy.md, "How a
+// decision is made"); their numbers stand beside them.
+func (e *Engine) DecideOn(ctx context.Context, s *Snapshot, q *Query) (Decision, error) {
+	if s == nil {
+		return Decision{}, errorf(CodeNotReady, "", "no policy is loaded")
+	}
+	if err := contextError(ctx); err != nil {
+		return Decision{}, err
+	}
+	if err := q.validate(); err != nil { // 1
+		return Decision{}, err
+	}
+	if q.isToolCall() && q.MCP == nil && !s.untypedTools {
+		return Decision{}, errorf(CodeMCPMissing, "/mcp", "a tools/call needs the MCP message, so that its arguments can be validated")
+	}
+	d := deciding{engine: e, snapshot: s, in: input{query: q, now: e.opts.Now(), decisionID: e.opts.NewID()}}
+	return d.run(ctx)
+}
+
+// reportSkipped tells PEP and log which granted authorization_details were not
+// used; they grant nothing (rar.md section 4).
+func (d *deciding) reportSkipped() {
+	for _, u := range d.in.usable {
+		for _, s := range u.skipped {
+			d.decision.Reasons = append(d.decision.Reasons, Reason{
+				Code: CodeTokenDetails, Kind: KindAuthorizationDetails,
+				Message: "authorization_details of credential " + u.ID + " were skipped: " + s.Err.Error(),
+			})
+		}
+	}
+}
+
+func contextError(ctx context.Context) error {
+	err := ctx.Err()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: CodeDeadline, Err: err}
+	default:
+		return &Error{Code: CodeCancelled, Err: err}
+	}
+}
+
+// deciding is one decision in the making.
+type deciding struct {
+	engine   *Engine
+	snapshot *Snapshot
+	in       input
+	decision Decision
+}
+
+func (d *deciding) run(ctx context.Context) (Decision, error) {
+	in, q := &d.in, d.in.query
+	if err := in.identify(d.snapshot.types); err != nil { // 1
+		return Decision{}, err
+	}
+	in.params = presentedParams(q.MCP)
+	d.decision = Decision{ID: in.decisionID, Policy: d.snapshot.policy, Rejected: in.rejected}
+	d.decision.Subject = SubjectRef{Issuer: in.subject.Issuer, ID: in.subject.ID}
+	d.decision.CallDigest = callDigest(in)
+	d.decision.GrantedScopes = in.grantedScopes()
+	d.reportSkipped()
+	presented := len(q.Credentials) + len(q.Rejected)
+	if len(in.usable) == 0 && (presented > 0 || q.Subject == nil) { // 2
+		d.needToken(presented > 0)
+		return d.decision, nil
+	}
+	if fault := d.snapshot.checkArguments(in); fault != nil { // 3
+		d.fail(fault)
+		d.decision.Message = clientMessage(fault)
+		return d.decision, nil
+	}
+	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
+	defer stop()
+	out, fault := d.snapshot.eval.evaluate(budget, in) // 4
+	if err := contextError(ctx); err != nil {
+		return Decision{}, err
+	}
+	if fault != nil {
+		d.fail(fault)
+		return d.decision, nil
+	}
+	d.judge(&out)
+	return d.decision, nil
+}
+
+// judge takes what policy said to a decision (steps 4 to 8).
+func (d *deciding) judge(out *output) {
+	forbids, shape := readForbids(out)
+	if shape == nil {
+		var permits []permit
+		if permits, shape = readPermits(out, d.snapshot.types); shape == nil {
+			d.weigh(permits, forbids)
+			return
+		}
+	}
+	d.fail(&Fault{Code: shape.code, Message: shape.Error()})
+}
+
+func (d *deciding) weigh(permits []permit, forbids []forbid) {
+	switch {
+	case len(forbids) > 0: // 5
+		d.forbidden(forbids)
+	case len(permits) == 0: // 6
+		d.decision.Reasons = append(d.decision.Reasons, Reason{Code: CodeNoPermit, Message: "no permit applies"})
+		d.deny(Undisclosed, nil)
+	default:
+		d.weighPermits(permits)
+	}
+}
+
+// fail denies because of a fault of the call or the policy.
+func (d *deciding) fail(f *Fault) {
+	d.decision.Error = f
+	d.decision.Reasons = append(d.decision.Reasons, Reason{Code: f.Code, Message: f.Message})
+	d.deny(Undisclosed, nil)
+}
+
+func (d *deciding) deny(status Status, remedies []Remedy) {
+	d.decision.Allow = false
+	d.decision.Remediation = &Remediation{Status: status, ContextID: d.engine.opts.NewContextID(), Remedies: remedies}
+}
+
+// needToken denies before any policy text is looked at.
+func (d *deciding) needToken(presented bool) {
+	r := Reason{Code: CodeNoCredential, Message: "neither a credential nor a subject was given"}
+	if presented {
+		r = Reason{Code: CodeNoUsableCredential, Message: "no presented credential is usable"}
+		for _, x := range d.in.rejected {
+			r.Detail = append(r.Detail, x.ID+": "+string(x.Code))
+		}
+	}
+	d.decision.Reasons = append(d.decision.Reasons, r)
+	d.deny(Available, []Remedy{{Kind: KindToken, TokenPresented: presented, MaxAge: -1}})
+}
+
+func (d *deciding) forbidden(forbids []forbid) {
+	first := forbids[0]
+	status := Unavailable
+	for _, f := range forbids {
+		if f.remediation == Undisclosed {
+			status = Undisclosed
+		}
+		code := CodeForbidden
+		if f.code != "" {
+			code = Code(f.code)
+		}
+		d.decision.Reasons = append(d.decision.Reasons, Reason{Code: code, Rule: f.name, Message: fillMessage(f.message, &d.in, false)})
+	}
+	d.decision.Rule = first.name
+	d.decision.Message = fillMessage(first.message, &d.in, false)
+	d.decision.MessageAdmin = fillMessage(first.messageAdmin, &d.in, true)
+	d.deny(status, nil)
+}
+
+// weighed is a permit with its requirements judged.
+type weighed struct {
+	permit  *permit
+	met     []Met
+	unmet   []requirement
+	reasons []Reason
+	// stuck: something is unmet that no client can remedy.
+	stuck bool
+}
+
+func (d *deciding) weighPermits(permits []permit) {
+	at := judgement{types: d.snapshot.types, now: d.in.now, commit: d.in.query.Commit}
+	all := make([]weighed, len(permits))
+	var best *weighed
+	for i := range permits {
+		all[i] = d.weighOne(&permits[i], &at)
+		if w := &all[i]; len(w.unmet) == 0 && !w.stuck && (best == nil || w.better(best)) {
+			best = w
+		}
+	}
+	if best != nil { // 7
+		d.allow(best)
+		return
+	}
+	d.remedy(all, &at) // 8
+}
+
+// better orders met permits: lowest priority, fewest obligations, name (they
+// come sorted by name).
+func (w *weighed) better(o *weighed) bool {
+	if w.permit.priority != o.permit.priority {
+		return w.permit.priority < o.permit.priority
+	}
+	return len(w.permit.obligations) < len(o.permit.obligations)
+}
+
+// weighOne judges each requirement against each usable credential: one
+// requirement is met by one credential, never by adding up two.
+func (d *deciding) weighOne(p *permit, at *judgement) weighed {
+	w := weighed{permit: p}
+	if len(p.obligations) > 0 && !d.in.query.CarriesObligations {
+		w.stuck = true
+		w.reasons = append(w.reasons, Reason{Code: CodeUnmet, Rule: p.name, Message: "the permit has obligations that this door cannot carry"})
+	}
+	for _, r := range p.requirements {
+		w.judge(r, d.in.usable, at)
+	}
+	return w
+}
+
+func (w *weighed) judge(r requirement, creds []*usable, at *judgement) {
+	var reasons []Reason
+	stuck := false
+	for _, u := range creds {
+		ok, reason := r.meets(u, at)
+		if ok {
+			w.met = append(w.met, Met{Kind: r.kind(), CredentialID: u.ID})
+			return
+		}
+		reason.Rule = w.permit.name
+		reasons = append(reasons, reason)
+		stuck = stuck || reason.Code != CodeUnmet
+	}
+	w.stuck = w.stuck || stuck
+	if len(creds) == 0 {
+		reasons = append(reasons, Reason{Code: CodeUnmet, Kind: r.kind(), Rule: w.permit.name, Message: "no credential was presented"})
+	}
+	w.unmet = append(w.unmet, r)
+	w.reasons = append(w.reasons, reasons...)
+}
+
+func (d *deciding) allow(w *weighed) {
+	dec := &d.decision
+	dec.Rule = w.permit.name
+	dec.Met = w.met
+	dec.Obligations = w.permit.obligations
+	dec.Reasons = append(dec.Reasons, Reason{Code: CodePermitted, Rule: w.permit.name, Message: "every requirement is met"})
+	dec.ExpiresAt = d.in.now.Add(d.engine.opts.AllowTTL)
+	for _, u := range d.in.usable {
+		// Policy may have looked at any of them, so the earliest end counts.
+		if u.ExpiresAt.Before(dec.ExpiresAt) {
+			dec.ExpiresAt = u.ExpiresAt
+		}
+	}
+	dec.ExpiresAt = dec.ExpiresAt.UTC().Truncate(time.Millisecond)
+	dec.Allow = true
+}
+
+func (in *input) grantedScopes() []string {
+	var out []string
+	for _, u := range in.usable {
+		for _, s := range u.Scopes {
+			if !contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+func rarCode(err error) Code {
+	var e *rar.Error
+	if errors.As(err, &e) {
+		return Code(e.Code)
+	}
+	return CodeMalformedOutput
+}
+
+// clientMessage words a fault of the call for the client: it is about the
+// client's own arguments.
+func clientMessage(f *Fault) string {
+	if f.Code == CodeArgumentsInvalid {
+		return fmt.Sprintf("The arguments do not fit the tool's schema at %s.", quotePointer(f.Path))
+	}
+	return ""
+}
+
+func quotePointer(p string) string {
+	if p == "" {
+		return "their top"
+	}
+	return p
+}

@@ -1,0 +1,102 @@
+// Package engine compiles policy bundles into immutable snapshots and decides
+// queries on them: allow, or deny with the remediation that would turn the
+// deny into an allow.
+//
+// It refuses: policy that could fail open (see package
+// engine/internal/contract and docs/policy.md), malformed queries (an *Error
+// and the zero Decision, which is a deny), and every outcome that it does not
+// know. An error never comes with an allow.
+//
+// It is called by package api for every door, by cmd/authzd, and by whoever
+// embeds authzd as a library. An *Engine may be used by any number of
+// goroutines; a *Snapshot is never changed after Compile returned it.
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// DefaultBudget is how long one evaluation may take before the decision is a
+// deny with engine.budget.
+const DefaultBudget = 250 * time.Millisecond
+
+// DefaultAllowTTL is how long an allow may be acted on (Decision.ExpiresAt),
+// unless a credential it rests on expires earlier.
+const DefaultAllowTTL = 30 * time.Second
+
+// Options configure an Engine. The zero value is ready for production.
+type Options struct {
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// NewID makes decision ids; default a ULID from crypto/rand.
+	NewID func() string
+	// NewContextID makes authorization context ids, opaque and random (SEP-2643,
+	// "the handle"); default "authzctx_" and 128 random bits.
+	NewContextID func() string
+	// Budget bounds one evaluation; default DefaultBudget.
+	Budget time.Duration
+	// AllowTTL bounds Decision.ExpiresAt; default DefaultAllowTTL.
+	AllowTTL time.Duration
+}
+
+// Engine decides queries on the live snapshot.
+type Engine struct {
+	opts Options
+	live atomic.Pointer[Snapshot]
+	swap sync.Mutex
+}
+
+// New returns an engine without a snapshot: every Decide is engine.not_ready
+// until Swap.
+func New(opts Options) *Engine {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.NewID == nil {
+		opts.NewID = func() string { return ulid.Make().String() }
+	}
+	if opts.NewContextID == nil {
+		opts.NewContextID = newContextID
+	}
+	if opts.Budget <= 0 {
+		opts.Budget = DefaultBudget
+	}
+	if opts.AllowTTL <= 0 {
+		opts.AllowTTL = DefaultAllowTTL
+	}
+	return &Engine{opts: opts}
+}
+
+func newContextID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails since Go 1.24.
+	return "authzctx_" + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// Swap makes s the live snapshot and returns the one it replaces (nil at
+// first). Decisions under way end on the snapshot they began with. A nil s
+// makes the engine not ready.
+func (e *Engine) Swap(s *Snapshot) *Snapshot {
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	return e.live.Swap(s)
+}
+
+// Snapshot returns the live snapshot, nil if there is none.
+func (e *Engine) Snapshot() *Snapshot { return e.live.Load() }
+
+// Decide answers q on the snapshot that is live when it begins.
+//
+// A deny is not an error. An error (always an *Error, or the context's error
+// wrapped in one) means that no decision was made: malformed query, no
+// snapshot, cancellation, the caller's deadline. A PEP treats it as a deny.
+func (e *Engine) Decide(ctx context.Context, q *Query) (Decision, error) {
+	return e.DecideOn(ctx, e.live.Load(), q)
+}

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// evaluator is the one seam between a decision and the machine that runs
+// Rego. It evaluates exactly the documents permit, forbid, allow and deny of
+// the entry point that exist, and nothing else (contract, step 4).
+type evaluator interface {
+	evaluate(ctx context.Context, in *input) (output, *Fault)
+}
+
+// output is what policy said, not yet judged: a document that is undefined, or
+// that the policy does not have, is Absent.
+type output struct {
+	permit, forbid, allow, deny document
+}
+
+// document is a value of policy: JSON, or a set at its top.
+type document struct {
+	value rar.Value
+	// set marks a Rego set, whose elements value then lists.
+	set bool
+}
+
+func (d document) defined() bool { return d.value.Kind() != rar.Absent }
+
+// topdownEvaluator runs OPA's interpreter.
+type topdownEvaluator struct {
+	compiler *ast.Compiler
+	query    ast.QueryCompiler
+	body     ast.Body
+	vars     [4]ast.Var // permit, forbid, allow, deny; "" if the policy has none
+	store    storage.Store
+	txn      storage.Transaction
+	words    vocabulary
+}
+
+func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "deny"} }
+
+// newTopdown prepares the query. The store is never written to, so one read
+// transaction serves the snapshot's whole life.
+func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data rar.Value) (*topdownEvaluator, error) {
+	t := &topdownEvaluator{compiler: c, query: c.QueryCompiler(), words: newVocabulary(c.Modules)}
+	var body ast.Body
+	for i, name := range documentNames() {
+		ref := entrypoint.Append(ast.StringTerm(name))
+		if !ruleExists(c.RuleTree, ref) {
+			continue
+		}
+		// A comprehension keeps "undefined" apart from every value and never fails
+		// the query, so that the other documents are still evaluated.
+		x := ast.VarTerm("x_" + name)
+		list := ast.ArrayComprehensionTerm(x, ast.NewBody(ast.Equality.Expr(x, ast.NewTerm(ref))))
+		t.vars[i] = ast.Var("authzd_" + name)
+		body.Append(ast.Equality.Expr(ast.VarTerm(string(t.vars[i])), list))
+	}
+	if len(body) == 0 {
+		return nil, fmt.Errorf("%s defines none of permit, forbid, allow, deny", entrypoint)
+	}
+	compiled, err := t.query.Compile(body)
+	if err != nil {
+		return nil, fmt.Errorf("compile the query: %w", err)
+	}
+	for rewritten, name := range t.query.RewrittenVars() {
+		for i := range t.vars {
+			if t.vars[i] == name && name != "" {
+				t.vars[i] = rewritten
+			}
+		}
+	}
+	t.body = compiled
+	obj, ok := t.words.term(data).Value.(ast.Object)
+	if !ok {
+		return nil, errors.New("base data is not an object")
+	}
+	t.store = inmem.NewFromASTObject(obj)
+	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
+		return nil, fmt.Errorf("open the data: %w", err)
+	}
+	return t, nil
+}
+
+// ruleExists tells whether any rule lies at or below ref.
+func ruleExists(tree *ast.TreeNode, ref ast.Ref) bool {
+	node := tree
+	for _, term := range ref {
+		if node = node.Child(term.Value); node == nil {
+			return false
+		}
+	}
+	return hasRules(node)
+}
+
+func hasRules(n *ast.TreeNode) bool {
+	if len(n.Values) > 0 {
+		return true
+	}
+	for _, c := range n.Children {
+		if hasRules(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// seed makes rand and uuid builtins the same for one decision id, so that a
+// logged decision can be evaluated again.
+type seed struct {
+	id  string
+	src *rand.ChaCha8
+}
+
+func (s *seed) Read(p []byte) (int, error) {
+	if s.src == nil {
+		s.src = rand.NewChaCha8(sha256.Sum256([]byte("authzd decision seed\x00" + s.id)))
+	}
+	return s.src.Read(p)
+}
+
+func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fault) {
+	in.words = t.words
+	cancel := topdown.NewCancel()
+	defer context.AfterFunc(ctx, cancel.Cancel)()
+	var terms [4]*ast.Term
+	solutions := 0
+	err := topdown.NewQuery(t.body).
+		WithQueryCompiler(t.query).WithCompiler(t.compiler).
+		WithStore(t.store).WithTransaction(t.txn).
+		WithInput(ast.NewTerm(in.document())).
+		WithTime(in.now).WithSeed(&seed{id: in.decisionID}).
+		WithCancel(cancel).WithStrictBuiltinErrors(true).
+		Iter(ctx, func(qr topdown.QueryResult) error {
+			solutions++
+			for i, v := range t.vars {
+				if v != "" {
+					terms[i] = qr[v]
+				}
+			}
+			return nil
+		})
+	if err != nil {
+		return output{}, t.fault(err)
+	}
+	if solutions != 1 {
+		return output{}, &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the policy query had %d solutions", solutions)}
+	}
+	return readOutput(terms)
+}
+
+func readOutput(terms [4]*ast.Term) (output, *Fault) {
+	var docs [4]document
+	for i, term := range terms {
+		if term == nil {
+			continue
+		}
+		list, ok := term.Value.(*ast.Array)
+		if !ok || list.Len() > 1 {
+			return output{}, &Fault{Code: CodeConflict, Message: documentNames()[i] + " has more than one value"}
+		}
+		if list.Len() == 0 {
+			continue
+		}
+		d, err := readDocument(list.Elem(0).Value)
+		if err != nil {
+			return output{}, &Fault{Code: CodeMalformedOutput, Message: documentNames()[i] + ": " + err.Error()}
+		}
+		docs[i] = d
+	}
+	return output{permit: docs[0], forbid: docs[1], allow: docs[2], deny: docs[3]}, nil
+}
+
+// fault classifies OPA's error; every kind is a deny.
+func (t *topdownEvaluator) fault(err error) *Fault {
+	var e *topdown.Error
+	if !errors.As(err, &e) {
+		return &Fault{Code: CodeEvalError, Message: err.Error()}
+	}
+	f := &Fault{Code: CodeEvalError, Message: e.Message}
+	name := ""
+	if e.Location != nil {
+		f.Message = fmt.Sprintf("%s:%d: %s", e.Location.File, e.Location.Row, e.Message)
+		name = t.documentAt(e.Location)
+	}
+	switch e.Code {
+	case topdown.ConflictErr:
+		f.Code = CodeConflict
+		switch name {
+		case "permit":
+			f.Code = CodeAmbiguousPermit
+		case "forbid":
+			f.Code = CodeAmbiguousForbid
+		}
+	case topdown.BuiltinErr, topdown.TypeErr:
+		f.Code = CodeBuiltinError
+	case topdown.CancelErr:
+		f.Code = CodeBudget
+		f.Message = "evaluation was stopped before it ended"
+	}
+	return f
+}
+
+// documentAt names the document whose rule stands at loc. Conflicts are
+// reported at a rule's head.
+func (t *topdownEvaluator) documentAt(loc *ast.Location) string {
+	mod := t.compiler.Modules[loc.File]
+	if mod == nil {
+		return ""
+	}
+	for _, r := range mod.Rules {
+		for ; r != nil; r = r.Else {
+			if r.Location != nil && r.Location.Row == loc.Row && len(r.Head.Reference) > 0 {
+				if v, ok := r.Head.Reference[0].Value.(ast.Var); ok {
+					return string(v)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// budgetContext bounds evaluation by the engine's own budget, told apart from
+// the caller's deadline by the parent's error.
+func budgetContext(ctx context.Context, budget time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, budget)
+}

@@ -1,0 +1,115 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+	"github.com/authzd/authzd/rar"
+)
+
+// CheckBatch decides the queries one after the other, each on a worker of the
+// pool, all on one snapshot.
+func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatchRequest) (*authzdv1.CheckBatchResponse, error) {
+	s := d.server
+	shared, err := s.sharedParts(m)
+	if err != nil {
+		return nil, err
+	}
+	if shared.require != nil {
+		if err := s.awaitRevision(ctx, *shared.require); err != nil {
+			return nil, err
+		}
+	}
+	snapshot := s.opts.Engine.Snapshot()
+	if snapshot == nil {
+		return nil, &engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}
+	}
+	out := &authzdv1.CheckBatchResponse{Items: make([]*authzdv1.CheckBatchItem, len(m.GetQueries()))}
+	for i, q := range m.GetQueries() {
+		if out.Items[i], err = s.batchItem(ctx, snapshot, shared, i, q); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// sharedParts decodes what the queries of a batch have in common, and checks it
+// once for all.
+func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
+	switch n := len(m.GetQueries()); {
+	case n == 0:
+		return parts{}, errorf(CodeEmpty, "/queries", "a batch needs at least one query")
+	case n > s.opts.Limits.MaxBatch:
+		return parts{}, errorf(CodeTooLarge, "/queries", "%d queries where %d are allowed", n, s.opts.Limits.MaxBatch)
+	}
+	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
+		return parts{}, err
+	}
+	w := wire{limits: s.opts.Limits}
+	p := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
+	if w.err != nil {
+		return parts{}, w.err
+	}
+	return p, p.check()
+}
+
+// batchItem answers one query. Its own fault is its answer; an error is the
+// whole batch's: no time, no room, or a fault of ours.
+func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, shared parts, i int, q *authzdv1.CheckBatchQuery) (*authzdv1.CheckBatchItem, error) {
+	c := callFrom(ctx)
+	var resp *Response
+	var err error
+	if full := s.pool.onWorker(ctx, func() {
+		p := shared
+		w := wire{limits: s.opts.Limits}
+		w.query(&p, q)
+		if w.err != nil {
+			err = w.err
+			return
+		}
+		var r Request
+		if r, err = p.request(); err == nil {
+			resp, err = s.decide(ctx, c, snapshot, r)
+		}
+	}); full != nil {
+		return nil, full
+	}
+	if err == nil {
+		return &authzdv1.CheckBatchItem{Answer: &authzdv1.CheckBatchItem_Check{Check: resp.Proto()}}, nil
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	var accounted *faultError
+	if !errors.As(s.account(ctx, c, inQuery(i, err)), &accounted) {
+		return nil, err
+	}
+	f := accounted.fault
+	return &authzdv1.CheckBatchItem{Answer: &authzdv1.CheckBatchItem_Error{Error: &authzdv1.Error{
+		Code: f.code, Message: f.message, Path: f.path, RequestId: c.requestID,
+	}}}, nil
+}
+
+// inQuery places an error of query i in the batch.
+func inQuery(i int, err error) error {
+	at := "/queries/" + strconv.Itoa(i)
+	var own *Error
+	var eng *engine.Error
+	var msg *mcp.Error
+	var detail *rar.Error
+	switch {
+	case errors.As(err, &own):
+		return &Error{Code: own.Code, Path: at + own.Path, Err: own.Err}
+	case errors.As(err, &eng):
+		return &engine.Error{Code: eng.Code, Path: at + eng.Path, Err: eng.Err}
+	case errors.As(err, &msg):
+		return &mcp.Error{Code: msg.Code, Path: at + msg.Path, Err: msg.Err}
+	case errors.As(err, &detail):
+		return &rar.Error{Code: detail.Code, Path: at + detail.Path, Err: detail.Err}
+	}
+	return err
+}

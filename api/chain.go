@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/authzd/authzd/engine"
+)
+
+// call is one request on its way through the chain.
+type call struct {
+	door      door
+	requestID string
+}
+
+// guard is the chain that every call of every door goes through: in-flight
+// count, deadline, recovery that denies, and the account of errors.
+func (s *Server) guard(ctx context.Context, c call, run func(context.Context) error) (err error) {
+	m := s.metrics.doors[c.door]
+	m.inFlight.Inc()
+	defer m.inFlight.Dec()
+	ctx, cancel := context.WithTimeout(ctx, s.opts.MaxDuration)
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(v)
+		}
+		if err != nil {
+			err = s.account(ctx, c, err)
+		}
+	}()
+	return run(ctx)
+}
+
+// panicError makes an internal error of a panic, keeping the stack that it
+// happened on, which may be a worker's.
+func panicError(v any) error {
+	if p, ok := v.(*panicked); ok {
+		return p
+	}
+	return &panicked{value: v, stack: debug.Stack()}
+}
+
+// faultError is an error that is classed and accounted for already.
+type faultError struct{ fault fault }
+
+func (f *faultError) Error() string { return f.fault.code + ": " + f.fault.message }
+
+// account classes err, counts and logs it.
+func (s *Server) account(ctx context.Context, c call, err error) error {
+	f := faultOf(err)
+	s.metrics.errors.WithLabelValues(f.code, string(c.door)).Inc()
+	level := slog.LevelDebug
+	attrs := []slog.Attr{
+		slog.String("request_id", c.requestID), slog.String("door", string(c.door)), slog.String("code", f.code),
+	}
+	if f.path != "" {
+		attrs = append(attrs, slog.String("path", f.path))
+	}
+	if f.cause != nil {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("error", f.cause.Error()))
+	}
+	s.log.LogAttrs(ctx, level, "no decision", attrs...)
+	return &faultError{fault: f}
+}
+
+// decide answers one query on snapshot: the decision function behind every
+// door.
+func (s *Server) decide(ctx context.Context, c call, snapshot *engine.Snapshot, r Request) (*Response, error) {
+	r.Query.Audience = s.opts.Audience
+	began := time.Now()
+	d, err := s.opts.Engine.DecideOn(ctx, snapshot, r.Query)
+	if err != nil {
+		return nil, fmt.Errorf("decide: %w", err)
+	}
+	resp := Respond(d, r, s.opts.Denial)
+	took := time.Since(began)
+	m := s.metrics.doors[c.door]
+	m.decided(d.Allow)
+	m.duration.Observe(took.Seconds())
+	s.logDecision(ctx, c, &resp, took)
+	return &resp, nil
+}
+
+// logDecision writes names and codes only: no token, claim or argument.
+func (s *Server) logDecision(ctx context.Context, c call, r *Response, took time.Duration) {
+	if r.Fault != nil {
+		s.metrics.rendering.Inc()
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a part of a denial could not be sent",
+			slog.String("request_id", c.requestID), slog.String("decision_id", r.Decision.ID), slog.String("error", r.Fault.Error()))
+	}
+	if !s.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	d := &r.Decision
+	answer, code := "DENY", ""
+	if d.Allow {
+		answer = "ALLOW"
+	}
+	if len(d.Reasons) > 0 {
+		code = string(d.Reasons[0].Code)
+	}
+	s.log.LogAttrs(ctx, slog.LevelDebug, "decision",
+		slog.String("request_id", c.requestID), slog.String("door", string(c.door)),
+		slog.String("decision", answer), slog.String("decision_id", d.ID),
+		slog.String("rule", d.Rule), slog.String("code", code),
+		slog.String("bundle", d.Policy.Bundle), slog.String("revision", d.Policy.Revision),
+		slog.Duration("took", took))
+}

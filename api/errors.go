@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
+	"github.com/authzd/authzd/rar"
+)
+
+// errorDomain is the domain of google.rpc.ErrorInfo.
+const errorDomain = "authzd"
+
+// statusClientClosed is what nginx and grpc-gateway answer to a client that
+// has gone; there is no number of an RFC for it.
+const statusClientClosed = 499
+
+// outcome is a row of the error table: how a code looks on the wire.
+type outcome struct {
+	grpc codes.Code
+	http int
+	// oauth is the OAuth error that says the same, where OAuth is spoken.
+	oauth string
+	// inner: the code is a reason within a decision, or a fault of a policy at
+	// compile time. Met as the error of a call, it is our own fault.
+	inner bool
+}
+
+// lookup is the error table of every package. A code without a row is false,
+// and answered as CodeInternal; a test walks all codes that are declared.
+func lookup(code string) (outcome, bool) {
+	switch Code(code) {
+	case CodeSyntax, CodeTrailingData, CodeDuplicateKey, CodeCaseVariantKey, CodeTooDeep,
+		CodeNumberOutOfRange, CodeUnknownMember, CodeMalformed, CodeWrongType, CodeInvalidValue,
+		CodeMissingMember, CodeEmpty, CodeAccessTokenUnsupported, CodeRequestBody:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
+	case CodeTooLarge:
+		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}, true
+	case CodeOverloaded:
+		return outcome{grpc: codes.ResourceExhausted, http: http.StatusTooManyRequests}, true
+	case CodeRevisionNotActive:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}, true
+	case CodeHostRefused, CodeOriginRefused:
+		return outcome{grpc: codes.PermissionDenied, http: http.StatusForbidden}, true
+	case CodeContentType:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusUnsupportedMediaType}, true
+	case CodeNotFound:
+		return outcome{grpc: codes.Unimplemented, http: http.StatusNotFound}, true
+	case CodeMethodNotAllowed:
+		return outcome{grpc: codes.Unimplemented, http: http.StatusMethodNotAllowed}, true
+	case CodeInternal:
+		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError}, true
+	case CodeNotLoopback:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusInternalServerError, inner: true}, true
+	}
+	switch engine.Code(code) { //nolint:exhaustive // the rest travels inside decisions
+	case engine.CodeMCPMissing, engine.CodeMCPMismatch, engine.CodeAgentMismatch, engine.CodeSubjectAmbiguous:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
+	case engine.CodeNotReady:
+		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}, true
+	case engine.CodeCancelled:
+		return outcome{grpc: codes.Canceled, http: statusClientClosed}, true
+	case engine.CodeDeadline:
+		return outcome{grpc: codes.DeadlineExceeded, http: http.StatusGatewayTimeout}, true
+	case engine.CodeToolUnknown, engine.CodeArgumentsInvalid:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest, inner: true}, true
+	}
+	switch mcp.Code(code) {
+	case mcp.CodeMapping, mcp.CodeMappingUnsupported, mcp.CodeMethodUnknown, mcp.CodeHeaderMismatch, mcp.CodeMessageInvalid:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
+	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid:
+		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
+	}
+	return lookupFamily(code)
+}
+
+// lookupFamily is the part of the table for codes that travel inside decisions
+// and compile-time findings: they stand by their family.
+func lookupFamily(code string) (outcome, bool) {
+	family, _, _ := strings.Cut(code, ".")
+	switch family {
+	case "token":
+		// RFC 6750 section 3.1: the client learns no more than this.
+		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, oauth: "invalid_token", inner: true}, true
+	case "rar":
+		return outcome{
+			grpc: codes.InvalidArgument, http: http.StatusBadRequest,
+			oauth: rar.Code(code).OAuthError(), inner: rar.Code(code).OAuthError() == "",
+		}, true
+	case "bundle":
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest, inner: true}, true
+	case "engine", "requirement", "approval":
+		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
+	}
+	return outcome{}, false
+}
+
+const internalMessage = "the request could not be processed; the server's log says why under the request id"
+
+// fault is an error as a client may see it.
+type fault struct {
+	code    string
+	message string
+	path    string
+	outcome outcome
+	// cause is for the log only; set where the client gets a fixed sentence.
+	cause error
+}
+
+// faultOf classes err by the error table. What has no code is internal: its
+// text stays in the log.
+func faultOf(err error) fault {
+	f := coded(err)
+	if f.code != "" {
+		if o, ok := lookup(f.code); ok && !o.inner && o.grpc != codes.Internal {
+			f.outcome = o
+			return f
+		}
+	}
+	o, _ := lookup(string(CodeInternal))
+	return fault{code: string(CodeInternal), message: internalMessage, outcome: o, cause: err}
+}
+
+// coded finds the domain error in err. The texts of domain errors are written
+// for whoever sent the request.
+func coded(err error) fault {
+	var own *Error
+	var eng *engine.Error
+	var rare *rar.Error
+	var msg *mcp.Error
+	switch {
+	case errors.As(err, &own):
+		return fault{code: string(own.Code), path: own.Path, message: text(own.Err)}
+	case errors.As(err, &eng):
+		return engineFault(eng)
+	case errors.As(err, &rare):
+		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}
+	case errors.As(err, &msg):
+		return fault{code: string(msg.Code), path: msg.Path, message: text(msg.Err)}
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault{code: string(engine.CodeDeadline), message: deadlineMessage}
+	case errors.Is(err, context.Canceled):
+		return fault{code: string(engine.CodeCancelled), message: cancelledMessage}
+	}
+	return fault{}
+}
+
+const (
+	deadlineMessage  = "no decision was reached before the deadline"
+	cancelledMessage = "the caller went away before a decision was reached"
+)
+
+func engineFault(e *engine.Error) fault {
+	f := fault{code: string(e.Code), path: e.Path, message: text(e.Err)}
+	switch e.Code { //nolint:exhaustive // only these wrap a cause that is not ours
+	case engine.CodeDeadline:
+		f.message = deadlineMessage
+	case engine.CodeCancelled:
+		f.message = cancelledMessage
+	}
+	return f
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ToValidUTF8(err.Error(), "\uFFFD")
+}
+
+// status makes the gRPC form: google.rpc.ErrorInfo carries what the REST body
+// does.
+func (f fault) status(requestID string) error {
+	st := status.New(f.outcome.grpc, f.message)
+	info := &errdetails.ErrorInfo{
+		Reason: f.code, Domain: errorDomain,
+		Metadata: map[string]string{"path": f.path, "request_id": requestID},
+	}
+	withInfo, err := st.WithDetails(info)
+	if err != nil {
+		return st.Err()
+	}
+	return withInfo.Err()
+}
+
+// appendJSON appends the REST form.
+func (f fault) appendJSON(dst []byte, requestID string) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = appendString(dst, f.code)
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, f.message)
+	if f.path != "" {
+		dst = append(dst, `,"path":`...)
+		dst = appendString(dst, f.path)
+	}
+	if requestID != "" {
+		dst = append(dst, `,"request_id":`...)
+		dst = appendString(dst, requestID)
+	}
+	return append(dst, '}')
+}
+
+// faultOfStatus reads back what status made, for the gateway; ok is false for
+// a status that is not ours.
+func faultOfStatus(err error) (f fault, requestID string, ok bool) {
+	st, isStatus := status.FromError(err)
+	if !isStatus {
+		return fault{}, "", false
+	}
+	for _, d := range st.Details() {
+		info, isInfo := d.(*errdetails.ErrorInfo)
+		if !isInfo || info.GetDomain() != errorDomain {
+			continue
+		}
+		o, known := lookup(info.GetReason())
+		if !known {
+			return fault{}, "", false
+		}
+		md := info.GetMetadata()
+		return fault{code: info.GetReason(), message: st.Message(), path: md["path"], outcome: o}, md["request_id"], true
+	}
+	return fault{}, "", false
+}
+
+func errorf(code Code, path, format string, args ...any) *Error {
+	return &Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
+}

@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// listenLoopback opens address, which must be on loopback: callers have no
+// identity yet, so whoever can connect may ask and assert anything.
+func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errorf(CodeNotLoopback, "", "listen on %q: %w", address, err)
+	}
+	ip, err := loopbackIP(ctx, host)
+	if err != nil {
+		return nil, errorf(CodeNotLoopback, "", "listen on %q: %w", address, err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.String(), port))
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", address, err)
+	}
+	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		_ = l.Close()
+		return nil, errorf(CodeNotLoopback, "", "listen on %q: the address turned out to be %s", address, l.Addr())
+	}
+	return l, nil
+}
+
+// loopbackIP returns the address that host stands for. A name must resolve to
+// loopback only, and what it resolved to is what is listened on: a second
+// look-up could say something else.
+func loopbackIP(ctx context.Context, host string) (netip.Addr, error) {
+	if host == "" {
+		return netip.Addr{}, errors.New("an empty host is every interface; write 127.0.0.1")
+	}
+	ips := []netip.Addr{}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ips = append(ips, ip)
+	} else if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+		return netip.Addr{}, fmt.Errorf("resolve the host: %w", err)
+	}
+	var best netip.Addr
+	for _, ip := range ips {
+		if !ip.Unmap().IsLoopback() {
+			return netip.Addr{}, fmt.Errorf("%s is not a loopback address, and callers can not be told apart yet", ip)
+		}
+		if !best.IsValid() || ip.Unmap().Is4() {
+			best = ip
+		}
+	}
+	if !best.IsValid() {
+		return netip.Addr{}, errors.New("the host has no address")
+	}
+	return best, nil
+}
+
+// hostAllowed tells whether an HTTP request was meant for this server. A page
+// whose name was made to resolve to 127.0.0.1 (DNS rebinding) sends its own
+// name as Host.
+func (s *Server) hostAllowed(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	if ip, err := netip.ParseAddr(name); err == nil && ip.Unmap().IsLoopback() {
+		return true
+	}
+	for _, allowed := range s.opts.AllowedHosts {
+		if strings.EqualFold(allowed, name) || strings.EqualFold(allowed, host) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/authzd/authzd/engine"
+)
+
+// door names where a call came in, in metrics and logs.
+type door string
+
+const (
+	doorREST    door = "rest"
+	doorGRPC    door = "grpc"
+	doorGateway door = "gateway"
+)
+
+// metrics are this server's own; there is no global registry.
+type metrics struct {
+	registry  *prometheus.Registry
+	decisions *prometheus.CounterVec
+	errors    *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	inFlight  *prometheus.GaugeVec
+	rendering prometheus.Counter
+	doors     map[door]*doorMetrics
+}
+
+// doorMetrics are looked up once, because finding a child by label values costs
+// more than counting.
+type doorMetrics struct {
+	allow, deny prometheus.Counter
+	duration    prometheus.Observer
+	inFlight    prometheus.Gauge
+}
+
+func newMetrics(e *engine.Engine, p *pool) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_decisions_total", Help: "Decisions made, by answer and door.",
+		}, []string{"decision", "door"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_errors_total", Help: "Calls that got an error instead of a decision, by code and door.",
+		}, []string{"code", "door"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "authzd_decision_duration_seconds", Help: "Time from the decoded call to its answer, waiting included.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}, []string{"door"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "authzd_requests_in_flight", Help: "Calls under way.",
+		}, []string{"door"}),
+		rendering: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "authzd_denials_reduced_total", Help: "Denials of which a malformed part was left out.",
+		}),
+		doors: make(map[door]*doorMetrics),
+	}
+	m.registry.MustRegister(
+		m.decisions, m.errors, m.duration, m.inFlight, m.rendering,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
+		}, func() float64 { return float64(p.waiting()) }),
+		&snapshotInfo{engine: e, desc: prometheus.NewDesc("authzd_snapshot_info", "The live policy: 1 for each bundle.", []string{"bundle", "revision"}, nil)},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	for _, d := range []door{doorREST, doorGRPC, doorGateway} {
+		m.doors[d] = &doorMetrics{
+			allow:    m.decisions.WithLabelValues("allow", string(d)),
+			deny:     m.decisions.WithLabelValues("deny", string(d)),
+			duration: m.duration.WithLabelValues(string(d)),
+			inFlight: m.inFlight.WithLabelValues(string(d)),
+		}
+	}
+	return m
+}
+
+func (m *doorMetrics) decided(allow bool) {
+	if allow {
+		m.allow.Inc()
+	} else {
+		m.deny.Inc()
+	}
+}
+
+// snapshotInfo reads the live snapshot when it is asked.
+type snapshotInfo struct {
+	engine *engine.Engine
+	desc   *prometheus.Desc
+}
+
+func (i *snapshotInfo) Describe(ch chan<- *prometheus.Desc) { ch <- i.desc }
+
+func (i *snapshotInfo) Collect(ch chan<- prometheus.Metric) {
+	live := i.engine.Snapshot()
+	if live == nil {
+		return
+	}
+	for _, ref := range live.Bundles() {
+		ch <- prometheus.MustNewConstMetric(i.desc, prometheus.GaugeValue, 1, valid(ref.Bundle), valid(ref.Revision))
+	}
+}

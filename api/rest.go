@@ -1,0 +1,233 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/authzd/authzd/engine"
+)
+
+const (
+	headerRequestID = "X-Request-Id"
+	typeJSON        = "application/json"
+	maxHeaderBytes  = 32 << 10
+	maxPooled       = 256 << 10
+)
+
+// route is what one path answers.
+type route struct {
+	method string
+	door   door
+	serve  func(w http.ResponseWriter, r *http.Request, c call)
+}
+
+// routes is fixed once the server runs; looked up by exact path, so that no
+// spelling of a path reaches a handler that another one is meant for.
+func (s *Server) routes(g *gateway) map[string]route {
+	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
+	return map[string]route{
+		"/v1/check":       {http.MethodPost, doorREST, s.restCheck},
+		"/v1/check:batch": {http.MethodPost, doorGateway, func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }},
+		"/healthz":        {http.MethodGet, doorREST, s.restHealth},
+		"/readyz":         {http.MethodGet, doorREST, s.restReady},
+		"/metrics":        {http.MethodGet, doorREST, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
+		"/openapi.json":   {http.MethodGet, doorREST, s.restOpenAPI},
+	}
+}
+
+// handler is the HTTP door: it refuses what no browser tab may do, and routes.
+func (s *Server) handler(g *gateway) http.Handler {
+	routes := s.routes(g)
+	origin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.handlers.Add(1)
+		defer s.handlers.Done()
+		c := call{door: doorREST, requestID: s.opts.NewRequestID()}
+		header := w.Header()
+		header[headerRequestID] = []string{c.requestID}
+		header["X-Content-Type-Options"] = []string{"nosniff"}
+		defer func() {
+			if v := recover(); v != nil {
+				s.refuse(w, r, c, panicError(v))
+			}
+		}()
+		if !s.hostAllowed(r.Host) {
+			s.refuse(w, r, c, errorf(CodeHostRefused, "", "this server does not answer to that Host"))
+			return
+		}
+		if err := origin.Check(r); err != nil {
+			s.refuse(w, r, c, errorf(CodeOriginRefused, "", "this server does not answer pages of other origins"))
+			return
+		}
+		to, ok := routes[r.URL.Path]
+		switch {
+		case !ok:
+			s.refuse(w, r, c, errorf(CodeNotFound, "", "nothing is served at this path"))
+		case r.Method != to.method && (to.method != http.MethodGet || r.Method != http.MethodHead):
+			header.Set("Allow", to.method)
+			s.refuse(w, r, c, errorf(CodeMethodNotAllowed, "", "this path takes %s only", to.method))
+		case to.method == http.MethodPost && !jsonContent(r.Header.Get("Content-Type")):
+			c.door = to.door
+			s.refuse(w, r, c, errorf(CodeContentType, "", "send JSON as Content-Type application/json"))
+		default:
+			c.door = to.door
+			to.serve(w, r, c)
+		}
+	})
+}
+
+// jsonContent admits JSON, and what curl -d declares when it is told nothing.
+// A web page could send that without asking first; the check of the origin has
+// refused those.
+func jsonContent(header string) bool {
+	if header == typeJSON || header == "" {
+		return true
+	}
+	kind, params, err := mime.ParseMediaType(header)
+	if err != nil {
+		return false
+	}
+	if charset, has := params["charset"]; has && !strings.EqualFold(charset, "utf-8") {
+		return false
+	}
+	return kind == typeJSON || kind == "application/x-www-form-urlencoded"
+}
+
+// restCheck is the hot path: JSON to query, decision, JSON, with no message in
+// between and on the connection's own goroutine.
+func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
+	buffer := s.buffer()
+	defer s.reuse(buffer)
+	err := s.guard(r.Context(), c, func(ctx context.Context) error {
+		if err := s.readQuery(buffer, r); err != nil {
+			return err
+		}
+		req, err := DecodeQuery(buffer.Bytes(), s.opts.Limits)
+		if err != nil {
+			return err
+		}
+		if err := s.awaitRevision(ctx, req.Require); err != nil {
+			return err
+		}
+		var resp *Response
+		if full := s.pool.here(ctx, func() { resp, err = s.decide(ctx, c, s.opts.Engine.Snapshot(), req) }); full != nil {
+			return full
+		}
+		if err != nil {
+			return err
+		}
+		// The query's values have copied what they need of the buffer.
+		buffer.Reset()
+		buffer.Write(append(resp.AppendJSON(buffer.AvailableBuffer()), '\n'))
+		return nil
+	})
+	if err != nil {
+		s.refuse(w, r, c, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, buffer.Bytes())
+}
+
+// readQuery reads the body, which is bounded before it is read.
+func (s *Server) readQuery(into *bytes.Buffer, r *http.Request) error {
+	limit := int64(s.opts.Limits.MaxBytes)
+	if r.ContentLength > limit {
+		return tooLarge(int(limit))
+	}
+	if _, err := into.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
+		return &Error{Code: CodeRequestBody, Err: errors.New("the body could not be read to its end")}
+	}
+	if int64(into.Len()) > limit {
+		return tooLarge(int(limit))
+	}
+	return nil
+}
+
+// readBody is readQuery for the gateway.
+func readBody(r io.Reader, limit int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err != nil {
+		return nil, &Error{Code: CodeRequestBody, Err: errors.New("the body could not be read to its end")}
+	}
+	if len(data) > limit {
+		return nil, tooLarge(limit)
+	}
+	return data, nil
+}
+
+func tooLarge(limit int) *Error {
+	return errorf(CodeTooLarge, "", "the request is larger than %d bytes", limit)
+}
+
+func (s *Server) buffer() *bytes.Buffer {
+	if b, ok := s.buffers.Get().(*bytes.Buffer); ok {
+		return b
+	}
+	return new(bytes.Buffer)
+}
+
+func (s *Server) reuse(b *bytes.Buffer) {
+	if b.Cap() <= maxPooled {
+		b.Reset()
+		s.buffers.Put(b)
+	}
+}
+
+// refuse answers with an error, which guard may have accounted for already.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, c call, err error) {
+	var done *faultError
+	if !errors.As(err, &done) && !errors.As(s.account(r.Context(), c, err), &done) {
+		return
+	}
+	writeFault(w, done.fault, c.requestID)
+}
+
+func writeFault(w http.ResponseWriter, f fault, requestID string) {
+	writeJSON(w, f.outcome.http, append(f.appendJSON(nil, requestID), '\n'))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	header := w.Header()
+	header["Content-Type"] = []string{typeJSON}
+	header["Cache-Control"] = []string{"no-store"}
+	w.WriteHeader(status)
+	// Who has gone gets no answer; there is nobody to tell.
+	_, _ = w.Write(body)
+}
+
+func (s *Server) restHealth(w http.ResponseWriter, _ *http.Request, _ call) {
+	writeJSON(w, http.StatusOK, []byte("{\"status\":\"live\"}\n"))
+}
+
+// restReady is 200 only while a decision can be made.
+func (s *Server) restReady(w http.ResponseWriter, _ *http.Request, c call) {
+	s.observe()
+	live := s.opts.Engine.Snapshot()
+	switch {
+	case s.health.stopping():
+		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}), c.requestID)
+	case live == nil:
+		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}), c.requestID)
+	default:
+		body := []byte(`{"status":"ready","policy":{"bundle":`)
+		body = appendString(body, live.Policy().Bundle)
+		body = append(body, `,"revision":`...)
+		body = appendString(body, live.Policy().Revision)
+		writeJSON(w, http.StatusOK, append(body, "}}\n"...))
+	}
+}
+
+func (s *Server) restOpenAPI(w http.ResponseWriter, r *http.Request, c call) {
+	if len(s.openapi) == 0 {
+		s.refuse(w, r, c, errors.New("no OpenAPI description was built"))
+		return
+	}
+	writeJSON(w, http.StatusOK, s.openapi)
+}

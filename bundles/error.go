@@ -1,0 +1,79 @@
+package bundles
+
+import "fmt"
+
+// Code names a fault of a bundle. Codes are API: listed in docs/errors.md,
+// never reused for another meaning.
+type Code string
+
+// Codes of Open, OpenArchive, OpenFS and RunTests.
+const (
+	// CodeUnreadable is a file, folder or archive that cannot be read: absent,
+	// not permitted, or not a gzip-compressed tar file.
+	CodeUnreadable Code = "bundle.unreadable"
+	// CodeTooLarge is a bundle beyond one of the Limits.
+	CodeTooLarge Code = "bundle.too_large"
+	// CodeUnsafePath is a name that is absolute, climbs, is not UTF-8, or would
+	// mean different files to different readers.
+	CodeUnsafePath Code = "bundle.unsafe_path"
+	// CodeUnsafeEntry is a link that leads out of the folder or to a folder, any
+	// link in an archive, a device, a pipe or a socket.
+	CodeUnsafeEntry Code = "bundle.unsafe_entry"
+	// CodeDuplicateFile is an archive that holds one name twice.
+	CodeDuplicateFile Code = "bundle.duplicate_file"
+	// CodeUnknownFile is a file that has no place in a bundle.
+	CodeUnknownFile Code = "bundle.unknown_file"
+	// CodeUnsupported is something OPA knows and authzd does not take: compiled
+	// policy, delta bundles, Rego v0.
+	CodeUnsupported Code = "bundle.unsupported"
+	// CodeManifestInvalid is a .manifest that does not decode strictly.
+	CodeManifestInvalid Code = "bundle.manifest_invalid"
+	// CodeDataInvalid is a data file that does not decode strictly.
+	CodeDataInvalid Code = "bundle.data_invalid"
+	// CodeDataConflict is a key that two data files define.
+	CodeDataConflict Code = "bundle.data_conflict"
+	// CodeEmpty is a bundle with neither Rego nor data.
+	CodeEmpty Code = "bundle.empty"
+	// CodeTestInvalid is a Rego test file that does not parse or compile.
+	CodeTestInvalid Code = "bundle.test_invalid"
+	// CodeCaseInvalid is a file of decision cases that does not decode strictly,
+	// or a case that cannot be made.
+	CodeCaseInvalid Code = "bundle.case_invalid"
+)
+
+// Codes returns every code that this package declares. It exists for the tests
+// that hold documentation and error tables against the code.
+func Codes() []Code {
+	return []Code{
+		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
+		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
+	}
+}
+
+// Error is the only error type of this package. Match its Code, never its text.
+type Error struct {
+	Code Code
+	// Path is the file within the bundle; for faults inside a JSON or YAML file
+	// followed by "#" and a JSON Pointer.
+	Path string
+	Err  error
+}
+
+// Error formats place, code and cause.
+func (e *Error) Error() string {
+	s := string(e.Code)
+	if e.Path != "" {
+		s = e.Path + ": " + s
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause, which may be nil.
+func (e *Error) Unwrap() error { return e.Err }
+
+func errorf(code Code, path, format string, args ...any) *Error {
+	return &Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
+}

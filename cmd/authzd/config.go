@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/authzd/authzd/api"
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
+)
+
+// Config is everything that authzd serve can be told. A setting has one name in
+// three spellings: --max-depth, AUTHZD_MAX_DEPTH, and max_depth in the
+// configuration file. A flag wins over the environment, the environment over
+// the file, the file over the default.
+type Config struct {
+	HTTP            string
+	GRPC            string
+	Bundles         []string
+	ShutdownGrace   time.Duration
+	MaxRequestBytes int
+	MaxBatchBytes   int
+	MaxDepth        int
+	MaxBatch        int
+	DecisionTimeout time.Duration
+	Workers         int
+	Queue           int
+	LogLevel        string
+}
+
+const (
+	envPrefix = "AUTHZD_"
+	// configFlag names the file, so it cannot stand in one.
+	configFlag = "config"
+	bundleFlag = "bundle"
+)
+
+// define declares the flags of c with their defaults.
+func (c *Config) define(f *pflag.FlagSet) {
+	f.String(configFlag, "", "YAML file with settings, named as the flags are, with underscores")
+	f.StringVar(&c.HTTP, "http", "127.0.0.1:8181", "address of REST; port 0 takes a free one; loopback only")
+	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; loopback only")
+	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
+	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "time that calls under way get to finish on SIGTERM")
+	f.IntVar(&c.MaxRequestBytes, "max-request-bytes", api.DefaultMaxBytes, "largest query")
+	f.IntVar(&c.MaxBatchBytes, "max-batch-bytes", api.DefaultMaxBatchBytes, "largest batch")
+	f.IntVar(&c.MaxDepth, "max-depth", api.DefaultMaxDepth, "how deep a query may nest")
+	f.IntVar(&c.MaxBatch, "max-batch", api.DefaultMaxBatch, "queries in one batch")
+	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
+	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
+	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
+	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// fill sets what no flag set: from the environment, then from the file. It
+// reports every fault.
+func (c *Config) fill(f *pflag.FlagSet, getenv func(string) string) error {
+	var faults []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		text := getenv(envName(flag.Name))
+		if flag.Changed || text == "" || !isSetting(flag) {
+			return
+		}
+		values := []string{text}
+		if flag.Name == bundleFlag {
+			values = strings.Split(text, ",")
+		}
+		if err := setFlag(f, flag.Name, values); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", envName(flag.Name), err))
+		}
+	})
+	name := f.Lookup(configFlag).Value.String()
+	if name == "" {
+		return errors.Join(faults...)
+	}
+	return errors.Join(append(faults, fillFromFile(f, name))...)
+}
+
+func isSetting(flag *pflag.Flag) bool { return flag.Name != "help" }
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func setFlag(f *pflag.FlagSet, name string, values []string) error {
+	for _, v := range values {
+		if err := f.Set(name, strings.TrimSpace(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxConfigBytes bounds the configuration file.
+const maxConfigBytes = 1 << 20
+
+func fillFromFile(f *pflag.FlagSet, name string) error {
+	file, err := os.Open(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // read only, nothing to lose
+	data, err := io.ReadAll(io.LimitReader(file, maxConfigBytes+1))
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	doc, err := bundles.DecodeYAML(data, bundles.Limits{MaxYAMLBytes: maxConfigBytes})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if doc.Kind() != rar.Object {
+		return fmt.Errorf("%s: must be a map of settings", name)
+	}
+	var faults []error
+	for i := range doc.Len() {
+		m := doc.Member(i)
+		if err := fillMember(f, m.Name, m.Value); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %s: %w", name, m.Name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func fillMember(f *pflag.FlagSet, key string, v rar.Value) error {
+	flag := f.Lookup(strings.ReplaceAll(key, "_", "-"))
+	if flag == nil || strings.Contains(key, "-") || flag.Name == configFlag || !isSetting(flag) {
+		return errors.New("no such setting")
+	}
+	values, err := settingTexts(flag.Name, v)
+	if err != nil || flag.Changed {
+		return err
+	}
+	return setFlag(f, flag.Name, values)
+}
+
+// settingTexts spells a setting as its flag would be given.
+func settingTexts(name string, v rar.Value) ([]string, error) {
+	if name == bundleFlag {
+		if v.Kind() != rar.Array {
+			return nil, errors.New("must be a list of NAME=PATH")
+		}
+		out := make([]string, 0, v.Len())
+		for i := range v.Len() {
+			if v.Index(i).Kind() != rar.String {
+				return nil, errors.New("must be a list of NAME=PATH")
+			}
+			out = append(out, v.Index(i).Text())
+		}
+		return out, nil
+	}
+	if k := v.Kind(); k != rar.String && k != rar.Number {
+		return nil, fmt.Errorf("must be one value, not %s", k)
+	}
+	return []string{v.Text()}, nil
+}
+
+// Validate reports every fault of the settings.
+func (c *Config) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	for _, a := range []struct{ flag, addr string }{{"http", c.HTTP}, {"grpc", c.GRPC}} {
+		if err := validAddress(a.addr); err != nil {
+			bad("%s: %w", a.flag, err)
+		}
+	}
+	if _, err := c.bundleRefs(); err != nil {
+		faults = append(faults, err)
+	}
+	for _, d := range []struct {
+		flag string
+		d    time.Duration
+	}{{"shutdown-grace", c.ShutdownGrace}, {"decision-timeout", c.DecisionTimeout}} {
+		if d.d <= 0 {
+			bad("%s: %s is not a time above 0", d.flag, d.d)
+		}
+	}
+	for _, n := range []struct {
+		flag     string
+		n, least int
+	}{
+		{"max-request-bytes", c.MaxRequestBytes, 1},
+		{"max-batch-bytes", c.MaxBatchBytes, 1},
+		{"max-depth", c.MaxDepth, 1},
+		{"max-batch", c.MaxBatch, 1},
+		{"workers", c.Workers, 0},
+		{"queue", c.Queue, 0},
+	} {
+		if n.n < n.least {
+			bad("%s: %d is below %d", n.flag, n.n, n.least)
+		}
+	}
+	if _, err := c.level(); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func validAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", addr)
+	}
+	if host == "" {
+		return fmt.Errorf("%q is every interface: write 127.0.0.1:%s", addr, port)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port from 0 to 65535", addr)
+	}
+	return nil
+}
+
+// bundleRefs reads --bundle; names are unique.
+func (c *Config) bundleRefs() ([]bundleRef, error) {
+	var faults []error
+	seen := map[string]bool{}
+	refs := make([]bundleRef, 0, len(c.Bundles))
+	for _, s := range c.Bundles {
+		ref, err := parseBundleRef(s)
+		switch {
+		case err != nil:
+			faults = append(faults, err)
+		case seen[ref.Name]:
+			faults = append(faults, fmt.Errorf("bundle: the name %q is given twice", ref.Name))
+		}
+		seen[ref.Name] = true
+		refs = append(refs, ref)
+	}
+	return refs, errors.Join(faults...)
+}
+
+func (c *Config) level() (slog.Level, error) {
+	switch c.LogLevel {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return slog.LevelInfo, fmt.Errorf("log-level: %q is not one of debug, info, warn, error", c.LogLevel)
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+// settings reads flags, environment and file as serve does.
+func settings(t *testing.T, flags []string, env map[string]string, file string) (Config, error) {
+	t.Helper()
+	var c Config
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.define(f)
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "authzd.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		flags = append(flags, "--config", path)
+	}
+	if err := f.Parse(flags); err != nil {
+		return c, err
+	}
+	if err := c.fill(f, func(name string) string { return env[name] }); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+func TestConfigPrecedence(t *testing.T) {
+	t.Parallel()
+	file := "http: 127.0.0.1:1\ngrpc: 127.0.0.1:2\nmax_depth: 3\nbundle: [a=/file, b=/file]\nshutdown_grace: 4s\nworkers: 5\n"
+	env := map[string]string{"AUTHZD_GRPC": "127.0.0.1:20", "AUTHZD_MAX_DEPTH": "30", "AUTHZD_BUNDLE": "a=/env, c=/env", "AUTHZD_QUEUE": ""}
+	got, err := settings(t, []string{"--max-depth", "300"}, env, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
+		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, DecisionTimeout: 250 * time.Millisecond,
+		Workers: 5, LogLevel: "info",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got, err = settings(t, []string{"--bundle", "x=/flag", "--bundle", "y=/flag"}, env, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"x=/flag", "y=/flag"}, got.Bundles); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigFileByEnvironment(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte("log_level: debug"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := settings(t, nil, map[string]string{"AUTHZD_CONFIG": path}, "")
+	if err != nil || got.LogLevel != "debug" {
+		t.Errorf("config %v, %v", got, err)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		flags []string
+		env   map[string]string
+		file  string
+		want  []string
+	}{
+		{"unknown key", nil, nil, "htpt: x", []string{"htpt: no such setting"}},
+		{"key spelt as a flag", nil, nil, "max-depth: 1", []string{"max-depth: no such setting"}},
+		{"file within the file", nil, nil, "config: x", []string{"config: no such setting"}},
+		{"key twice", nil, nil, "http: a\nhttp: b", []string{"already defined"}},
+		{"no map", nil, nil, "- http", []string{"must be a map"}},
+		{"no YAML", nil, nil, "http: [", []string{"authzd.yaml"}},
+		{"value is a map", nil, nil, "http: {a: b}", []string{"http: must be one value, not object"}},
+		{"bundle is text", nil, nil, "bundle: a=b", []string{"must be a list of NAME=PATH"}},
+		{"bundle of numbers", nil, nil, "bundle: [1]", []string{"must be a list of NAME=PATH"}},
+		{"all faults of a file", nil, nil, "max_depth: x\nqueue: y\nfoo: 1", []string{"max_depth", "queue", "foo"}},
+		{"absent file", []string{"--config", "/absent.yaml"}, nil, "", []string{"/absent.yaml"}},
+		{"environment", nil, map[string]string{"AUTHZD_WORKERS": "many"}, "", []string{"AUTHZD_WORKERS"}},
+		{
+			"all faults of the values",
+			[]string{
+				"--http", "here", "--grpc", ":8182", "--bundle", "a", "--bundle", "b=x", "--bundle", "b=y", "--shutdown-grace", "-1s",
+				"--max-depth", "0", "--queue", "-1", "--log-level", "loud", "--decision-timeout", "0s",
+			},
+			nil, "",
+			[]string{
+				`http: "here"`, `grpc: ":8182" is every interface`, `"a" is not NAME=PATH`, `the name "b" is given twice`, "shutdown-grace", "decision-timeout",
+				"max-depth: 0", "queue: -1", "log-level",
+			},
+		},
+		{"port", []string{"--http", "127.0.0.1:65536"}, nil, "", []string{"no port"}},
+		{"bundle name", []string{"--bundle", "../a=x"}, nil, "", []string{"is not NAME=PATH"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := settings(t, tt.flags, tt.env, tt.file)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not in %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+// A key of the file and a variable exist for each flag, under the same name.
+func TestEveryFlagHasThreeNames(t *testing.T) {
+	t.Parallel()
+	var c Config
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.define(f)
+	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name == configFlag {
+			return
+		}
+		value := flag.DefValue
+		if flag.Name == bundleFlag {
+			value = "a=b"
+		}
+		if _, err := settings(t, nil, map[string]string{envName(flag.Name): value}, ""); err != nil {
+			t.Errorf("%s=%s: %v", envName(flag.Name), value, err)
+		}
+		text := strings.ReplaceAll(flag.Name, "-", "_") + `: "` + value + `"`
+		if flag.Name == bundleFlag {
+			text = "bundle: [a=b]"
+		}
+		if _, err := settings(t, nil, nil, text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	})
+}
+
+func TestBundleNames(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/a/payments": "payments", "/a/payments.tar.gz": "payments", "b.tgz": "b", "/": "bundle", "/a/my bundle": "my-bundle", "/a/.x": "x",
+	} {
+		if got := nameOf(path); got != want {
+			t.Errorf("%s is named %q, want %q", path, got, want)
+		}
+	}
+}

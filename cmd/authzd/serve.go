@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/authzd/authzd/api"
+	"github.com/authzd/authzd/engine"
+)
+
+func newServe(std stdio, getenv func(string) string) *cobra.Command {
+	var c Config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve decisions over gRPC and REST",
+		Long: "Serves decisions. Standard output gets one line of JSON once the server can decide; standard error\n" +
+			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads the bundles\n" +
+			"again and keeps the old ones if the new do not compile. Without --bundle everything is denied.\n\n" +
+			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
+			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
+			"The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.",
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := c.fill(cmd.Flags(), getenv); err != nil {
+			return err
+		}
+		if err := c.Validate(); err != nil {
+			return err
+		}
+		// Decisions allocate little and keep nothing, so rarer collections cost
+		// little memory and shorten the tail of latencies.
+		if getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
+		return serve(cmd.Context(), std, c)
+	}
+	c.define(cmd.Flags())
+	return cmd
+}
+
+const gcPercent = 400
+
+// serve runs the server until ctx is done.
+func serve(ctx context.Context, std stdio, c Config) error {
+	level, err := c.level()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: level}))
+	refs, err := c.bundleRefs()
+	if err != nil {
+		return err
+	}
+	p := policySource{refs: refs, engine: engine.New(engine.Options{Budget: c.DecisionTimeout}), log: log}
+	if err := p.load(ctx); err != nil {
+		return err
+	}
+	server, err := api.New(api.Options{
+		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
+		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch},
+		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err := server.Listen(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	// Heard from here on: a signal that arrives before must not end the process.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(running) })
+	group.Go(func() error { p.reloadOn(running, hangups); return nil })
+	if err := writeReady(std.out, server, p.engine.Snapshot()); err != nil {
+		group.Go(func() error { return err })
+	}
+	err = group.Wait()
+	log.Info("stopped")
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// writeReady prints the one line that scripts wait for.
+func writeReady(w io.Writer, s *api.Server, live *engine.Snapshot) error {
+	line := struct {
+		Event    string `json:"event"`
+		HTTP     string `json:"http"`
+		GRPC     string `json:"grpc"`
+		Revision string `json:"revision"`
+	}{"ready", s.HTTPAddr().String(), s.GRPCAddr().String(), live.Policy().Revision}
+	if err := json.NewEncoder(w).Encode(line); err != nil {
+		return fmt.Errorf("write the ready line: %w", err)
+	}
+	return nil
+}
+
+// policySource loads the bundles that the operator named.
+type policySource struct {
+	refs   []bundleRef
+	engine *engine.Engine
+	log    *slog.Logger
+}
+
+// load compiles the bundles and makes them live. On an error what was live
+// stays.
+func (p *policySource) load(ctx context.Context) error {
+	set, err := openPolicies(p.refs)
+	if err != nil {
+		return err
+	}
+	snapshot, warnings, err := set.compile(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range set.warnings() {
+		p.log.Warn("file left out", "detail", w)
+	}
+	for _, w := range warnings {
+		p.log.Warn("policy warning", "code", string(w.Code), "file", w.File, "row", w.Row, "col", w.Col, "message", w.Message)
+	}
+	if len(p.refs) == 0 {
+		p.log.Warn("no bundle is configured: the default policy denies every call")
+	}
+	p.engine.Swap(snapshot)
+	live := snapshot.Policy()
+	p.log.Info("policy is live", "bundle", live.Bundle, "revision", live.Revision)
+	return nil
+}
+
+// reloadOn loads the bundles again on every signal, until ctx is done.
+func (p *policySource) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		if err := p.load(ctx); err != nil {
+			p.logRefused(err)
+		}
+	}
+}
+
+func (p *policySource) logRefused(err error) {
+	live := p.engine.Snapshot().Policy()
+	var refused *engine.CompileError
+	if !errors.As(err, &refused) {
+		p.log.Error("bundles not loaded, the old policy stays", "revision", live.Revision, "error", err.Error())
+		return
+	}
+	p.log.Error("bundles not loaded, the old policy stays", "revision", live.Revision, "error", strings.Join(findingTexts(refused.Findings), "\n"))
+}

@@ -12,6 +12,8 @@ BIN := .bin
 FUZZTIME ?= 60s
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
+# Flags of tests/bench/run, which compares the built binary with OPA.
+BENCHARGS ?=
 # What `make run` serves, and further flags for it.
 BUNDLE ?= payments=policies/examples/payments
 ARGS ?=
@@ -82,9 +84,9 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
 	echo "fuzz: $$ran targets clean"
 
 .PHONY: bench
-bench: ## Run the Go benchmarks, then the built binary beside a stock OPA.
-	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./engine ./rar
-	tests/bench/run.sh
+bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags).
+	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./engine ./rar ./tests/bench/workload
+	go run ./tests/bench/run $(BENCHARGS)
 
 .PHONY: cover
 cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.

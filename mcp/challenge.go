@@ -223,7 +223,7 @@ func describable(s string) string {
 	if cut < maxDescription/2 {
 		cut = maxDescription - len("...")
 	}
-	return text[:cut] + "..."
+	return strings.TrimRight(text[:cut], " .,:;") + "..."
 }
 
 // acceptsTxnChallenge reads Accept-Txn-Challenge as an RFC 9651 item: a boolean

@@ -1,0 +1,20 @@
+package authz
+
+import data.authzd.v1 as authzd
+
+args := input.mcp.params.arguments
+
+call(name) if {
+	input.action.name == "tools/call"
+	input.resource.type == "tool"
+	input.resource.id == name
+}
+
+default unrestricted := true
+
+unrestricted := false if args.region == "eu"
+
+permit["p"] := {"require": [authzd.scopes(["pay"])]} if {
+	call("pay")
+	unrestricted
+}

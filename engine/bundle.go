@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/authzd/authzd/engine/internal/contract"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -256,7 +257,7 @@ func inRoots(roots []string, path string) bool {
 // must be an object that holds nothing else.
 func checkData(b *Bundle) []Finding {
 	if k := b.Data.Kind(); k != rar.Absent && k != rar.Object {
-		return []Finding{{Code: CodeBundleOutsideRoots, Severity: SeverityError, File: b.Name, Message: "base data must be an object"}}
+		return []Finding{{Code: Code(contract.CodeDataInvalid), Severity: SeverityError, File: b.Name, Message: "base data must be an object"}}
 	}
 	var found []Finding
 	var walk func(prefix string, v rar.Value)

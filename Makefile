@@ -10,6 +10,9 @@ BIN := .bin
 
 # How long each fuzz target runs.
 FUZZTIME ?= 60s
+# Which fuzz targets run: a pattern of names, and one of names to leave out.
+FUZZ ?= .
+FUZZ_SKIP ?= ^$$
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -74,7 +77,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
 	files=$$(grep -rl --include='*_test.go' '^func Fuzz' . || true); \
 	for dir in $$(for file in $$files; do dirname "$$file"; done | sort -u); do \
 		list=$$(go test -run '^$$' -list '^Fuzz' "$$dir"); \
-		for name in $$(awk '/^Fuzz/ { print $$1 }' <<<"$$list"); do \
+		for name in $$(awk '/^Fuzz/ { print $$1 }' <<<"$$list" | grep -E '$(FUZZ)' | grep -vE '$(FUZZ_SKIP)' || true); do \
 			echo "fuzz: $$dir $$name for $(FUZZTIME)"; \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
 			ran=$$((ran + 1)); \

@@ -25,7 +25,7 @@ import (
 
 // DefaultBudget is how long one evaluation may take before the decision is a
 // deny with engine.budget.
-const DefaultBudget = 250 * time.Millisecond
+const DefaultBudget = time.Second
 
 // DefaultAllowTTL is how long an allow may be acted on (Decision.ExpiresAt),
 // unless a credential it rests on expires earlier.

@@ -105,10 +105,11 @@ func (t *textWriter) remediation() {
 	t.field("remediation", t.text("/remediation/status"))
 	t.each("/remediation/hints", func(h rar.Value) {
 		kind := textAt(h, "/type")
+		label := "missing:"
 		if held, _ := h.Get("held"); held.Bool() {
-			kind += " (held already)"
+			label = "and, as now:"
 		}
-		t.line("  missing:     %s", kind)
+		t.line("  %-12s %s", label, kind)
 		for i := range h.Len() {
 			m := h.Member(i)
 			switch m.Name {

@@ -19,6 +19,8 @@ const (
 	DefaultMaxBatch      = 100
 	maxCredentials       = 16
 	maxName              = 4096
+	// maxExponent keeps a short number from being long when it is written out.
+	maxExponent = 100
 )
 
 // Limits bounds what one request may hold. A zero field means its default.
@@ -49,7 +51,7 @@ func (l Limits) withDefaults() Limits {
 
 // strict are the limits of JSON that stands below outer containers.
 func (l Limits) strict(below int) rar.Limits {
-	return rar.Limits{MaxBytes: l.MaxBytes, MaxDepth: max(l.MaxDepth-below, 1), RejectCaseVariants: true}
+	return rar.Limits{MaxBytes: l.MaxBytes, MaxDepth: max(l.MaxDepth-below, 1), MaxExponent: maxExponent, RejectCaseVariants: true}
 }
 
 // Request is a decoded query and what only the door needs of it.

@@ -164,7 +164,7 @@ func TestDoorsDecodeAlike(t *testing.T) {
 			t.Fatalf("the doors differ (-REST +gRPC):\n%s\n%s", diff, text)
 		}
 	})
-	if decoded < 10 || refused < 10 {
+	if !testing.Short() && (decoded < 10 || refused < 10) { // -short draws too few to say
 		t.Errorf("%d queries accepted and %d refused: the test compares too little", decoded, refused)
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,28 +16,34 @@ import (
 // bundle's; a tool without one is judged by the inputSchema of the query, whose
 // compiled form is kept in a bounded cache.
 type toolSchemas struct {
-	declared map[string]*jsonschema.Schema
+	declared map[string]*argumentsSchema
 	// judge applies the contract's rules on what may be undefined to a schema
 	// that was not there when the policy was compiled.
 	judge func(name string, schema rar.Value) error
 
 	mu     sync.Mutex
-	byText map[string]compiledSchema
+	byText map[[sha256.Size]byte]compiledSchema
+}
+
+// argumentsSchema is a compiled schema and how much one value costs by it.
+type argumentsSchema struct {
+	compiled *jsonschema.Schema
+	width    int
 }
 
 type compiledSchema struct {
-	schema *jsonschema.Schema
+	schema *argumentsSchema
 	err    error
 }
 
-const maxCachedSchemas = 1024
+const maxCachedSchemas = 256
 
 func newToolSchemas() *toolSchemas {
-	return &toolSchemas{declared: map[string]*jsonschema.Schema{}, byText: map[string]compiledSchema{}}
+	return &toolSchemas{declared: map[string]*argumentsSchema{}, byText: map[[sha256.Size]byte]compiledSchema{}}
 }
 
 func (t *toolSchemas) declare(name string, schema rar.Value) error {
-	s, err := compileArguments(schema)
+	s, err := compileArguments(schema, false)
 	if err != nil {
 		return err
 	}
@@ -45,35 +52,49 @@ func (t *toolSchemas) declare(name string, schema rar.Value) error {
 }
 
 // fromQuery compiles the inputSchema that the PEP sent along. A schema under
-// which a forbid could vanish is refused like one that does not compile.
-func (t *toolSchemas) fromQuery(name string, schema rar.Value) (*jsonschema.Schema, error) {
-	text := string(schema.AppendJSON(nil))
+// which a forbid could vanish is refused like one that does not compile. Two
+// calls may compile the same schema at once; none waits for another's.
+func (t *toolSchemas) fromQuery(name string, schema rar.Value) (*argumentsSchema, error) {
+	text := schema.AppendJSON(nil)
+	if len(text) > maxQuerySchemaBytes {
+		return nil, fmt.Errorf("the schema is larger than %d bytes", maxQuerySchemaBytes)
+	}
+	key := sha256.Sum256(append([]byte(name+"\x00"), text...))
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if c, ok := t.byText[text]; ok {
+	c, ok := t.byText[key]
+	t.mu.Unlock()
+	if ok {
 		return c.schema, c.err
 	}
-	s, err := compileArguments(schema)
-	if err == nil {
-		err = t.judge(name, schema)
+	c.schema, c.err = compileArguments(schema, true)
+	if c.err == nil {
+		c.err = t.judge(name, schema)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if len(t.byText) >= maxCachedSchemas {
 		clear(t.byText)
 	}
-	t.byText[text] = compiledSchema{schema: s, err: err}
-	return s, err
+	t.byText[key] = c
+	return c.schema, c.err
 }
 
 // compileArguments closes a schema against undeclared members and compiles it.
 // Nothing is ever loaded from elsewhere.
-func compileArguments(schema rar.Value) (*jsonschema.Schema, error) {
+func compileArguments(schema rar.Value, fromQuery bool) (*argumentsSchema, error) {
 	if schema.Kind() != rar.Object {
 		return nil, fmt.Errorf("a schema of arguments must be an object, not a %s", schema.Kind())
 	}
 	if err := checkDialect(schema); err != nil {
 		return nil, err
 	}
-	doc, err := closeSchema(schema.Any(), false)
+	root, _ := schema.Any().(map[string]any)
+	delete(root, "$id") // names the schema; references stay within it
+	doc, err := closeSchema(root, false)
+	if err != nil {
+		return nil, err
+	}
+	width, err := measureSchema(doc, fromQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +109,7 @@ func compileArguments(schema rar.Value) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a JSON Schema: %w", err)
 	}
-	return s, nil
+	return &argumentsSchema{compiled: s, width: width}, nil
 }
 
 type noLoader struct{}
@@ -137,7 +158,7 @@ func closeSchema(s any, inPlace bool) (any, error) {
 
 func closeKeyword(keyword string, v any) (any, error) {
 	switch keyword {
-	case "additionalItems", "dependencies", "$recursiveRef", "$dynamicRef":
+	case "additionalItems", "dependencies", "$recursiveRef", "$dynamicRef", "$id", "$anchor", "$dynamicAnchor":
 		return nil, fmt.Errorf("keyword %s is not supported: write JSON Schema 2020-12 without it", keyword)
 	case "items":
 		if _, ok := v.([]any); ok {
@@ -231,7 +252,13 @@ func (s *Snapshot) checkArguments(in *input) *Fault {
 		return fault
 	}
 	args, _ := in.params.Get("arguments")
-	err := schema.Validate(args.Any())
+	if work := countValues(args) * schema.width; work > maxValidationWork {
+		return &Fault{
+			Code: CodeBudget, Path: "/mcp/params/arguments",
+			Message: "the arguments are too many to be validated against the tool's schema",
+		}
+	}
+	err := schema.compiled.Validate(args.Any())
 	if err == nil {
 		return nil
 	}
@@ -239,7 +266,7 @@ func (s *Snapshot) checkArguments(in *input) *Fault {
 	var ve *jsonschema.ValidationError
 	if errors.As(err, &ve) {
 		leaf := deepest(ve)
-		f.Path += pointer(leaf.InstanceLocation)
+		f.Path = printablePath(f.Path + pointer(leaf.InstanceLocation))
 		f.Message += " at " + f.Path + ": " + faultWords(leaf)
 	}
 	return f
@@ -251,6 +278,19 @@ func faultWords(e *jsonschema.ValidationError) string {
 		return "keyword " + keyword
 	}
 	return "not a declared member"
+}
+
+// countValues counts a value and all its parts.
+func countValues(v rar.Value) int {
+	n := 1
+	for i := range v.Len() {
+		if v.Kind() == rar.Object {
+			n += countValues(v.Member(i).Value)
+		} else {
+			n += countValues(v.Index(i))
+		}
+	}
+	return n
 }
 
 // deepest finds a cause nearest to the fault; the first on a tie.
@@ -266,7 +306,7 @@ func deepest(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 
 // schemaFor picks the declared schema, else the query's. Neither is a fault
 // unless the bundle admits untyped tools.
-func (s *Snapshot) schemaFor(name string, m *MCP) (*jsonschema.Schema, *Fault) {
+func (s *Snapshot) schemaFor(name string, m *MCP) (*argumentsSchema, *Fault) {
 	if schema, ok := s.tools.declared[name]; ok {
 		return schema, nil
 	}
@@ -277,7 +317,7 @@ func (s *Snapshot) schemaFor(name string, m *MCP) (*jsonschema.Schema, *Fault) {
 		}
 		return nil, &Fault{
 			Code: CodeToolUnknown, Path: "/mcp/params/name",
-			Message: fmt.Sprintf("tool %q has no schema: declare data.authzd_tools[%q].arguments or send mcp.tool.inputSchema", name, name),
+			Message: fmt.Sprintf("tool %q has no schema: declare its arguments in data.authzd_tools or send mcp.tool.inputSchema", clip(name, maxPlace)),
 		}
 	}
 	schema, err := s.tools.fromQuery(name, given)

@@ -30,16 +30,24 @@ func (e *Engine) DecideOn(ctx context.Context, s *Snapshot, q *Query) (Decision,
 	return d.run(ctx)
 }
 
+// maxDetails bounds what one reason lists.
+const maxDetails = 8
+
 // reportSkipped tells PEP and log which granted authorization_details were not
 // used; they grant nothing (rar.md section 4).
 func (d *deciding) reportSkipped() {
 	for _, u := range d.in.usable {
-		for _, s := range u.skipped {
-			d.decision.Reasons = append(d.decision.Reasons, Reason{
-				Code: CodeTokenDetails, Kind: KindAuthorizationDetails,
-				Message: "authorization_details of credential " + u.ID + " were skipped: " + s.Err.Error(),
-			})
+		if len(u.skipped) == 0 {
+			continue
 		}
+		r := Reason{
+			Code: CodeTokenDetails, Kind: KindAuthorizationDetails,
+			Message: fmt.Sprintf("%d authorization_details of credential %s were skipped", len(u.skipped), clip(u.ID, maxPlace)),
+		}
+		for _, s := range u.skipped[:min(len(u.skipped), maxDetails)] {
+			r.Detail = append(r.Detail, clip(s.Err.Error(), maxPlace))
+		}
+		d.decision.Reasons = append(d.decision.Reasons, r)
 	}
 }
 

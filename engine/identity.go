@@ -112,6 +112,14 @@ func (in *input) settleAgent() error {
 		return nil
 	}
 	in.agent = in.usable[0].ClientID
+	for _, u := range in.usable[1:] {
+		// ADR 0009: input.context.agent is one client. Another client's token must
+		// neither meet what policy requires of it, nor be hidden from policy.
+		if u.ClientID != in.agent {
+			return errorf(CodeAgentMismatch, "/credentials", "the credentials %q and %q were issued to different clients",
+				clip(in.usable[0].ID, maxPlace), clip(u.ID, maxPlace))
+		}
+	}
 	if ok && given.Text() != in.agent {
 		return errorf(CodeAgentMismatch, "/context/agent", "the credential %q was issued to another client", in.usable[0].ID)
 	}

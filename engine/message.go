@@ -76,6 +76,10 @@ func entityPlace(rest string, texts map[string]string, properties rar.Value) (ra
 	return rar.Value{}, false
 }
 
+// printablePath makes a JSON Pointer fit for a text: names in it are the
+// caller's.
+func printablePath(p string) string { return clip(withoutControls(p), maxPlace) }
+
 // printable shows a value without control characters, which could forge lines
 // in a log or a terminal.
 func printable(v rar.Value) string {
@@ -83,16 +87,19 @@ func printable(v rar.Value) string {
 	if v.Kind() != rar.String {
 		text = string(v.AppendJSON(nil))
 	}
-	text = strings.Map(func(r rune) rune {
+	if text = withoutControls(text); text == "" {
+		return noPlace
+	}
+	return clip(text, maxPlace)
+}
+
+func withoutControls(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == unicode.ReplacementChar {
 			return -1
 		}
 		return r
-	}, text)
-	if text == "" {
-		return noPlace
-	}
-	return clip(text, maxPlace)
+	}, s)
 }
 
 // clip cuts at a rune border.

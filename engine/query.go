@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"strings"
+
 	"github.com/authzd/authzd/rar"
 )
 
@@ -200,23 +202,51 @@ func (q *Query) validateMCP() error {
 	if q.Action.Name != m.Method {
 		return errorf(CodeMCPMismatch, "/action/name", "action %q is not the MCP method %q", q.Action.Name, m.Method)
 	}
-	if m.Method != methodToolsCall {
-		return nil
+	if err := exactNames(m.Params); err != nil {
+		return err
 	}
-	name, ok := m.Params.Get("name")
-	if !ok || name.Kind() != rar.String || name.Text() == "" {
-		return errorf(CodeMissingMember, "/mcp/params/name", "tools/call needs the tool's name as a string")
+	switch m.Method {
+	case methodToolsCall:
+		if args, ok := m.Params.Get("arguments"); ok && args.Kind() != rar.Object {
+			return errorf(CodeWrongType, "/mcp/params/arguments", "arguments must be an object")
+		}
+		return q.tiedTo(resourceTool, "name")
+	case "prompts/get":
+		return q.tiedTo("prompt", "name")
+	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+		return q.tiedTo("resource", "uri")
 	}
-	if args, ok := m.Params.Get("arguments"); ok && args.Kind() != rar.Object {
-		return errorf(CodeWrongType, "/mcp/params/arguments", "arguments must be an object")
+	return nil
+}
+
+// tiedTo demands that the resource is what the message names. ADR 0005: most
+// policies look at resource.id alone, so another type of resource could pass
+// one tool for another.
+func (q *Query) tiedTo(resourceType, member string) error {
+	v, ok := q.MCP.Params.Get(member)
+	if !ok || v.Kind() != rar.String || v.Text() == "" {
+		return errorf(CodeMissingMember, "/mcp/params/"+member, "%s needs the member %s, a string", q.MCP.Method, member)
 	}
-	// ADR 0005: most policies look at resource.id alone, so another type of
-	// resource could pass one tool for another.
-	if q.Resource.Type != resourceTool {
-		return errorf(CodeMCPMismatch, "/resource/type", "the resource of a tools/call is the tool")
+	if q.Resource.Type != resourceType {
+		return errorf(CodeMCPMismatch, "/resource/type", "the resource of %s is of type %s", q.MCP.Method, resourceType)
 	}
-	if q.Resource.ID != name.Text() {
-		return errorf(CodeMCPMismatch, "/resource/id", "resource %q is not the called tool %q", q.Resource.ID, name.Text())
+	if q.Resource.ID != v.Text() {
+		return errorf(CodeMCPMismatch, "/resource/id", "resource %q is not %q, which the message names", clip(q.Resource.ID, maxPlace), clip(v.Text(), maxPlace))
+	}
+	return nil
+}
+
+// exactNames refuses members of params that a reader without regard to case
+// would take for the ones that are decided on: it would execute arguments that
+// no policy has seen.
+func exactNames(params rar.Value) error {
+	for i := range params.Len() {
+		name := params.Member(i).Name
+		for _, known := range []string{"name", "arguments", "uri", "ref", "_meta", "requestState", "inputResponses"} {
+			if name != known && strings.EqualFold(name, known) {
+				return errorf(CodeInvalidValue, "/mcp/params/"+printablePath(name), "this is not the member %q, and could be taken for it", known)
+			}
+		}
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ func (w *walker) call(c []*ast.Term, loc *ast.Location, sc *scope, hidden bool, 
 	case name == "walk" && len(args) > 0:
 		w.iterates(w.p.originOf(args[0], sc), loc, "walk("+args[0].String()+")", nil, hidden)
 	}
+	w.compares(name, args, loc, sc)
+	w.picks(name, args, loc, sc)
 	for _, a := range args {
 		w.term(a, sc, hidden, useValue)
 	}
@@ -46,7 +48,7 @@ func (w *walker) callsFunction(c []*ast.Term, loc *ast.Location, sc *scope, hidd
 	}
 	var args []argument
 	for _, a := range c[1:] {
-		args = append(args, argument{origin: w.p.originOf(a, sc), values: w.p.oneValue(a, sc)})
+		args = append(args, argument{origin: w.p.originOf(a, sc), values: w.p.oneValue(a, sc), value: w.p.operandOf(a, sc)})
 	}
 	var calls []call
 	for _, m := range w.p.matches(places(r)) {
@@ -78,11 +80,15 @@ func (w *walker) assign(left, right *ast.Term, sc *scope, hidden bool) {
 	values, sameList := right.Value.(*ast.Array)
 	if isList && sameList && list.Len() == values.Len() {
 		for i := range list.Len() {
+			o := w.p.operandOf(values.Elem(i), sc)
 			w.pattern(list.Elem(i), w.p.originOf(values.Elem(i), sc), w.p.oneValue(values.Elem(i), sc), sc, hidden)
+			sc.valued(list.Elem(i), o)
 		}
 		return
 	}
+	o := w.p.operandOf(right, sc)
 	w.pattern(left, w.p.originOf(right, sc), n, sc, hidden)
+	sc.valued(left, o)
 }
 
 // unify is =, which binds on either side. The variables it binds are never
@@ -94,17 +100,49 @@ func (w *walker) unify(left, right *ast.Term, sc *scope, hidden bool) {
 			return false
 		}
 		w.term(b, sc, hidden, useValue)
-		sc.declare(v, local{origin: w.p.originOf(b, sc)})
+		l := local{}
+		if !w.negated {
+			l = local{origin: w.p.originOf(b, sc), value: w.p.operandOf(b, sc)}
+		}
+		sc.declare(v, l)
 		return true
 	}
 	if bound(left, right) || bound(right, left) {
 		return
 	}
+	if !w.negated {
+		w.equateTo(left, w.p.operandOf(right, sc), sc)
+		w.equateTo(right, w.p.operandOf(left, sc), sc)
+	}
 	for _, x := range [][2]*ast.Term{{left, right}, {right, left}} {
 		if takesApart(x[0]) {
 			w.add(fact{kind: factMatches, loc: x[0].Location, text: x[0].String(), origin: w.p.originOf(x[1], sc), hidden: hidden})
+			if passesOver(x[0]) {
+				w.add(fact{kind: factSome, loc: x[0].Location, text: x[0].String(), left: w.compared(x[1], sc)})
+			}
 		}
 		w.term(x[0], sc, hidden, useValue)
+	}
+}
+
+// equateTo notes what variables of this very body may be that are yet to be
+// bound: what equals them.
+func (w *walker) equateTo(t *ast.Term, o operand, sc *scope) {
+	switch v := t.Value.(type) {
+	case ast.Var:
+		if isRootVar(t, sc) || v.IsWildcard() {
+			return
+		}
+		sc.implicit(v)
+		if l := sc.vars[v]; l != nil && len(l.value) == 0 && l.origin.kind == fromElsewhere && len(l.origin.steps) == 0 {
+			l.value = o
+		}
+	case *ast.Array:
+		for i := range v.Len() {
+			w.equateTo(v.Elem(i), o.with(step{kind: stepIndex, index: i}), sc)
+		}
+	case ast.Object:
+		v.Foreach(func(key, x *ast.Term) { w.equateTo(x, o.with(elementStep(key)), sc) })
 	}
 }
 
@@ -138,6 +176,9 @@ func (w *walker) member(args []*ast.Term, sc *scope, hidden bool, as use) {
 		w.term(a, sc, hidden, useValue)
 	}
 	list := args[len(args)-1]
+	// Under not, none of them is; but of a rule that is itself negated, some is.
+	none := w.negated && as == useHolds && w.turned == 0
+	w.add(fact{kind: factSome, loc: list.Location, text: "in " + list.String(), left: w.compared(list, sc), none: none})
 	if as != useHolds {
 		as = useValue
 	}

@@ -46,7 +46,11 @@ func builtinAllowed(name string) bool {
 
 func builtinGroupAllowed(group, rest string) bool {
 	switch group {
-	case "array", "base64", "base64url", "bits", "glob", "graph", "graphql", "hex", "json", "numbers", "object",
+	case "bits":
+		// A shift to the left by a caller's number takes all memory, and cannot be
+		// stopped.
+		return rest != "lsh"
+	case "array", "base64", "base64url", "glob", "graph", "graphql", "hex", "json", "numbers", "object",
 		"regex", "semver", "strings", "time", "units", "uri", "urlquery", "uuid", "yaml":
 		return true
 	case "internal":

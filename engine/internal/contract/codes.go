@@ -4,6 +4,8 @@ package contract
 const (
 	CodeUnboundedIteration  = "engine.unbounded_iteration"
 	CodeOneOfMany           = "engine.one_of_many"
+	CodeMixedComparison     = "engine.mixed_comparison"
+	CodeStringOrder         = "engine.string_order"
 	CodeForbidUndefined     = "engine.forbid_may_be_undefined"
 	CodeNegationUndefined   = "engine.negation_may_be_undefined"
 	CodeUndeclaredPath      = "engine.undeclared_path"
@@ -31,6 +33,8 @@ func Codes() []Code {
 	return []Code{
 		{CodeUnboundedIteration, "a permit iterates over something a caller chooses, so one harmless member of many could grant it; or a forbid that such a member could take away"},
 		{CodeOneOfMany, "a permit looks at one member of a list that may have more"},
+		{CodeMixedComparison, "a comparison by <, <=, > or >= of values that may be of different kinds, which Rego orders all the same; or to_number of what may be null"},
+		{CodeStringOrder, "a comparison of strings, whose order is that of their code points"},
 		{CodeForbidUndefined, "a forbid reads input that may be missing, so it could vanish"},
 		{CodeNegationUndefined, "a permit reads input that may be missing where undefined counts as a yes: under not, in a comprehension, in a default or an else"},
 		{CodeUndeclaredPath, "a path below the arguments that no declared tool has"},

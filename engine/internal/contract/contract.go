@@ -90,6 +90,7 @@ type Analysis struct {
 	policy   *policy
 	data     []dataRead
 	reads    []argumentRead
+	judge    *judge
 }
 
 // Analyze judges the policy's text. What depends on base data is left to
@@ -111,7 +112,7 @@ func Analyze(in Input) *Analysis {
 	a.findings = append(a.findings, p.checkOutput()...)
 	j := &judge{policy: p, in: in, schemas: newSchemas(in)}
 	a.findings = sorted(append(a.findings, j.run()...))
-	a.data, a.reads = j.data, j.reads
+	a.data, a.reads, a.judge = j.data, j.reads, j
 	return a
 }
 

@@ -18,6 +18,10 @@ type dataRead struct {
 	path []step
 	// member: it stands on the right of x in ….
 	member bool
+	// orders: it is compared with values of these kinds, and must be of one, or
+	// it is told with severity.
+	orders   types
+	severity Severity
 }
 
 // CheckData judges base data against the policy, again on every change of
@@ -125,6 +129,10 @@ func (a *Analysis) checkReads(data rar.Value) []Finding {
 	}
 	var found []Finding
 	for _, r := range a.data {
+		if r.orders != 0 {
+			found = append(found, r.compare(data)...)
+			continue
+		}
 		v, ok := lookSteps(data, r.path)
 		name := "data" + pathText(r.path)
 		switch {
@@ -220,7 +228,7 @@ func (a *Analysis) checkOptional() []Finding {
 
 // CheckTool judges a schema of arguments that came with a query, for a tool
 // that no bundle declares: every read that must not be undefined has to hold
-// for this tool, too. An error among the findings means that a forbid or a
+// for this tool, too, and what is compared must be of one kind. An error among the findings means that a forbid or a
 // negation could go wrong for this call.
 func (a *Analysis) CheckTool(t Tool) []Finding {
 	doc := toolDoc{t.Name, newSchemaDoc(t.Arguments)}
@@ -235,5 +243,5 @@ func (a *Analysis) CheckTool(t Tool) []Finding {
 			found = append(found, f)
 		}
 	}
-	return sorted(found)
+	return sorted(append(found, a.compares(t)...))
 }

@@ -15,6 +15,9 @@ type judge struct {
 	services map[*group]service
 	via      map[reached]string
 
+	// values are what callers pass for the parameters of functions.
+	values map[param]operand
+
 	found []Finding
 	data  []dataRead
 	reads []argumentRead
@@ -31,6 +34,7 @@ func (j *judge) run() []Finding {
 	j.policy.collectFacts()
 	j.passed = j.policy.passed()
 	j.services, j.via = j.policy.reach()
+	j.values = j.policy.values()
 	for _, g := range j.policy.groups {
 		s := j.services[g]
 		if s == 0 {
@@ -50,18 +54,25 @@ func (j *judge) fact(f fact, g *group, s service) {
 	case factReads, factMatches:
 		j.readsData(f)
 		j.undefined(f, g, s)
-		j.oneOfMany(f, s)
+		j.oneOfMany(f, g, s)
 	case factAsks:
 		j.asks(f)
-		j.oneOfMany(f, s)
+		j.oneOfMany(f, g, s)
 	case factChooses:
 		j.chooses(f, g, s)
+		j.oneOfMany(f, g, s)
+	case factSome:
+		j.oneOfMany(f, g, s)
 	case factMember:
 		j.member(f)
 	case factWith:
 		j.with(f, g, s)
 	case factUnknown:
 		j.add(f, CodePolicyCompile, Error, "the policy contract does not know this construct: "+f.text)
+	case factOrders:
+		j.orders(f, g, s)
+	case factNumber:
+		j.number(f, g, s)
 	case factCalls:
 	}
 }
@@ -122,20 +133,6 @@ func (j *judge) callersChoice(key origin) bool {
 		return false
 	}
 	return !key.mayBeIterated() && j.passed.holdsInput(key)
-}
-
-// oneOfMany warns of a permit for one member, at a place the policy names, of
-// a list that may be longer.
-func (j *judge) oneOfMany(f fact, s service) {
-	if s&servesAnyPermit == 0 || f.kind == factMatches || f.origin.kind != fromInput || !belowArguments(f.origin.steps) {
-		return
-	}
-	for i, st := range f.origin.steps {
-		if st.kind == stepIndex && j.schemas.longer(f.origin.steps[:i]) {
-			j.add(f, CodeOneOfMany, Warning, f.text+" looks at one member of a list that may have more: use every, or bound the list by maxItems in the tool's schema")
-			return
-		}
-	}
 }
 
 // member notes base data on the right of in, also where a function is given it.

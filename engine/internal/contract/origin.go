@@ -134,6 +134,8 @@ type local struct {
 	single bool
 	// given lists the parameters that must be single for this to be.
 	given []param
+	// value is what it may be, where that says more than its origin.
+	value operand
 	// walks is the path whose keys a variable runs through; another path read by
 	// the same variable is a lookup.
 	walks string
@@ -143,6 +145,7 @@ type local struct {
 type scope struct {
 	parent *scope
 	vars   map[ast.Var]*local
+	checks []check
 }
 
 func newScope(parent *scope) *scope { return &scope{parent: parent, vars: make(map[ast.Var]*local)} }
@@ -157,6 +160,13 @@ func (s *scope) find(v ast.Var) *local {
 }
 
 func (s *scope) declare(v ast.Var, l local) { s.vars[v] = &l }
+
+// valued says what the variable of a term may be, if it is one.
+func (s *scope) valued(t *ast.Term, o operand) {
+	if v, ok := varOf(t); ok && s.vars[v] != nil {
+		s.vars[v].value = o
+	}
+}
 
 // implicit is the variable v, made here when nothing declared it.
 func (s *scope) implicit(v ast.Var) *local {

@@ -33,7 +33,9 @@ type group struct {
 	// fallback is the value of the default rule, nil without one.
 	fallback *ast.Term
 
-	facts  []fact
+	facts []fact
+	// value is what its rules are worth, a set's what its elements are.
+	value  operand
 	origin *origin // memo of valueOrigin
 	busy   bool
 }

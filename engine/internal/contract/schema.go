@@ -134,7 +134,7 @@ func (d *schemaDoc) longer(path []step) bool {
 		}
 	}
 	return slices.ContainsFunc(states, func(st state) bool {
-		return !st.ended && len(st.alt.schemas) > 0 && st.alt.types()&typeArray != 0 && !st.alt.bounded()
+		return !st.ended && st.alt.types()&typeArray != 0 && !st.alt.bounded()
 	})
 }
 

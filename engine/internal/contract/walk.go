@@ -21,6 +21,13 @@ type fact struct {
 	// given: the fact stands only if one of these parameters has several values.
 	given []param
 	calls []call
+	// none: factSome stands under not.
+	none bool
+	// within: factSome looks at any place below what it is given.
+	within bool
+	// left and right are what factOrders compares; factNumber has left only, as
+	// has factSome (its lists), and factChooses (its key).
+	left, right compared
 }
 
 type factKind uint8
@@ -38,6 +45,12 @@ const (
 	factChooses
 	// factMember: a path on the right of x in ….
 	factMember
+	// factSome: some members of a list answer for all.
+	factSome
+	// factOrders: two values are compared by their order.
+	factOrders
+	// factNumber: to_number takes a value.
+	factNumber
 	factWith
 	factUnknown
 	// factCalls: the rule refers to other rules.
@@ -55,6 +68,7 @@ type call struct {
 type argument struct {
 	origin origin
 	values values
+	value  operand
 }
 
 // walker collects the facts of one group.
@@ -66,6 +80,11 @@ type walker struct {
 	facts []fact
 	// loc is the expression at hand, for what has no location of its own.
 	loc *ast.Location
+	// negated: the expression at hand is under not, where = binds nothing.
+	negated bool
+	// turned counts the comprehensions and blocks under not around it, whose
+	// result may be turned into its opposite.
+	turned int
 	// iterations counts what iterates, allowed or not, at the level of the
 	// innermost comprehension.
 	iterations int
@@ -116,15 +135,23 @@ func (w *walker) definition(r *ast.Rule) {
 			w.term(t, sc, false, useValue)
 		}
 	}
+	value := r.Head.Value
 	if r.Head.Key != nil {
 		w.term(r.Head.Key, sc, false, useValue)
+		if w.g.set {
+			value = r.Head.Key
+		}
 	}
 	if r.Head.Value != nil {
 		w.term(r.Head.Value, sc, false, useValue)
 	}
+	if value != nil {
+		w.g.value = append(w.g.value, w.p.operandOf(value, sc)...)
+	}
 }
 
 func (w *walker) body(b ast.Body, sc *scope, hidden bool) {
+	sc.checks = append(sc.checks, checksOf(b)...)
 	for _, e := range b {
 		w.expr(e, sc, hidden || e.Negated)
 	}
@@ -135,7 +162,9 @@ func (w *walker) expr(e *ast.Expr, sc *scope, hidden bool) {
 	if e.Location != nil {
 		w.loc = e.Location
 	}
-	defer func() { w.loc = outer }()
+	under := w.negated
+	w.negated = e.Negated
+	defer func() { w.loc, w.negated = outer, under }()
 	for _, with := range e.With {
 		w.add(fact{kind: factWith, loc: with.Location, text: with.Target.String(), hidden: hidden})
 		if !isFunctionName(with.Value, sc) {
@@ -152,7 +181,9 @@ func (w *walker) expr(e *ast.Expr, sc *scope, hidden bool) {
 	case *ast.Every:
 		w.every(t, sc, hidden)
 	case *ast.Not:
+		w.turned++
 		w.nested(t.Body, newScope(sc), true)
+		w.turned--
 	case *ast.LogicalAnd:
 		w.nested(t.Lhs, newScope(sc), hidden)
 		w.nested(t.Rhs, newScope(sc), hidden)
@@ -195,6 +226,10 @@ func (w *walker) every(e *ast.Every, sc *scope, hidden bool) {
 	if v, ok := varOf(e.Value); ok {
 		inner.declare(v, local{origin: o.with(step{kind: stepEach}), single: n.single, given: n.given})
 	}
+	if e.Key != nil {
+		inner.valued(e.Key, w.p.keysOf(o))
+	}
+	inner.valued(e.Value, w.p.elementsOf(e.Domain, sc))
 	w.nested(e.Body, inner, hidden)
 }
 
@@ -238,13 +273,16 @@ func (w *walker) generator(c ast.Call, loc *ast.Location, sc *scope, hidden bool
 		w.reads(loc, o.with(step{kind: stepEach}), domain.String()+"[_]", hidden)
 	}
 	w.iterates(o, loc, "some … in "+domain.String(), nil, hidden)
+	elements := w.p.elementsOf(domain, sc)
 	if len(c) == 4 {
 		w.pattern(c[1], keyOrigin(o), values{}, sc, hidden)
+		sc.valued(c[1], w.p.keysOf(o))
 		if v, ok := varOf(c[1]); ok && !v.IsWildcard() {
 			sc.find(v).walks = o.String()
 		}
 	}
 	w.pattern(c[len(c)-2], o.with(step{kind: stepEach}), values{}, sc, hidden)
+	sc.valued(c[len(c)-2], elements)
 }
 
 // pattern declares the variables of a term on the left of :=, in some … in, or
@@ -258,6 +296,9 @@ func (w *walker) pattern(t *ast.Term, o origin, n values, sc *scope, hidden bool
 		return
 	case *ast.Array:
 		w.add(fact{kind: factMatches, loc: t.Location, text: t.String(), origin: o, hidden: hidden})
+		if passesOver(t) {
+			w.add(fact{kind: factSome, loc: t.Location, text: t.String(), left: compared{value: operand{{origin: o}}}})
+		}
 		for i := range v.Len() {
 			w.pattern(v.Elem(i), o.with(step{kind: stepIndex, index: i}), n, sc, hidden)
 		}
@@ -330,6 +371,8 @@ func (w *walker) comprehension(t *ast.Term, sc *scope, hidden, hides bool, b ast
 	w.iterations = 0
 	inner := newScope(sc)
 	first := len(w.facts)
+	w.turned++
+	defer func() { w.turned-- }()
 	w.body(b, inner, hidden || hides)
 	if takesAll(b) {
 		// It drops nothing, so its iteration hides nothing; its reads may.
@@ -415,6 +458,9 @@ func (w *walker) element(r ast.Ref, i int, t *ast.Term, loc *ast.Location, sc *s
 		l := sc.implicit(v)
 		if l.walks == "" && !l.single {
 			l.walks = before.String()
+			if len(l.value) == 0 {
+				l.value = w.p.keysOf(before)
+			}
 		}
 	} else {
 		w.term(t, sc, hidden, useValue)
@@ -438,7 +484,7 @@ func (w *walker) looksUp(before origin, key *ast.Term, n values, loc *ast.Locati
 			return // every runs through these very keys
 		}
 	}
-	w.add(fact{kind: factChooses, loc: loc, text: text, origin: before, key: w.p.originOf(key, sc), hidden: hidden})
+	w.add(fact{kind: factChooses, loc: loc, text: text, origin: before, key: w.p.originOf(key, sc), hidden: hidden, left: w.compared(key, sc)})
 }
 
 // allWhole tells a document whose members are rules of their own.

@@ -111,7 +111,7 @@ func (s *Server) gatewayError(_ context.Context, _ *runtime.ServeMux, _ runtime.
 	case codes.DeadlineExceeded:
 		err = context.DeadlineExceeded
 	case codes.ResourceExhausted:
-		err = errorf(CodeTooLarge, "", "the request is larger than this server takes")
+		err = errorf(CodeTooLarge, "", "the request, or its answer, is larger than this server takes")
 	}
 	s.refuse(w, r, c, err)
 }

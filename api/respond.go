@@ -149,7 +149,9 @@ func (o DenialOptions) remedies(list []engine.Remedy, status mcp.Remediation) ([
 		case engine.KindScopes:
 			out = append(out, mcp.ScopesRemedy{Scopes: r.Scopes})
 		case engine.KindAuthorizationDetails:
-			out = append(out, mcp.AuthorizationDetailsRemedy{AuthorizationDetails: rar.ArrayValue(r.Details...), SingleUse: r.SingleUse})
+			out = append(out, mcp.AuthorizationDetailsRemedy{
+				AuthorizationDetails: rar.ArrayValue(r.Details...), SingleUse: r.SingleUse, AuthorizationReference: r.Reference,
+			})
 		case engine.KindAuthentication:
 			a := mcp.AuthenticationRemedy{ACRValues: r.ACRValues}
 			if r.MaxAge >= 0 {
@@ -251,6 +253,7 @@ func (r *Response) remediationProto() *authzdv1.Remediation {
 		h := &authzdv1.Hint{
 			Type: string(e.Kind), Scopes: e.Scopes, SingleUse: e.SingleUse, AcrValues: e.ACRValues,
 			Held: e.Held, TokenPresented: e.TokenPresented,
+			AuthorizationReference: e.Reference, PreviousAuthorizationReferences: e.PreviousReferences,
 		}
 		if len(e.Details) > 0 {
 			h.AuthorizationDetails = rar.ArrayValue(e.Details...).AppendJSON(nil)

@@ -85,6 +85,7 @@ func someRemedy(t *rapid.T) engine.Remedy {
 		r.ACRValues = texts(t, "acr")
 		r.MaxAge = rapid.Int64Range(-1, 1<<40).Draw(t, "max age")
 	case engine.KindToken:
+		r.Reference = rapid.SampledFrom([]string{"", strings.Repeat("r", 32)}).Draw(t, "reference")
 		r.TokenPresented = rapid.Bool().Draw(t, "presented")
 	case engine.KindApproval:
 		r.Approval = &engine.ApprovalRemedy{Title: anyText().Draw(t, "title")}
@@ -206,6 +207,7 @@ func fullResponse(t *testing.T) *authzdv1.CheckResponse {
 		Remediation: &authzdv1.Remediation{Status: "available", AuthorizationContextId: "x", Hints: []*authzdv1.Hint{{
 			Type: "t", Scopes: []string{"s"}, AuthorizationDetails: []byte(`[{"type":"x","n":9007199254740993}]`),
 			AuthorizationReference: "ref", SingleUse: true, AcrValues: []string{"a"}, MaxAge: proto.Int32(0), Held: true, TokenPresented: true, Title: "t",
+			PreviousAuthorizationReferences: []string{"old"},
 		}}},
 		Denial: &authzdv1.Denial{
 			Http:      &authzdv1.HTTPDenial{Status: 401, Headers: map[string]string{"B": "2", "A": "1"}},

@@ -160,6 +160,7 @@ func appendHint(b []byte, r *engine.Remedy) []byte {
 	if len(r.Details) > 0 {
 		o.b = appendEach(o.name("authorization_details"), r.Details, func(b []byte, v *rar.Value) []byte { return v.AppendJSON(b) })
 	}
+	o.text("authorization_reference", r.Reference)
 	o.flag("single_use", r.SingleUse)
 	o.texts("acr_values", r.ACRValues)
 	if age, ok := maxAge(r); ok {
@@ -170,6 +171,7 @@ func appendHint(b []byte, r *engine.Remedy) []byte {
 	if r.Approval != nil {
 		o.text("title", r.Approval.Title)
 	}
+	o.texts("previous_authorization_references", r.PreviousReferences)
 	return o.close()
 }
 

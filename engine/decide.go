@@ -14,20 +14,28 @@ import (
 // snapshot. The steps are those of the contract (docs/policy.md, "How a
 // decision is made"); their numbers stand beside them.
 func (e *Engine) DecideOn(ctx context.Context, s *Snapshot, q *Query) (Decision, error) {
+	d, err := e.begin(ctx, s, q)
+	if err != nil {
+		return Decision{}, err
+	}
+	return d.run(ctx)
+}
+
+// begin refuses what no decision can be made about.
+func (e *Engine) begin(ctx context.Context, s *Snapshot, q *Query) (*deciding, error) {
 	if s == nil {
-		return Decision{}, errorf(CodeNotReady, "", "no policy is loaded")
+		return nil, errorf(CodeNotReady, "", "no policy is loaded")
 	}
 	if err := contextError(ctx); err != nil {
-		return Decision{}, err
+		return nil, err
 	}
 	if err := q.validate(); err != nil { // 1
-		return Decision{}, err
+		return nil, err
 	}
 	if q.isToolCall() && q.MCP == nil && !s.untypedTools {
-		return Decision{}, errorf(CodeMCPMissing, "/mcp", "a tools/call needs the MCP message, so that its arguments can be validated")
+		return nil, errorf(CodeMCPMissing, "/mcp", "a tools/call needs the MCP message, so that its arguments can be validated")
 	}
-	d := deciding{engine: e, snapshot: s, in: input{query: q, now: e.opts.Now(), decisionID: e.opts.NewID()}}
-	return d.run(ctx)
+	return &deciding{engine: e, snapshot: s, in: input{query: q, now: e.opts.Now(), decisionID: e.opts.NewID()}}, nil
 }
 
 // maxDetails bounds what one reason lists.
@@ -72,9 +80,22 @@ type deciding struct {
 }
 
 func (d *deciding) run(ctx context.Context) (Decision, error) {
+	out, err := d.evaluate(ctx)
+	if err != nil {
+		return Decision{}, err
+	}
+	if out != nil {
+		d.judge(out)
+	}
+	return d.decision, nil
+}
+
+// evaluate takes steps 1 to 4. It returns nothing if the decision is made
+// already: a deny that policy was not needed, or not able, for.
+func (d *deciding) evaluate(ctx context.Context) (*output, error) {
 	in, q := &d.in, d.in.query
 	if err := in.identify(d.snapshot.types); err != nil { // 1
-		return Decision{}, err
+		return nil, err
 	}
 	in.params = presentedParams(q.MCP)
 	d.decision = Decision{ID: in.decisionID, Policy: d.snapshot.policy, Rejected: in.rejected}
@@ -85,38 +106,59 @@ func (d *deciding) run(ctx context.Context) (Decision, error) {
 	presented := len(q.Credentials) + len(q.Rejected)
 	if len(in.usable) == 0 && (presented > 0 || q.Subject == nil) { // 2
 		d.needToken(presented > 0)
-		return d.decision, nil
+		return nil, nil //nolint:nilnil // decided, and not by policy
 	}
 	if fault := d.snapshot.checkArguments(in); fault != nil { // 3
 		d.fail(fault)
 		d.decision.Message = clientMessage(fault)
-		return d.decision, nil
+		return nil, nil //nolint:nilnil // as above
 	}
 	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
 	defer stop()
 	out, fault := d.snapshot.eval.evaluate(budget, in) // 4
 	if err := contextError(ctx); err != nil {
-		return Decision{}, err
+		return nil, err
 	}
 	if fault != nil {
 		d.fail(fault)
-		return d.decision, nil
+		return nil, nil //nolint:nilnil // as above
 	}
-	d.judge(&out)
-	return d.decision, nil
+	return &out, nil
 }
 
 // judge takes what policy said to a decision (steps 4 to 8).
 func (d *deciding) judge(out *output) {
+	if permits, forbids, ok := d.read(out); ok {
+		d.weigh(permits, forbids)
+	}
+}
+
+// read holds what policy said against the closed shapes; where it does not fit
+// the decision is a deny.
+func (d *deciding) read(out *output) ([]permit, []forbid, bool) {
 	forbids, shape := readForbids(out)
 	if shape == nil {
 		var permits []permit
 		if permits, shape = readPermits(out, d.snapshot.types); shape == nil {
-			d.weigh(permits, forbids)
-			return
+			d.locate(permits)
+			return permits, forbids, true
 		}
 	}
 	d.fail(&Fault{Code: shape.code, Message: shape.Error()})
+	return nil, nil, false
+}
+
+// locate names the MCP server in required authorization_details that leave
+// their location open where a grant may not (docs/adr/0010).
+func (d *deciding) locate(permits []permit) {
+	server := d.in.query.audience()
+	for i := range permits {
+		for _, r := range permits[i].requirements {
+			if det, ok := r.(*details); ok {
+				det.locate(server)
+			}
+		}
+	}
 }
 
 func (d *deciding) weigh(permits []permit, forbids []forbid) {

@@ -113,6 +113,11 @@ type Remedy struct {
 	MaxAge    int64
 	// TokenPresented tells an invalid token (true) from an absent one.
 	TokenPresented bool
+	// Reference is the authorization_reference of Details, empty if there is none
+	// (rar.Types.References); PreviousReferences are what earlier keys made of
+	// the same, for a PEP that keeps credentials by reference.
+	Reference          string
+	PreviousReferences []string
 	// Held: the presented credential already meets this; it is named because the
 	// next token must hold everything the call needs.
 	Held bool

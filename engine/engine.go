@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/authzd/authzd/rar"
 )
 
 // DefaultBudget is how long one evaluation may take before the decision is a
@@ -44,6 +46,10 @@ type Options struct {
 	Budget time.Duration
 	// AllowTTL bounds Decision.ExpiresAt; default DefaultAllowTTL.
 	AllowTTL time.Duration
+	// ReferenceKeys make the authorization_reference of hints, the first of them
+	// the one that is sent. They are the same on all replicas and kept over
+	// restarts. Default none: hints carry no reference.
+	ReferenceKeys []rar.ReferenceKey
 }
 
 // Engine decides queries on the live snapshot.
@@ -51,6 +57,7 @@ type Engine struct {
 	opts Options
 	live atomic.Pointer[Snapshot]
 	swap sync.Mutex
+	keys atomic.Pointer[[]rar.ReferenceKey]
 }
 
 // New returns an engine without a snapshot: every Decide is engine.not_ready
@@ -71,7 +78,15 @@ func New(opts Options) *Engine {
 	if opts.AllowTTL <= 0 {
 		opts.AllowTTL = DefaultAllowTTL
 	}
-	return &Engine{opts: opts}
+	e := &Engine{opts: opts}
+	e.SetReferenceKeys(opts.ReferenceKeys)
+	return e
+}
+
+// SetReferenceKeys replaces Options.ReferenceKeys for decisions from now on.
+func (e *Engine) SetReferenceKeys(keys []rar.ReferenceKey) {
+	keys = append([]rar.ReferenceKey(nil), keys...)
+	e.keys.Store(&keys)
 }
 
 func newContextID() string {

@@ -94,7 +94,24 @@ func (d *deciding) remedies(w *weighed) []Remedy {
 	if len(d.in.usable) == 0 {
 		return []Remedy{tokenFor(out)}
 	}
+	for i := range out {
+		d.refer(&out[i])
+	}
 	return out
+}
+
+// refer adds the references by which a client finds the credential again that
+// it obtained for the same details. One that is for single use has none.
+func (d *deciding) refer(r *Remedy) {
+	keys := *d.engine.keys.Load()
+	server := d.in.query.audience()
+	if r.Kind != KindAuthorizationDetails || len(keys) == 0 || server == "" {
+		return
+	}
+	refs := d.snapshot.types.References(keys, server, r.Details, r.SingleUse)
+	if len(refs) > 0 {
+		r.Reference, r.PreviousReferences = refs[0], refs[1:]
+	}
 }
 
 // mergeRemedy joins scopes with scopes and details with details: one token

@@ -46,6 +46,24 @@ func readDetails(m *members, types *rar.Types) (requirement, *shapeError) {
 	return d, nil
 }
 
+// locate fills in the resource where the need leaves its location open.
+func (d *details) locate(resource string) {
+	var changed []rar.Value // a copy: the list is part of what policy returned
+	for i, v := range d.required {
+		located, ok := d.types.Located(v, resource)
+		if !ok {
+			continue
+		}
+		if changed == nil {
+			changed = append(changed, d.required...)
+		}
+		changed[i] = located
+	}
+	if changed != nil {
+		d.required = changed
+	}
+}
+
 func (d *details) kind() Kind { return KindAuthorizationDetails }
 
 func (d *details) covered(u *usable) (rar.Result, error) {

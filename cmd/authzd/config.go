@@ -27,6 +27,7 @@ type Config struct {
 	HTTP            string
 	GRPC            string
 	Bundles         []string
+	ReferenceKeys   []string
 	ShutdownGrace   time.Duration
 	MaxRequestBytes int
 	MaxBatchBytes   int
@@ -43,7 +44,12 @@ const (
 	// configFlag names the file, so it cannot stand in one.
 	configFlag = "config"
 	bundleFlag = "bundle"
+	// referenceKeyFlag takes files, the current key's first.
+	referenceKeyFlag = "reference-key"
 )
+
+// isList tells the settings that may be given several times.
+func isList(flag string) bool { return flag == bundleFlag || flag == referenceKeyFlag }
 
 // define declares the flags of c with their defaults.
 func (c *Config) define(f *pflag.FlagSet) {
@@ -51,6 +57,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.HTTP, "http", "127.0.0.1:8181", "address of REST; port 0 takes a free one; loopback only")
 	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; loopback only")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
+	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "time that calls under way get to finish on SIGTERM")
 	f.IntVar(&c.MaxRequestBytes, "max-request-bytes", api.DefaultMaxBytes, "largest query")
 	f.IntVar(&c.MaxBatchBytes, "max-batch-bytes", api.DefaultMaxBatchBytes, "largest batch")
@@ -72,7 +79,7 @@ func (c *Config) fill(f *pflag.FlagSet, getenv func(string) string) error {
 			return
 		}
 		values := []string{text}
-		if flag.Name == bundleFlag {
+		if isList(flag.Name) {
 			values = strings.Split(text, ",")
 		}
 		if err := setFlag(f, flag.Name, values); err != nil {
@@ -145,14 +152,14 @@ func fillMember(f *pflag.FlagSet, key string, v rar.Value) error {
 
 // settingTexts spells a setting as its flag would be given.
 func settingTexts(name string, v rar.Value) ([]string, error) {
-	if name == bundleFlag {
+	if isList(name) {
 		if v.Kind() != rar.Array {
-			return nil, errors.New("must be a list of NAME=PATH")
+			return nil, errors.New("must be a list of " + listOf(name))
 		}
 		out := make([]string, 0, v.Len())
 		for i := range v.Len() {
 			if v.Index(i).Kind() != rar.String {
-				return nil, errors.New("must be a list of NAME=PATH")
+				return nil, errors.New("must be a list of " + listOf(name))
 			}
 			out = append(out, v.Index(i).Text())
 		}
@@ -162,6 +169,46 @@ func settingTexts(name string, v rar.Value) ([]string, error) {
 		return nil, fmt.Errorf("must be one value, not %s", k)
 	}
 	return []string{v.Text()}, nil
+}
+
+func listOf(name string) string {
+	if name == bundleFlag {
+		return "NAME=PATH"
+	}
+	return "files"
+}
+
+// readReferenceKeys reads the files of --reference-key and reports every fault.
+func readReferenceKeys(files []string) ([]rar.ReferenceKey, error) {
+	var faults []error
+	keys := make([]rar.ReferenceKey, 0, len(files))
+	for _, name := range files {
+		key, err := readReferenceKey(name)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s %s: %w", referenceKeyFlag, name, err))
+			continue
+		}
+		keys = append(keys, key)
+	}
+	return keys, errors.Join(faults...)
+}
+
+const maxKeyBytes = 4 << 10
+
+func readReferenceKey(name string) (rar.ReferenceKey, error) {
+	file, err := os.Open(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return rar.ReferenceKey{}, err //nolint:wrapcheck // names the file itself
+	}
+	defer file.Close() //nolint:errcheck // read only, nothing to lose
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyBytes+1))
+	if err != nil {
+		return rar.ReferenceKey{}, err //nolint:wrapcheck // names the file itself
+	}
+	if len(text) > maxKeyBytes {
+		return rar.ReferenceKey{}, fmt.Errorf("larger than %d bytes", maxKeyBytes)
+	}
+	return rar.ParseReferenceKey(text)
 }
 
 // Validate reports every fault of the settings.

@@ -89,6 +89,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"bundle is text", nil, nil, "bundle: a=b", []string{"must be a list of NAME=PATH"}},
 		{"bundle of numbers", nil, nil, "bundle: [1]", []string{"must be a list of NAME=PATH"}},
 		{"all faults of a file", nil, nil, "max_depth: x\nqueue: y\nfoo: 1", []string{"max_depth", "queue", "foo"}},
+		{"one key is text", nil, nil, "reference_key: /k", []string{"reference_key: must be a list of files"}},
 		{"absent file", []string{"--config", "/absent.yaml"}, nil, "", []string{"/absent.yaml"}},
 		{"environment", nil, map[string]string{"AUTHZD_WORKERS": "many"}, "", []string{"AUTHZD_WORKERS"}},
 		{
@@ -133,20 +134,49 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 			return
 		}
 		value := flag.DefValue
-		if flag.Name == bundleFlag {
+		if isList(flag.Name) {
 			value = "a=b"
 		}
 		if _, err := settings(t, nil, map[string]string{envName(flag.Name): value}, ""); err != nil {
 			t.Errorf("%s=%s: %v", envName(flag.Name), value, err)
 		}
 		text := strings.ReplaceAll(flag.Name, "-", "_") + `: "` + value + `"`
-		if flag.Name == bundleFlag {
-			text = "bundle: [a=b]"
+		if isList(flag.Name) {
+			text = strings.ReplaceAll(flag.Name, "-", "_") + ": [a=b]"
 		}
 		if _, err := settings(t, nil, nil, text); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	})
+}
+
+func TestReferenceKeyFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	key := strings.Repeat("k", 43)
+	good := []string{write("new", key+"\n"), write("old", strings.Repeat("o", 42)+"w")}
+	if keys, err := readReferenceKeys(good); err != nil || len(keys) != 2 {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+	bad := []string{
+		filepath.Join(dir, "absent"), write("short", "a2V5"), write("text", "a password, not a key: !!"), write("huge", strings.Repeat("k", maxKeyBytes+1)),
+	}
+	keys, err := readReferenceKeys(bad)
+	if err == nil || len(keys) != 0 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+	for _, want := range []string{"absent: ", "short: a reference key of 3 bytes", "text: a reference key is", "huge: larger than"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
 }
 
 func TestBundleNames(t *testing.T) {

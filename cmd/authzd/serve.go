@@ -26,8 +26,8 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve decisions over gRPC and REST",
 		Long: "Serves decisions. Standard output gets one line of JSON once the server can decide; standard error\n" +
-			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads the bundles\n" +
-			"again and keeps the old ones if the new do not compile. Without --bundle everything is denied.\n\n" +
+			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles and\n" +
+			"reference keys again and keeps the old ones if the new are at fault. Without --bundle everything is denied.\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
 			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
 			"The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.",
@@ -64,7 +64,17 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	if err != nil {
 		return err
 	}
-	p := policySource{refs: refs, engine: engine.New(engine.Options{Budget: c.DecisionTimeout}), log: log}
+	keys, err := readReferenceKeys(c.ReferenceKeys)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		log.Info("no reference key is configured: hints carry no authorization_reference")
+	}
+	p := policySource{
+		refs: refs, keyFiles: c.ReferenceKeys, log: log,
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+	}
 	if err := p.load(ctx); err != nil {
 		return err
 	}
@@ -114,9 +124,11 @@ func writeReady(w io.Writer, s *api.Server, live *engine.Snapshot) error {
 
 // policySource loads the bundles that the operator named.
 type policySource struct {
-	refs   []bundleRef
-	engine *engine.Engine
-	log    *slog.Logger
+	refs []bundleRef
+	// keyFiles are those of --reference-key.
+	keyFiles []string
+	engine   *engine.Engine
+	log      *slog.Logger
 }
 
 // load compiles the bundles and makes them live. On an error what was live
@@ -153,9 +165,19 @@ func (p *policySource) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
 			return
 		case <-hangups:
 		}
-		if err := p.load(ctx); err != nil {
-			p.logRefused(err)
-		}
+		p.reload(ctx)
+	}
+}
+
+// reload reads keys and bundles anew; what can not be read stays as it was.
+func (p *policySource) reload(ctx context.Context) {
+	if keys, err := readReferenceKeys(p.keyFiles); err != nil {
+		p.log.Error("reference keys not loaded, the old ones stay", "error", err.Error())
+	} else {
+		p.engine.SetReferenceKeys(keys)
+	}
+	if err := p.load(ctx); err != nil {
+		p.logRefused(err)
 	}
 }
 

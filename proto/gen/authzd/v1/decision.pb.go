@@ -1093,7 +1093,8 @@ type Hint struct {
 	// server for (RFC 9396).
 	AuthorizationDetails []byte `protobuf:"bytes,3,opt,name=authorization_details,json=authorizationDetails,proto3" json:"authorization_details,omitempty"`
 	// With "authorization_details": opaque and stable, to find a credential again
-	// that was obtained for the same.
+	// that was obtained for the same. Unset for single use, and where the server
+	// has no reference key.
 	AuthorizationReference string `protobuf:"bytes,4,opt,name=authorization_reference,json=authorizationReference,proto3" json:"authorization_reference,omitempty"`
 	// With "authorization_details": a credential for them serves one call.
 	SingleUse bool `protobuf:"varint,5,opt,name=single_use,json=singleUse,proto3" json:"single_use,omitempty"`
@@ -1108,9 +1109,13 @@ type Hint struct {
 	// With "token": one was presented and is not usable.
 	TokenPresented bool `protobuf:"varint,9,opt,name=token_presented,json=tokenPresented,proto3" json:"token_presented,omitempty"`
 	// With "url" and "out_of_band": what the approval is about.
-	Title         string `protobuf:"bytes,10,opt,name=title,proto3" json:"title,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Title string `protobuf:"bytes,10,opt,name=title,proto3" json:"title,omitempty"`
+	// With "authorization_reference": what earlier keys of the server made of the
+	// same details, for a caller that keeps credentials by reference. Never sent
+	// to the MCP client.
+	PreviousAuthorizationReferences []string `protobuf:"bytes,11,rep,name=previous_authorization_references,json=previousAuthorizationReferences,proto3" json:"previous_authorization_references,omitempty"`
+	unknownFields                   protoimpl.UnknownFields
+	sizeCache                       protoimpl.SizeCache
 }
 
 func (x *Hint) Reset() {
@@ -1211,6 +1216,13 @@ func (x *Hint) GetTitle() string {
 		return x.Title
 	}
 	return ""
+}
+
+func (x *Hint) GetPreviousAuthorizationReferences() []string {
+	if x != nil {
+		return x.PreviousAuthorizationReferences
+	}
+	return nil
 }
 
 // Denial is what to send to the MCP client, chosen for its transport, revision
@@ -1821,7 +1833,7 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\vRemediation\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x128\n" +
 	"\x18authorization_context_id\x18\x02 \x01(\tR\x16authorizationContextId\x12%\n" +
-	"\x05hints\x18\x03 \x03(\v2\x0f.authzd.v1.HintR\x05hints\"\xe1\x02\n" +
+	"\x05hints\x18\x03 \x03(\v2\x0f.authzd.v1.HintR\x05hints\"\xad\x03\n" +
 	"\x04Hint\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x129\n" +
@@ -1835,7 +1847,8 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x04held\x18\b \x01(\bR\x04held\x12'\n" +
 	"\x0ftoken_presented\x18\t \x01(\bR\x0etokenPresented\x12\x14\n" +
 	"\x05title\x18\n" +
-	" \x01(\tR\x05titleB\n" +
+	" \x01(\tR\x05title\x12J\n" +
+	"!previous_authorization_references\x18\v \x03(\tR\x1fpreviousAuthorizationReferencesB\n" +
 	"\n" +
 	"\b_max_age\"\x89\x01\n" +
 	"\x06Denial\x12/\n" +

@@ -13,6 +13,8 @@ FUZZTIME ?= 60s
 # Which fuzz targets run: a pattern of names, and one of names to leave out.
 FUZZ ?= .
 FUZZ_SKIP ?= ^$$
+# How many random pairs of grant and need make oracle asks about.
+ORACLE_PAIRS ?= 10000000
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -85,6 +87,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
 	done; \
 	if [ "$$ran" -eq 0 ]; then echo 'fuzz: no fuzz target found' >&2; exit 1; fi; \
 	echo "fuzz: $$ran targets clean"
+
+.PHONY: oracle
+oracle: ## Ask Covers and the independent oracles about ORACLE_PAIRS random pairs (default 10 million).
+	RAR_ORACLE_PAIRS=$(ORACLE_PAIRS) go test -count=1 -timeout 2h -v -run '^TestOracle$$' ./rar
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags).

@@ -41,6 +41,27 @@ func (t *Types) parse(v Value, names *nameFault, l Limits) ([]Value, error) {
 	return v.kids, nil
 }
 
+// Validate holds authorization_details against the declared types as an
+// authorization server must before it grants them (RFC 9396 section 5), and
+// returns the first fault of each object, in their order, with a Path that starts
+// at the array. None: the request is valid. Any one means that the whole request
+// is to be refused; there is no partial success.
+func (t *Types) Validate(details Value) []*Error {
+	if err := boundedArray(details, Limits{}.withDefaults()); err != nil {
+		return []*Error{err}
+	}
+	var faults []*Error
+	for i, e := range details.kids {
+		if e.kind != Object {
+			faults = append(faults, notObject(i, e))
+		} else if err := t.validate(e); err != nil {
+			err.Path = "/" + strconv.Itoa(i) + err.Path
+			faults = append(faults, err)
+		}
+	}
+	return faults
+}
+
 func boundedArray(v Value, l Limits) *Error {
 	if v.kind != Array {
 		return &Error{Code: CodeNotArray, Err: fmt.Errorf("%s where an array belongs", v.kind)}

@@ -1,0 +1,363 @@
+package rar
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+)
+
+const (
+	// condenseExactly is the number of needs that differ in sets and limits only
+	// up to which Condense tries every way of putting them together.
+	condenseExactly = 10
+	// maxCells bounds the single rights that one joined object is taken apart
+	// into. An object of more is not joined.
+	maxCells = 4096
+)
+
+// Condense returns few objects that cover every need and together grant nothing
+// that the needs do not ask for: what to ask an authorization server for once
+// instead of need by need (RFC 9396 section 2: values inside an object multiply,
+// objects add up).
+//
+// A need that another one covers is left out. Needs that differ only in sets
+// (subset, prefix, glob) and limits (max, min) are put together if every
+// combination that the joined object would grant is asked for by one of them:
+// read×A and read×B become read×{A,B}; read×A and write×B stay two. Up to ten
+// such needs the number of objects is the least possible and optimal is true;
+// above, pairs are joined as long as any can be.
+//
+// Needs for single use are not for Condense: each wants an object of its own.
+// The needs must be valid, as for Covers; one that does not cover itself is kept
+// as it is.
+func (t *Types) Condense(needs []Value) (objects []Value, optimal bool, err error) {
+	if len(needs) > maxCompared {
+		return nil, false, &Error{Code: CodeTooComplex, Err: fmt.Errorf("more than %d objects", maxCompared)}
+	}
+	for i, v := range needs {
+		if err := t.checkRequired(v, false); err != nil {
+			err.Path = "/" + strconv.Itoa(i) + err.Path
+			return nil, false, err
+		}
+	}
+	work := maxWork
+	c := condenser{types: t, cmp: comparer{work: &work}, optimal: true}
+	for _, group := range c.groups(c.undominated(needs)) {
+		objects = append(objects, c.fewest(group)...)
+	}
+	// Once the budget is used up every comparison says no, so nothing was joined
+	// or left out by mistake; only smallness is lost.
+	return objects, c.optimal && work >= 0, nil
+}
+
+// condenser is one call of Condense.
+type condenser struct {
+	types   *Types
+	cmp     comparer
+	optimal bool
+}
+
+// covers compares two objects of one type by their rules, schemas aside.
+func (c *condenser) covers(ty *typ, granted, required Value) bool {
+	c.cmp.explain = false
+	return c.cmp.fields(ty.rules, granted, required, nil, true) && *c.cmp.work >= 0
+}
+
+// undominated leaves out needs that another need covers; of needs that cover
+// each other the first stays.
+func (c *condenser) undominated(needs []Value) []Value {
+	var out []Value
+	for i, v := range needs {
+		ty := c.types.lookup(typeOf(v))
+		dominated := false
+		for j, other := range needs {
+			if i == j || typeOf(other) != ty.name || !c.covers(ty, other, v) {
+				continue
+			}
+			if j < i || !c.covers(ty, v, other) {
+				dominated = true
+				break
+			}
+		}
+		if !dominated {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// group is needs of one type that differ in sets and limits only.
+type group struct {
+	typ   *typ
+	axes  []axis
+	needs []Value
+}
+
+// axis is a place in which the needs of a group may differ.
+type axis struct {
+	path []string
+	node *node
+}
+
+// groups sorts needs by what they have in common, in order of appearance.
+func (c *condenser) groups(needs []Value) []*group {
+	var out []*group
+	byShape := map[string]*group{}
+	for i, v := range needs {
+		ty := c.types.lookup(typeOf(v))
+		var axes []axis
+		shape := ty.rules.appendShape(nil, v, nil, &axes)
+		if !c.covers(ty, v, v) {
+			shape = strconv.AppendInt(shape, int64(i), 10) // alone
+			axes = nil
+		}
+		g := byShape[string(shape)]
+		if g == nil {
+			g = &group{typ: ty, axes: axes}
+			byShape[string(shape)] = g
+			out = append(out, g)
+		}
+		g.needs = append(g.needs, v)
+	}
+	return out
+}
+
+// appendShape is appendCanonical with a mark in place of each set and limit,
+// which it notes as an axis.
+func (n *node) appendShape(dst []byte, v Value, path []string, axes *[]axis) []byte {
+	switch {
+	case n == nil:
+		return v.AppendCanonical(dst)
+	case n.rule == ruleFields && v.kind == Object:
+		dst = append(dst, '{')
+		for _, i := range v.sortedNames() {
+			name := v.kids[i].text
+			child := n.child(name)
+			if child != nil && child.rule == ruleIgnore {
+				continue
+			}
+			dst = append(appendQuoted(dst, name), ':')
+			below := append(path[:len(path):len(path)], name)
+			dst = append(child.appendShape(dst, v.kids[i+1], below, axes), ',')
+		}
+		return append(dst, '}')
+	case n.isSet() && v.kind == Array, n.isLimit() && limitKind(v) != Absent:
+		*axes = append(*axes, axis{path: path, node: n})
+		// The kind stays part of the shape: a number never compares with text.
+		return append(append(dst, '<'), v.kind.String()...)
+	}
+	return n.appendCanonical(dst, v)
+}
+
+func (n *node) isSet() bool {
+	return n.rule == ruleSubset || n.rule == rulePrefix || n.rule == ruleGlob
+}
+
+func (n *node) isLimit() bool { return n.rule == ruleMax || n.rule == ruleMin }
+
+// limitKind returns the kind of a value that max and min can judge.
+func limitKind(v Value) Kind {
+	if v.kind == Number || (v.kind == String && isDecimalText(v.text)) {
+		return v.kind
+	}
+	return Absent
+}
+
+// fewest puts the needs of a group together.
+func (c *condenser) fewest(g *group) []Value {
+	if len(g.needs) == 1 || len(g.axes) == 0 {
+		return g.needs
+	}
+	if len(g.needs) > condenseExactly {
+		c.optimal = false
+		return c.pairwise(g)
+	}
+	// best[m] is how few objects cover the needs in the set m; last[m] is one of
+	// these objects, as the set of needs that it joins.
+	full := 1<<len(g.needs) - 1
+	joined := make([]Value, full+1)
+	best, last := make([]int, full+1), make([]int, full+1)
+	for m := 1; m <= full; m++ {
+		joined[m] = c.join(g, pick(g.needs, m))
+		best[m] = len(g.needs) + 1
+		low := m & -m
+		for sub := m; sub > 0; sub = (sub - 1) & m {
+			if sub&low != 0 && joined[sub].kind != Absent && best[m&^sub]+1 < best[m] {
+				best[m], last[m] = best[m&^sub]+1, sub
+			}
+		}
+	}
+	var out []Value
+	for m := full; m > 0; m &^= last[m] {
+		out = append(out, joined[last[m]])
+	}
+	return out
+}
+
+// pick returns the needs of the set m.
+func pick(needs []Value, m int) []Value {
+	out := make([]Value, 0, bits.OnesCount(uint(m)))
+	for i, v := range needs {
+		if m&(1<<i) != 0 {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// pairwise joins any two objects that can be joined until none can.
+func (c *condenser) pairwise(g *group) []Value {
+	out := append([]Value(nil), g.needs...)
+	for i := 0; i < len(out); i++ {
+		for j := i + 1; j < len(out); j++ {
+			if v := c.join(g, []Value{out[i], out[j]}); v.kind != Absent {
+				out[i] = v
+				out = append(out[:j], out[j+1:]...)
+				i = -1 // what was refused may fit the joined one
+				break
+			}
+		}
+	}
+	return out
+}
+
+// join returns the one object that covers these needs of g and grants no more
+// than all needs of g do; Absent if there is none.
+func (c *condenser) join(g *group, needs []Value) Value {
+	if len(needs) == 1 {
+		return needs[0]
+	}
+	out := needs[0]
+	steps := make([][]Value, len(g.axes))
+	cells := 1
+	for i, a := range g.axes {
+		values := make([]Value, len(needs))
+		for k, v := range needs {
+			values[k] = valueAt(v, a.path)
+		}
+		whole := c.together(a.node, values)
+		steps[i] = a.steps(whole, g.needs)
+		if cells *= len(steps[i]); cells > maxCells {
+			c.optimal = false
+			return Value{}
+		}
+		out = replaceAt(out, a.path, whole)
+	}
+	if !c.askedFor(g, out, steps, 0) || g.typ.validate(out) != nil {
+		return Value{}
+	}
+	for _, v := range needs {
+		if !c.covers(g.typ, out, v) {
+			return Value{}
+		}
+	}
+	return out
+}
+
+// together is the least value that covers all the values of one axis.
+func (c *condenser) together(n *node, values []Value) Value {
+	if n.isLimit() {
+		best := values[0]
+		for _, v := range values[1:] {
+			if limit(n.rule, v, best) == "" {
+				best = v // v as a grant takes in best
+			}
+		}
+		return best
+	}
+	var all []Value
+	for _, v := range values {
+		for _, e := range v.kids {
+			if !holds(all, e) {
+				all = append(all, e)
+			}
+		}
+	}
+	if n.rule == rulePrefix || n.rule == ruleGlob {
+		all = c.outermost(n, all)
+	}
+	return Value{kind: Array, kids: all}
+}
+
+// outermost leaves out paths and patterns that another one takes in.
+func (c *condenser) outermost(n *node, all []Value) []Value {
+	var out []Value
+	for i, e := range all {
+		inner := false
+		for j, other := range all {
+			inner = inner || (i != j && c.cmp.oneOfTexts(n.rule, []Value{other}, e) == "")
+		}
+		if !inner {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// steps are the parts of an axis that a need can lack one by one: the elements
+// of a set, and every limit of the needs up to the joined one.
+func (a axis) steps(whole Value, needs []Value) []Value {
+	var out []Value
+	if !a.node.isLimit() {
+		for _, e := range whole.kids {
+			out = append(out, Value{kind: Array, kids: []Value{e}})
+		}
+		return out
+	}
+	for _, v := range needs {
+		if at := valueAt(v, a.path); limit(a.node.rule, whole, at) == "" && !holds(out, at) {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// askedFor reports whether one need of g covers every single right of the
+// joined object: each combination of steps from axis i on.
+func (c *condenser) askedFor(g *group, cell Value, steps [][]Value, i int) bool {
+	if i == len(steps) {
+		for _, v := range g.needs {
+			if c.covers(g.typ, v, cell) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, s := range steps[i] {
+		if !c.askedFor(g, replaceAt(cell, g.axes[i].path, s), steps, i+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// valueAt returns what stands at a path of member names.
+func valueAt(v Value, path []string) Value {
+	for _, name := range path {
+		v, _ = v.Get(name)
+	}
+	return v
+}
+
+// replaceAt returns v with another value at a path of member names that exists.
+func replaceAt(v Value, path []string, to Value) Value {
+	if len(path) == 0 {
+		return to
+	}
+	kids := append([]Value(nil), v.kids...)
+	for i := 0; i < len(kids); i += 2 {
+		if kids[i].text == path[0] {
+			kids[i+1] = replaceAt(kids[i+1], path[1:], to)
+		}
+	}
+	return Value{kind: Object, kids: kids}
+}
+
+func holds(list []Value, v Value) bool {
+	for _, have := range list {
+		if Equal(have, v) {
+			return true
+		}
+	}
+	return false
+}

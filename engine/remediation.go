@@ -95,20 +95,19 @@ func (d *deciding) remedies(w *weighed) []Remedy {
 		return []Remedy{tokenFor(out)}
 	}
 	for i := range out {
-		d.refer(&out[i])
+		d.engine.refer(&out[i], d.snapshot.types, d.in.query.audience())
 	}
 	return out
 }
 
 // refer adds the references by which a client finds the credential again that
 // it obtained for the same details. One that is for single use has none.
-func (d *deciding) refer(r *Remedy) {
-	keys := *d.engine.keys.Load()
-	server := d.in.query.audience()
+func (e *Engine) refer(r *Remedy, types *rar.Types, server string) {
+	keys := *e.keys.Load()
 	if r.Kind != KindAuthorizationDetails || len(keys) == 0 || server == "" {
 		return
 	}
-	refs := d.snapshot.types.References(keys, server, r.Details, r.SingleUse)
+	refs := types.References(keys, server, r.Details, r.SingleUse)
 	if len(refs) > 0 {
 		r.Reference, r.PreviousReferences = refs[0], refs[1:]
 	}

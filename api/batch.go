@@ -24,9 +24,9 @@ func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatch
 			return nil, err
 		}
 	}
-	snapshot := s.opts.Engine.Snapshot()
-	if snapshot == nil {
-		return nil, &engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}
+	snapshot, err := s.liveSnapshot()
+	if err != nil {
+		return nil, err
 	}
 	out := &authzdv1.CheckBatchResponse{Items: make([]*authzdv1.CheckBatchItem, len(m.GetQueries()))}
 	for i, q := range m.GetQueries() {
@@ -85,7 +85,7 @@ func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, share
 		return nil, err
 	}
 	var accounted *faultError
-	if !errors.As(s.account(ctx, c, inQuery(i, err)), &accounted) {
+	if !errors.As(s.account(ctx, c, within("/queries", i, err)), &accounted) {
 		return nil, err
 	}
 	f := accounted.fault
@@ -94,9 +94,9 @@ func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, share
 	}}}, nil
 }
 
-// inQuery places an error of query i in the batch.
-func inQuery(i int, err error) error {
-	at := "/queries/" + strconv.Itoa(i)
+// within places an error of element i in the list of the request.
+func within(list string, i int, err error) error {
+	at := list + "/" + strconv.Itoa(i)
 	var own *Error
 	var eng *engine.Error
 	var msg *mcp.Error

@@ -86,7 +86,7 @@ func appendField(dst []byte, fd protoreflect.FieldDescriptor, m protoreflect.Mes
 		return appendList(dst, fd, m.Get(fd).List())
 	case fd.IsMap():
 		return appendMap(dst, fd, m.Get(fd).Map())
-	case !m.Has(fd):
+	case !m.Has(fd) && (fd.HasPresence() || fd.Kind() == protoreflect.BytesKind):
 		return append(dst, "null"...), nil
 	default:
 		return appendValue(dst, fd, m.Get(fd))

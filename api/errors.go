@@ -73,6 +73,10 @@ func lookup(code string) (outcome, bool) {
 	case engine.CodeToolUnknown, engine.CodeArgumentsInvalid:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest, inner: true}, true
 	}
+	switch rar.Code(code) { //nolint:exhaustive // the rest stands by its family
+	case rar.CodeInvalidRequired, rar.CodeTooComplex:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
+	}
 	switch mcp.Code(code) {
 	case mcp.CodeMapping, mcp.CodeMappingUnsupported, mcp.CodeMethodUnknown, mcp.CodeHeaderMismatch, mcp.CodeMessageInvalid:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true

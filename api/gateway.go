@@ -66,6 +66,10 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("register the gateway: %w", err)
 	}
+	if err := authzdv1.RegisterAuthorizationDetailsServiceHandlerClient(ctx, mux, authzdv1.NewAuthorizationDetailsServiceClient(conn)); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("register the gateway: %w", err)
+	}
 	return &gateway{listener: listener, conn: conn, mux: mux}, nil
 }
 

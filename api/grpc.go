@@ -48,6 +48,7 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 		}),
 	)
 	authzdv1.RegisterDecisionServiceServer(server, &decisionService{server: s})
+	authzdv1.RegisterAuthorizationDetailsServiceServer(server, &detailsService{server: s})
 	healthpb.RegisterHealthServer(server, s.health)
 	reflection.Register(server)
 	return server

@@ -20,26 +20,27 @@ func openapi() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the generated OpenAPI description: %w", err)
 	}
-	file := authzdv1.File_authzd_v1_decision_proto
 	defs, _ := doc.Get("definitions")
-	for i := range file.Messages().Len() {
-		m := file.Messages().Get(i)
-		name := "v1" + string(m.Name())
-		def, ok := defs.Get(name)
-		if !ok {
-			continue // not reachable from a method
+	var names []string
+	for _, file := range []protoreflect.FileDescriptor{authzdv1.File_authzd_v1_decision_proto, authzdv1.File_authzd_v1_authorization_details_proto} {
+		for i := range file.Messages().Len() {
+			m := file.Messages().Get(i)
+			name := "v1" + string(m.Name())
+			def, ok := defs.Get(name)
+			if !ok {
+				continue // not reachable from a method
+			}
+			defs = with(defs, name, inlineJSON(def, m))
 		}
-		defs = with(defs, name, inlineJSON(def, m))
+		for i := range file.Enums().Len() {
+			e := file.Enums().Get(i)
+			for j := range e.Values().Len() {
+				v := e.Values().Get(j)
+				names = append(names, string(v.Name()), strings.TrimPrefix(string(v.Name()), enumPrefix(e)))
+			}
+		}
 	}
 	doc = with(doc, "definitions", defs)
-	var names []string
-	for i := range file.Enums().Len() {
-		e := file.Enums().Get(i)
-		for j := range e.Values().Len() {
-			v := e.Values().Get(j)
-			names = append(names, string(v.Name()), strings.TrimPrefix(string(v.Name()), enumPrefix(e)))
-		}
-	}
 	return rename(doc, strings.NewReplacer(names...)).AppendJSON(nil), nil
 }
 

@@ -159,11 +159,7 @@ func (o DenialOptions) remedies(list []engine.Remedy, status mcp.Remediation) ([
 			}
 			out = append(out, a)
 		case engine.KindProofOfPossession:
-			algs := o.ProofAlgs
-			if len(algs) == 0 {
-				algs = []string{"ES256"}
-			}
-			out = append(out, mcp.ProofOfPossessionRemedy{Algs: algs})
+			out = append(out, mcp.ProofOfPossessionRemedy{Algs: o.proofAlgs()})
 		case engine.KindToken:
 			t := mcp.TokenRemedy{State: mcp.TokenAbsent, Scopes: r.Scopes}
 			if r.TokenPresented {
@@ -179,6 +175,13 @@ func (o DenialOptions) remedies(list []engine.Remedy, status mcp.Remediation) ([
 		}
 	}
 	return out, status
+}
+
+func (o DenialOptions) proofAlgs() []string {
+	if len(o.ProofAlgs) == 0 {
+		return []string{"ES256"}
+	}
+	return o.ProofAlgs
 }
 
 // headers joins the fields of one name (RFC 9110 section 5.3).
@@ -249,24 +252,27 @@ func (r *Response) remediationProto() *authzdv1.Remediation {
 		out.AuthorizationContextId = r.Decision.Remediation.ContextID
 	}
 	for i := range r.Remedies {
-		e := &r.Remedies[i]
-		h := &authzdv1.Hint{
-			Type: string(e.Kind), Scopes: e.Scopes, SingleUse: e.SingleUse, AcrValues: e.ACRValues,
-			Held: e.Held, TokenPresented: e.TokenPresented,
-			AuthorizationReference: e.Reference, PreviousAuthorizationReferences: e.PreviousReferences,
-		}
-		if len(e.Details) > 0 {
-			h.AuthorizationDetails = rar.ArrayValue(e.Details...).AppendJSON(nil)
-		}
-		if age, ok := maxAge(e); ok {
-			h.MaxAge = &age
-		}
-		if e.Approval != nil {
-			h.Title = valid(e.Approval.Title)
-		}
-		out.Hints = append(out.Hints, h)
+		out.Hints = append(out.Hints, hintProto(&r.Remedies[i]))
 	}
 	return out
+}
+
+func hintProto(e *engine.Remedy) *authzdv1.Hint {
+	h := &authzdv1.Hint{
+		Type: string(e.Kind), Scopes: e.Scopes, SingleUse: e.SingleUse, AcrValues: e.ACRValues,
+		Held: e.Held, TokenPresented: e.TokenPresented,
+		AuthorizationReference: e.Reference, PreviousAuthorizationReferences: e.PreviousReferences,
+	}
+	if len(e.Details) > 0 {
+		h.AuthorizationDetails = rar.ArrayValue(e.Details...).AppendJSON(nil)
+	}
+	if age, ok := maxAge(e); ok {
+		h.MaxAge = &age
+	}
+	if e.Approval != nil {
+		h.Title = valid(e.Approval.Title)
+	}
+	return h
 }
 
 // maxAge tells the age that is asked for, if it is.

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -31,14 +34,25 @@ type route struct {
 // routes is fixed once the server runs; looked up by exact path, so that no
 // spelling of a path reaches a handler that another one is meant for.
 func (s *Server) routes(g *gateway) map[string]route {
+	byGateway := func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	return map[string]route{
-		"/v1/check":       {http.MethodPost, doorREST, s.restCheck},
-		"/v1/check:batch": {http.MethodPost, doorGateway, func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }},
-		"/healthz":        {http.MethodGet, doorREST, s.restHealth},
-		"/readyz":         {http.MethodGet, doorREST, s.restReady},
-		"/metrics":        {http.MethodGet, doorREST, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
-		"/openapi.json":   {http.MethodGet, doorREST, s.restOpenAPI},
+		"/v1/check":                          {http.MethodPost, doorREST, s.restCheck},
+		"/v1/check:batch":                    {http.MethodPost, doorGateway, byGateway},
+		"/v1/authorization-details:compare":  {http.MethodPost, doorGateway, byGateway},
+		"/v1/authorization-details:validate": {http.MethodPost, doorGateway, byGateway},
+		"/v1/authorization-details:plan":     {http.MethodPost, doorGateway, byGateway},
+		"/v1/authorization-details/types": {http.MethodGet, doorGateway, func(w http.ResponseWriter, r *http.Request, c call) {
+			if err := knownQuery(r, "resource"); err != nil {
+				s.refuse(w, r, c, err)
+				return
+			}
+			g.serve(w, r, c)
+		}},
+		"/healthz":      {http.MethodGet, doorREST, s.restHealth},
+		"/readyz":       {http.MethodGet, doorREST, s.restReady},
+		"/metrics":      {http.MethodGet, doorREST, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
+		"/openapi.json": {http.MethodGet, doorREST, s.restOpenAPI},
 	}
 }
 
@@ -81,6 +95,24 @@ func (s *Server) handler(g *gateway) http.Handler {
 			to.serve(w, r, c)
 		}
 	})
+}
+
+// knownQuery refuses parameters of the URL that the method does not have, and
+// those that are given twice: the gateway would take one without a word.
+func knownQuery(r *http.Request, names ...string) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return errorf(CodeSyntax, "", "the query of the URL is malformed")
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.Contains(names, name):
+			return unknown("", name)
+		case len(query[name]) > 1:
+			return errorf(CodeDuplicateKey, "/"+name, "the parameter is given twice")
+		}
+	}
+	return nil
 }
 
 // jsonContent admits JSON, and what curl -d declares when it is told nothing.

@@ -23,6 +23,7 @@ type Snapshot struct {
 	tools        *toolSchemas
 	eval         evaluator
 	bundles      []PolicyRef
+	asks         Asks
 }
 
 // Policy names the bundle that holds the entry point, and its revision.
@@ -124,6 +125,7 @@ func (c *compilation) run(ctx context.Context) {
 		return
 	}
 	s := &Snapshot{untypedTools: main.untypedTools, types: types, tools: tools, eval: eval}
+	s.asks = asksOf(compiler.Modules, c.library)
 	for i := range c.bundles {
 		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
 	}

@@ -140,3 +140,25 @@ func TestLocationsThatTheTypeRefuses(t *testing.T) {
 		t.Errorf("hint %s", hint.AppendJSON(nil))
 	}
 }
+
+// TestEnrichedGrant: a server that adds to what was asked for a member that the
+// type does not have would do so again, so it is not asked again.
+func TestEnrichedGrant(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, paymentsData))
+	for name, c := range map[string]struct {
+		granted string
+		status  engine.Status
+	}{
+		"enriched":         {`{"type": "payment", "amount": "80.50", "payee": "bob", "identifier": "x"}`, engine.Undisclosed},
+		"enriched, less":   {`{"type": "payment", "amount": "80", "payee": "bob", "identifier": "x"}`, engine.Available},
+		"of a wrong kind":  {`{"type": "payment", "amount": 80.50, "payee": "bob", "identifier": "x"}`, engine.Available},
+		"of another payee": {`{"type": "payment", "amount": "80.50", "payee": "eve", "identifier": "x"}`, engine.Available},
+	} {
+		held := claims(`"scope": "payments", "authorization_details": [` + c.granted + `]`)
+		d := decide(t, e, call(t, "pay", `{"amount": "80.50", "payee": "bob"}`, credential(t, "c", held)))
+		if d.Allow || d.Remediation.Status != c.status {
+			t.Errorf("%s: allow %v, %+v", name, d.Allow, d.Remediation)
+		}
+	}
+}

@@ -135,10 +135,12 @@ type Commit struct {
 	IdempotencyKey string
 }
 
+// DefaultTenant is the tenant of callers that have none of their own.
+const DefaultTenant = "default"
+
 const (
 	methodToolsCall = "tools/call"
 	resourceTool    = "tool"
-	defaultTenant   = "default"
 )
 
 // validate refuses queries that cannot be decided on (contract, step 1). The
@@ -259,7 +261,7 @@ func (q *Query) isToolCall() bool {
 
 func (q *Query) tenant() string {
 	if q.Tenant == "" {
-		return defaultTenant
+		return DefaultTenant
 	}
 	return q.Tenant
 }

@@ -213,6 +213,10 @@ func (d *deciding) wouldLoop(w *weighed, at *judgement) bool {
 			if s.Value.Kind() == rar.Object {
 				whole.details = append(whole.details, s.Value)
 			}
+			// A server that added what the type does not have will add it again.
+			if part, ok := d.snapshot.types.DeclaredPart(s.Value); ok {
+				whole.details = append(whole.details, part)
+			}
 		}
 		for _, r := range w.unmet {
 			if r.kind() != KindAuthorizationDetails {

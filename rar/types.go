@@ -1,6 +1,7 @@
 package rar
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -236,10 +237,17 @@ func (c *typeCompiler) doubts(ty *typ, compare Value) {
 	for i := range compare.Len() {
 		m := compare.Member(i)
 		tokens, err := pointerTokens(m.Name)
-		if n := ty.rules.at(tokens); err != nil || n == nil || n.rule != ruleMax {
+		n := ty.rules.at(tokens)
+		if err != nil || n == nil {
 			continue
 		}
 		at := appendToken(c.base+"/compare", m.Name)
+		if (n.rule == ruleEqual || n.isLimit()) && admitsLongNumber(schemasAt(ty.schema, tokens)) {
+			c.warn(at, "the schema admits JSON numbers that many authorization servers round (beyond 2^53): use decimal text, or a maximum")
+		}
+		if n.rule != ruleMax {
+			continue
+		}
 		if admitsNegative(schemasAt(ty.schema, tokens)) {
 			c.warn(at, "the schema admits negative values, which are below every max")
 		}
@@ -272,6 +280,15 @@ func (ty *typ) hasCurrency(tokens []string) bool {
 		}
 	}
 	return false
+}
+
+// admitsLongNumber tries an integer that no double holds, on a field that takes
+// no text instead; it is for a warning only.
+func admitsLongNumber(schemas []*jsonschema.Schema) bool {
+	admits := func(v any) bool {
+		return !slices.ContainsFunc(schemas, func(s *jsonschema.Schema) bool { return s.Validate(v) != nil })
+	}
+	return len(schemas) > 0 && admits(json.Number("9007199254740993")) && !admits("1")
 }
 
 // admitsNegative tries a few negative amounts; it is for a warning only.

@@ -258,7 +258,7 @@ var (
 func unmet(detail string) want { return want{"DENY", "available", detail} }
 
 // unusable: the grant has a member that its type does not, so it is not read.
-var unusable = want{decision: "DENY", detail: "/0: rar.granted_invalid"}
+var unusable = want{"DENY", "undisclosed", "/0: rar.granted_invalid"}
 
 // TestPaymentVariants: what the user and the server make of a request for one
 // payment, and which calls the token is then good for.

@@ -153,6 +153,39 @@ func checkTypes(t *testing.T, content bundles.Content) {
 			if result, err := types.Covers(one, one, rar.CoverOptions{}); err != nil || !result.Covered {
 				t.Errorf("%s: example %d does not cover itself: %v, %v", name, i, result.Because, err)
 			}
+			checkFields(t, types, name, examples.Index(i))
+		}
+	}
+}
+
+// checkFields leaves out one field of the example at a time. As a grant the rest
+// covers the example, and as a need it is covered by it, only where the type
+// says that this field does not matter.
+func checkFields(t *testing.T, types *rar.Types, name string, example rar.Value) {
+	t.Helper()
+	compare, _ := types.Document(name).Get("compare")
+	for i := range example.Len() {
+		field := example.Member(i).Name
+		rule, _ := compare.Get("/" + field)
+		absent, _ := rule.Get("absent")
+		ignored := rule.Text() == "ignore"
+
+		var members []rar.Member
+		for j := range example.Len() {
+			if j != i {
+				members = append(members, example.Member(j))
+			}
+		}
+		rest := []rar.Value{rar.ObjectValue(members...)}
+		whole := []rar.Value{example}
+		granted, err := types.Covers(rest, whole, rar.CoverOptions{})
+		if want := ignored || absent.Text() == "any"; err != nil || granted.Covered != want {
+			t.Errorf("%s: a grant without %s covers: %v, want %v (%v)", name, field, granted.Covered, want, err)
+		}
+		// A need without a required field is an error, and covered by nothing.
+		needed, err := types.Covers(whole, rest, rar.CoverOptions{})
+		if needed.Covered != ignored || ignored && err != nil {
+			t.Errorf("%s: a need without %s is covered: %v, want %v (%v)", name, field, needed.Covered, ignored, err)
 		}
 	}
 }

@@ -101,14 +101,16 @@ test_no_permit_for_another if {
 		"/subject/id": "baker@clinic.example",
 		"/subject/properties/issuer": "https://as.example.org",
 		"/action/name": "tools/list",
-		"/resource/id": "records.reads",
+		"/resource/id": "records.delete",
 		"/resource/type": "file",
 		"/mcp/params/arguments/patient": "pat-00000000",
 		"/mcp/params/arguments/practitioner": "HP-1002",
 		"/mcp/params/arguments/purpose": "research",
 	}
 	every path, value in others {
-		authz.permit == {} with input as changed(query("records.read", "treatment"), path, value)
+		every tool in ["records.read", "records.export"] {
+			authz.permit == {} with input as changed(query(tool, "treatment"), path, value)
+		}
 	}
 }
 

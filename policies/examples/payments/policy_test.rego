@@ -130,6 +130,11 @@ test_no_permit_for_another if {
 	}
 }
 
+test_a_large_amount_is_no_permit_for_another_tool if {
+	large := argument("amount", "25000.00")
+	authz.permit == {} with input as json.patch(large, [{"op": "replace", "path": "/resource/id", "value": "payments.refund"}])
+}
+
 test_status_requires_a_scope if {
 	authz.permit == {"payment-status": {"require": [authzd.scopes(["payments:read"])]}} with input as status
 }

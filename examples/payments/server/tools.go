@@ -18,6 +18,7 @@ type initiateArgs struct {
 	Currency        string `json:"currency" jsonschema:"EUR, GBP or USD"`
 	CreditorAccount string `json:"creditorAccount" jsonschema:"IBAN in capitals without spaces"`
 	CreditorName    string `json:"creditorName,omitempty"`
+	DebtorAccount   string `json:"debtorAccount,omitempty" jsonschema:"IBAN of the account to debit"`
 	Reference       string `json:"reference,omitempty" jsonschema:"text for the payee's statement"`
 }
 

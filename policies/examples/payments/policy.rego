@@ -56,10 +56,24 @@ amount := to_number(args.amount)
 
 large_amount := 10000
 
-this_payment := {
+# What the call says of the payment. What it leaves open stays open in the
+# details too, and then a grant that fixes it does not cover them.
+this_payment := object.union(required_part, object.union(debtor, reference))
+
+required_part := {
 	"type": "payment_initiation",
 	"actions": ["initiate"],
 	"locations": [input.mcp.server],
 	"instructedAmount": {"currency": args.currency, "amount": authzd.decimal(args.amount)},
 	"creditorAccount": {"iban": args.creditorAccount},
 }
+
+# An optional argument: two rules with conditions that exclude each other, and no
+# else, which would also take over where the first rule fails for another reason.
+debtor := {} if object.get(args, "debtorAccount", null) == null
+
+debtor := {"debtorAccount": {"iban": args.debtorAccount}} if object.get(args, "debtorAccount", null) != null
+
+reference := {} if object.get(args, "reference", null) == null
+
+reference := {"remittanceInformationUnstructured": args.reference} if object.get(args, "reference", null) != null

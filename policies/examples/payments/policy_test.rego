@@ -61,6 +61,18 @@ test_details_follow_the_call if {
 	required.authorization_details[0].instructedAmount == {"currency": "EUR", "amount": "9999.99"}
 }
 
+test_details_state_what_the_call_states if {
+	optional := {
+		"debtorAccount": {"debtorAccount": {"iban": "x"}},
+		"reference": {"remittanceInformationUnstructured": "x"},
+		"creditorName": {},
+	}
+	every name, stated in optional {
+		required := authz.permit["initiate-payment"].require[1] with input as argument(name, "x")
+		required.authorization_details == [object.union(details, stated)]
+	}
+}
+
 test_large_payment_requires_authentication if {
 	every amount in ["10000", "10000.00", "10000.01", "999999999999.99"] {
 		permits := authz.permit with input as argument("amount", amount)
@@ -116,6 +128,11 @@ test_no_permit_for_another if {
 	every path, value in others {
 		authz.permit == {} with input as json.patch(payment, [{"op": "replace", "path": path, "value": value}])
 	}
+}
+
+test_a_large_amount_is_no_permit_for_another_tool if {
+	large := argument("amount", "25000.00")
+	authz.permit == {} with input as json.patch(large, [{"op": "replace", "path": "/resource/id", "value": "payments.refund"}])
 }
 
 test_status_requires_a_scope if {

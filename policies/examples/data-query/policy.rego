@@ -45,7 +45,7 @@ args := input.mcp.params.arguments
 # Undefined for a data set that is not there, and so is the permit.
 dataset := data.datasets[args.dataset]
 
-# The limit goes in as the number it is: 9007199254740993 keeps its last digit.
+# The limit goes in as the number it is, with every digit.
 this_query := {
 	"type": "data_query",
 	"datasets": [args.dataset],

@@ -85,6 +85,7 @@ func (w *wire) query(p *parts, m queryMessage) {
 			ProtocolVersion: w.text(q.GetProtocolVersion(), "/mcp", "protocol_version"),
 		}
 		p.capabilities = w.object(q.GetClientCapabilities(), 2, "/mcp", "client_capabilities")
+		p.denialForm = w.text(q.GetDenialForm(), "/mcp", "denial_form")
 	}
 	if s := m.GetSubject(); s != nil {
 		p.subject = &engine.Subject{

@@ -61,6 +61,8 @@ type Request struct {
 	Query *engine.Query
 	// Capabilities are the MCP client's, for the form of a denial.
 	Capabilities rar.Value
+	// DenialForm is the caller's choice of form; empty: DenialOptions.Form.
+	DenialForm mcp.Preference
 	// Require is the revision to wait for; zero: none.
 	Require engine.PolicyRef
 }
@@ -128,6 +130,7 @@ func requestError(err error, at string) *Error {
 type parts struct {
 	mcp          *engine.MCP
 	capabilities rar.Value
+	denialForm   string
 	subject      *engine.Subject
 	action       *engine.Action
 	resource     *engine.Resource
@@ -162,7 +165,7 @@ func (p *parts) request() (Request, error) {
 		return Request{}, err
 	}
 	q.Actionable = actionable(p.mcp, p.capabilities)
-	r := Request{Query: q, Capabilities: p.capabilities}
+	r := Request{Query: q, Capabilities: p.capabilities, DenialForm: mcp.Preference(p.denialForm)}
 	if p.require != nil {
 		r.Require = *p.require
 	}
@@ -177,6 +180,8 @@ func (p *parts) check() error {
 		return missing("/mcp/method")
 	case m.Transport != "" && m.Transport != mcp.TransportHTTP && m.Transport != mcp.TransportStdio:
 		return errorf(CodeInvalidValue, "/mcp/transport", `is "http" or "stdio"`)
+	case p.denialForm != "" && !ValidDenialForm(p.denialForm):
+		return errorf(CodeInvalidValue, "/mcp/denial_form", `is "challenge", "result" or "auto"`)
 	}
 	if s := p.subject; s != nil {
 		if err := required("/subject", "type", s.Type, "id", s.ID); err != nil {

@@ -26,6 +26,18 @@ type DenialOptions struct {
 	// ProofAlgs are the JWS algorithms that proofs of possession may use;
 	// default ES256.
 	ProofAlgs []string
+	// Form is how missing authorization_details are told over HTTP where the
+	// query does not say; default mcp.PreferChallenge.
+	Form mcp.Preference
+}
+
+// ValidDenialForm tells the values of mcp.denial_form.
+func ValidDenialForm(s string) bool {
+	switch mcp.Preference(s) {
+	case mcp.PreferChallenge, mcp.PreferResult, mcp.PreferByClient:
+		return true
+	}
+	return false
 }
 
 // Response is a decision with the denial for the MCP client, ready for either
@@ -105,7 +117,12 @@ func (o DenialOptions) denial(d *engine.Decision, r *Request) mcp.Denial {
 			out.Request.ToolName = name.Text()
 		}
 	}
-	out.Server = mcp.Server{ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit}
+	out.Server = mcp.Server{
+		ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit, ErrorBodies: r.Query.MCP != nil,
+	}
+	if out.Preference = r.DenialForm; out.Preference == "" {
+		out.Preference = o.Form
+	}
 	return out
 }
 
@@ -147,7 +164,7 @@ func (o DenialOptions) remedies(list []engine.Remedy, status mcp.Remediation) ([
 		r := &list[i]
 		switch r.Kind {
 		case engine.KindScopes:
-			out = append(out, mcp.ScopesRemedy{Scopes: r.Scopes})
+			out = append(out, mcp.ScopesRemedy{Scopes: r.Scopes, Held: r.Held})
 		case engine.KindAuthorizationDetails:
 			out = append(out, mcp.AuthorizationDetailsRemedy{
 				AuthorizationDetails: rar.ArrayValue(r.Details...), SingleUse: r.SingleUse, AuthorizationReference: r.Reference,

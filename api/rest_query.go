@@ -62,6 +62,8 @@ func (p *parts) readMCP(v rar.Value) *Error {
 			return objectMember(&p.capabilities, at, m)
 		case "tool":
 			return objectMember(&q.Tool, at, m)
+		case "denial_form":
+			return textMember(&p.denialForm, at, m)
 		default:
 			return unknown(at, m.Name)
 		}

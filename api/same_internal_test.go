@@ -108,6 +108,7 @@ func draw(t *rapid.T) (string, *authzdv1.CheckRequest) {
 			Tool:   d.free("tool"), ClientCapabilities: d.free("capabilities"),
 			Server: d.word("server", "https://mcp.example.com"), Transport: d.word("transport", "http", "stdio"),
 			ProtocolVersion: d.word("version", "2026-07-28", "2025-11-25"),
+			DenialForm:      d.word("form", "", "challenge", "result", "auto"),
 		}
 		if d.wild {
 			m.Mcp.Params = d.free("params")
@@ -225,7 +226,7 @@ func TestRESTReadsTheContract(t *testing.T) {
 	m := &authzdv1.CheckRequest{
 		Mcp: &authzdv1.MCPMessage{
 			Method: "tools/call", Params: []byte(`{"name":"pay"}`), Server: "s", Transport: "http", ProtocolVersion: "v",
-			ClientCapabilities: []byte(`{}`), Tool: []byte(`{}`),
+			ClientCapabilities: []byte(`{}`), Tool: []byte(`{}`), DenialForm: "auto",
 		},
 		Subject:         &authzdv1.Subject{Type: "identity", Id: "alice", Properties: []byte(`{}`)},
 		Action:          &authzdv1.Action{Name: "tools/call", Properties: []byte(`{}`)},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -313,9 +314,27 @@ func TestDenialForms(t *testing.T) {
 			t.Errorf("%s: %q at %s, want %s", name, got.Text(), c.pointer, c.want)
 		}
 	}
-	// Over HTTP nothing of the MCP kind is sent beside a challenge, and says so.
+	// Beside a challenge there is no result, and an error with the same hint.
 	if got := lookup(pay, "/denial/mcp_result"); got.Kind() != rar.Null {
 		t.Errorf("mcp_result beside a challenge: %v", got.Kind())
+	}
+	const hint = "/data/_meta/io.modelcontextprotocol~1authorization/remediationHints/0/authorization_details/0/amount"
+	if got := lookup(pay, "/denial/mcp_error"+hint); got.Text() != "12.50" {
+		t.Errorf("mcp_error beside a challenge: %v", got.Kind())
+	}
+	// The form that the caller asks for.
+	for form, c := range map[string]struct{ capabilities, want string }{
+		"challenge": {`{}`, "401"}, "result": {`{}`, "200"}, "auto": {`{}`, "200"},
+		"auto ":   {`{"extensions": {"io.modelcontextprotocol/structured-authorization-denials": {}}}`, "401"},
+		"result ": {`{"extensions": {"io.modelcontextprotocol/structured-authorization-denials": {}}}`, "200"},
+	} {
+		asked := strings.Replace(pay, `"client_capabilities": {}`, fmt.Sprintf(`"denial_form": %q, "client_capabilities": %s`, strings.TrimSpace(form), c.capabilities), 1)
+		if got := lookup(asked, "/denial/http/status"); got.Text() != c.want {
+			t.Errorf("%s %s: status %s, want %s", form, c.capabilities, got.AppendJSON(nil), c.want)
+		}
+	}
+	if got := d.post(t, "/v1/check", strings.Replace(pay, `"transport": "http"`, `"denial_form": "loud", "transport": "http"`, 1)); got.json(t)["code"] != "request.invalid_value" {
+		t.Errorf("an unknown form: %s", got.body)
 	}
 	// Nothing is offered to who can not act on it.
 	quiet := strings.Replace(pay, `"transport": "http",`, ``, 1)

@@ -158,14 +158,16 @@ func (c *challenge) add(name, value string) {
 	}
 }
 
-// describe gives the challenge with a description behind the error, where a
-// reader looks for it.
+// describe gives the challenge with a description as its last parameter. There
+// are clients that search the whole field for "scope=" and "resource_metadata=",
+// within quotes too, and take what they find first; the description repeats
+// names that come from the call (docs/mcp-clients.md).
 func (c *challenge) describe(text string) *challenge {
 	if text == "" || len(c.params) == 0 || c.params[0].name != "error" {
 		return c
 	}
 	described := *c
-	described.params = slices.Insert(slices.Clone(c.params), 1, param{"error_description", text})
+	described.params = append(slices.Clone(c.params), param{"error_description", text})
 	return &described
 }
 
@@ -196,7 +198,8 @@ func (c *challenge) encode() string {
 // describable makes text fit error_description, whose characters RFC 6750
 // section 3 limits to ASCII without quotation mark and backslash. Typographic
 // marks have an ASCII likeness; text in any other script would arrive mangled
-// and is left out instead.
+// and is left out instead. An equals sign becomes a colon, so that no text reads
+// as a parameter (see describe).
 func describable(s string) string {
 	var b strings.Builder
 	for _, ch := range s {
@@ -207,6 +210,8 @@ func describable(s string) string {
 			b.WriteByte('-')
 		case ch == '\\':
 			b.WriteByte('/')
+		case ch == '=':
+			b.WriteByte(':')
 		case ch < ' ' || ch == '\x7f' || ch == '\u00a0':
 			b.WriteByte(' ')
 		case ch > '~':

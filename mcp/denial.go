@@ -42,6 +42,10 @@ type Denial struct {
 	// because an approval binds to the principal and the call.
 	AllNeeded bool
 
+	// Preference says in which of two possible forms missing
+	// authorization_details are told over HTTP.
+	Preference Preference
+
 	Request Request
 	// Transport is TransportHTTP or TransportStdio. Anything else gets a plain
 	// denial without remedies.
@@ -54,6 +58,25 @@ type Denial struct {
 	ClientCapabilities rar.Value
 	Server             Server
 }
+
+// Preference chooses the form of a denial over HTTP where nothing but
+// authorization_details is missing and both forms are possible: the challenge
+// (SEP-2643 case 5), which the official MCP clients of today take for a token
+// that is over, and the tool result with the same hint (case 3), which costs
+// them nothing (docs/mcp-clients.md). The zero value is PreferChallenge.
+type Preference string
+
+// The preferences.
+const (
+	// PreferChallenge: a challenge wherever one can be sent.
+	PreferChallenge Preference = "challenge"
+	// PreferResult: a tool result wherever its hint is enough.
+	PreferResult Preference = "result"
+	// PreferByClient: a challenge for a client that declares the extension
+	// io.modelcontextprotocol/structured-authorization-denials, by which it says
+	// that it knows such challenges; else as PreferResult.
+	PreferByClient Preference = "auto"
+)
 
 // Request is what a denial needs to know of the call that was denied.
 type Request struct {
@@ -82,6 +105,10 @@ type Server struct {
 	// caller (RFC 9449); every challenge is then one of scheme DPoP. Empty:
 	// Bearer, unless proof of possession is itself what is missing.
 	DPoPAlgs []string
+	// ErrorBodies puts a JSON-RPC error under every challenge, with the words and
+	// the envelope in data._meta. It keeps sessions of the Go SDK open and is
+	// what clients without a handler of their own can read of a challenge.
+	ErrorBodies bool
 }
 
 // DefaultHeaderLimit bounds one challenge when [Server.HeaderLimit] does not.
@@ -99,6 +126,9 @@ type Remedy interface{ remedy() }
 type ScopesRemedy struct {
 	// Scopes are all that the operation needs, whether held already or not.
 	Scopes []string
+	// Held: the token that was presented has them all. They are named because the
+	// next token comes alone.
+	Held bool
 	// Description becomes error_description; empty: the denial's Message.
 	Description string
 }

@@ -38,7 +38,7 @@ func ExampleRender() {
 	}
 	// Output:
 	// http 401
-	// WWW-Authenticate: Bearer error="insufficient_authorization", error_description="This payment needs your consent.", authorization_remediation="eyJhdXRob3JpemF0aW9uX2RldGFpbHMiOlt7InR5cGUiOiJwYXltZW50X2luaXRpYXRpb24iLCJhY3Rpb25zIjpbImluaXRpYXRlIl19XX0"
+	// WWW-Authenticate: Bearer error="insufficient_authorization", authorization_remediation="eyJhdXRob3JpemF0aW9uX2RldGFpbHMiOlt7InR5cGUiOiJwYXltZW50X2luaXRpYXRpb24iLCJhY3Rpb25zIjpbImluaXRpYXRlIl19XX0", error_description="This payment needs your consent."
 	// Cache-Control: no-store
 	// stdio 0
 	// {"resultType":"complete","content":[{"type":"text","text":"This payment needs your consent."}],"isError":true,"_meta":{"io.modelcontextprotocol/authorization":{"reason":"insufficient_authorization","remediation":"available","remediationHints":[{"type":"authorization_remediation","authorization_details":[{"type":"payment_initiation","actions":["initiate"]}]}]}}}

@@ -29,7 +29,9 @@ type need struct {
 	singleUse      bool
 	reference      string
 	scopes         []string
-	description    string
+	// lacking: some of the scopes are not held.
+	lacking     bool
+	description string
 }
 
 // offers sorts the remedies into ways out, in policy's order. A remedy that is
@@ -103,6 +105,7 @@ func (o *offer) add(r Remedy, path string) error {
 	switch r := r.(type) {
 	case ScopesRemedy:
 		n.scopes = union(n.scopes, r.Scopes)
+		n.lacking = n.lacking || !r.Held
 		if n.description == "" {
 			n.description = r.Description
 		}
@@ -125,6 +128,7 @@ func (o *offer) add(r Remedy, path string) error {
 	case TokenRemedy:
 		n.token = &r
 		n.scopes = union(n.scopes, r.Scopes)
+		n.lacking = n.lacking || len(r.Scopes) > 0
 	case URLRemedy, OutOfBandRemedy:
 	}
 	return nil
@@ -176,10 +180,11 @@ func (n *need) addAuthentication(r AuthenticationRemedy, path string) error {
 }
 
 // detailsOnly: the hint of SEP-2643 promises that a credential for its details
-// satisfies the call, so nothing else may be missing.
+// satisfies the call, so nothing else may be missing. Scopes that are held are
+// not missing: what a client asks for besides is its own.
 func (n *need) detailsOnly() bool {
 	return len(n.details) > 0 && n.token == nil && n.authentication == nil &&
-		n.proof == nil && len(n.scopes) == 0
+		n.proof == nil && !n.lacking
 }
 
 // union appends to a what it lacks of b, in order.

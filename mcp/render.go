@@ -23,8 +23,8 @@ const (
 )
 
 // Response is what goes on the wire, ready but for the JSON-RPC id. At most one
-// of Result and Error is present; with neither, the HTTP response has no MCP
-// message in its body.
+// of Result and Error is present, the body of the response under its status and
+// headers; with neither, the HTTP response has no MCP message in its body.
 type Response struct {
 	Form Form
 	// Remediation is what the client is told, which may be less than what policy
@@ -147,21 +147,52 @@ func (r *renderer) canApprove(a Remedy) bool {
 // credentials: a challenge on HTTP; where none is possible, or it is longer
 // than a header may be, the hint of case 3, if details are all that is missing.
 func (r *renderer) credentials(n *need, alone bool) (Response, bool) {
-	if r.d.Transport == TransportHTTP {
+	result := alone && n.detailsOnly() && r.rev != revisionUnknown &&
+		r.d.Request.Method == methodToolsCall && r.kinds.Has(KindAuthorizationDetails)
+	if r.d.Transport == TransportHTTP && (!result || !r.prefersResult()) {
 		if resp, ok := r.challenge(n); ok {
-			return resp, true
+			return r.withBody(resp, n), true
 		}
 	}
-	if !alone || !n.detailsOnly() || r.rev == revisionUnknown ||
-		r.d.Request.Method != methodToolsCall || !r.kinds.Has(KindAuthorizationDetails) {
+	if !result {
 		return Response{}, false
 	}
+	return r.result(FormRemediation, Available, r.toolError(r.envelope(Available, n.hint()))), true
+}
+
+// hint is that of SEP-2643 case 3.
+func (n *need) hint() rar.Value {
 	fields := n.remediation()
-	hint := []rar.Member{member("type", str(hintCredential))}
+	members := []rar.Member{member("type", str(hintCredential))}
 	for i := range fields.Len() {
-		hint = append(hint, fields.Member(i))
+		members = append(members, fields.Member(i))
 	}
-	return r.result(FormRemediation, Available, r.toolError(r.envelope(Available, object(hint...)))), true
+	return object(members...)
+}
+
+func (r *renderer) prefersResult() bool {
+	switch r.d.Preference {
+	case PreferResult:
+		return true
+	case PreferByClient:
+		return !isObjectAt(r.d.ClientCapabilities, "extensions", DenialsExtension)
+	case PreferChallenge:
+	}
+	return false
+}
+
+// withBody puts a JSON-RPC error under a challenge, in the form that denials of
+// other methods than tools/call have. An HTTP API has no such body.
+func (r *renderer) withBody(resp Response, n *need) Response {
+	if !r.d.Server.ErrorBodies || r.d.Request.Method == "" {
+		return resp
+	}
+	envelope := r.envelope(Available)
+	if n.detailsOnly() {
+		envelope = r.envelope(Available, n.hint())
+	}
+	resp.Error = rpcError(rpcDenied, r.d.Message, member("data", object(meta(envelope))))
+	return resp
 }
 
 // page is case 1. Before 2026-07-28 the page is asked for by an error, for which

@@ -28,6 +28,7 @@ type Config struct {
 	GRPC            string
 	Bundles         []string
 	ReferenceKeys   []string
+	DenialForm      string
 	ShutdownGrace   time.Duration
 	MaxRequestBytes int
 	MaxBatchBytes   int
@@ -58,6 +59,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; loopback only")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
+	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
 	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "time that calls under way get to finish on SIGTERM")
 	f.IntVar(&c.MaxRequestBytes, "max-request-bytes", api.DefaultMaxBytes, "largest query")
 	f.IntVar(&c.MaxBatchBytes, "max-batch-bytes", api.DefaultMaxBatchBytes, "largest batch")
@@ -245,6 +247,9 @@ func (c *Config) Validate() error {
 		if n.n < n.least {
 			bad("%s: %d is below %d", n.flag, n.n, n.least)
 		}
+	}
+	if !api.ValidDenialForm(c.DenialForm) {
+		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)
 	}
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/authzd/authzd/api"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
 )
 
 func newServe(std stdio, getenv func(string) string) *cobra.Command {
@@ -82,6 +83,7 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch},
 		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
+		Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

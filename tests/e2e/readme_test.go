@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"path/filepath"
 	"regexp"
@@ -47,6 +48,17 @@ func decoded(t *testing.T, text string) any {
 	return v
 }
 
+// decodedBytes reads JSON that protobuf's JSON mapping shows in base64; what is
+// none stays as it is.
+func decodedBytes(text string) any {
+	data, err := base64.StdEncoding.DecodeString(text)
+	var v any
+	if err != nil || json.Unmarshal(data, &v) != nil {
+		return text
+	}
+	return v
+}
+
 // masked blanks the members that differ each time.
 func masked(v any) any {
 	switch x := v.(type) {
@@ -61,6 +73,10 @@ func masked(v any) any {
 			case "decision_id", "decisionId", "authorization_context_id", "authorizationContextId", "expires_at", "expiresAt":
 				x[k] = ""
 				continue
+			case "mcpError": // bytes of JSON, in base64
+				if text, ok := x[k].(string); ok {
+					x[k] = decodedBytes(text)
+				}
 			}
 			masked(x[k])
 		}

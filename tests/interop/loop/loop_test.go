@@ -285,7 +285,7 @@ func TestPaymentVariants(t *testing.T) {
 		{"the server adds its locations", consent{"way": "locations"}, same, allowed},
 		{"the server reorders", consent{"way": "reorder"}, same, allowed},
 		{"the server respells the amount", consent{"way": "respell"}, same, allowed},
-		{"the server adds an account that the type lacks", consent{"way": "account"}, same, unusable},
+		{"the server adds the account to pay from", consent{"way": "account"}, same, unmet("/0/debtorAccount: rar.open_in_required")},
 		{"the server adds an identifier that the type lacks", consent{"way": "identifier"}, same, unusable},
 	})
 }

@@ -228,7 +228,14 @@ type MCPMessage struct {
 	// The tool's entry of tools/list, a JSON object, as far as the server gives
 	// it: `inputSchema` validates the arguments when policy declares no schema,
 	// `annotations` are for policy to see.
-	Tool          []byte `protobuf:"bytes,7,opt,name=tool,proto3" json:"tool,omitempty"`
+	Tool []byte `protobuf:"bytes,7,opt,name=tool,proto3" json:"tool,omitempty"`
+	// In which form missing authorization_details are told over HTTP, where both
+	// are possible: "challenge" (401), "result" (a tool result with the same
+	// hint), or "auto": "challenge" if `client_capabilities` names the extension
+	// io.modelcontextprotocol/structured-authorization-denials, else "result".
+	// Left out: what the server was started with, by default "challenge".
+	// docs/mcp-clients.md says what clients make of each.
+	DenialForm    string `protobuf:"bytes,8,opt,name=denial_form,json=denialForm,proto3" json:"denial_form,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +317,13 @@ func (x *MCPMessage) GetTool() []byte {
 		return x.Tool
 	}
 	return nil
+}
+
+func (x *MCPMessage) GetDenialForm() string {
+	if x != nil {
+		return x.DenialForm
+	}
+	return ""
 }
 
 // Subject is AuthZEN's subject. The identity is the pair of issuer and id.
@@ -1226,9 +1240,9 @@ func (x *Hint) GetPreviousAuthorizationReferences() []string {
 }
 
 // Denial is what to send to the MCP client, chosen for its transport, revision
-// and capabilities. Send the one that is set: either `http` alone, or
-// `mcp_result` or `mcp_error` in a JSON-RPC response (over HTTP with the status
-// and headers of `http`).
+// and capabilities. Over HTTP, send the status and headers of `http`. If
+// `mcp_result` or `mcp_error` is set, it goes into a JSON-RPC response, which
+// over HTTP is the body; if neither is, the body is empty.
 type Denial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The HTTP response; unset over stdio.
@@ -1292,7 +1306,7 @@ func (x *Denial) GetMcpError() []byte {
 	return nil
 }
 
-// HTTPDenial is an HTTP response without a body of its own.
+// HTTPDenial is the head of an HTTP response.
 type HTTPDenial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The status code.
@@ -1758,7 +1772,7 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\vcredentials\x18\x05 \x03(\v2\x15.authzd.v1.CredentialR\vcredentials\x12\x1e\n" +
 	"\acontext\x18\x06 \x01(\fB\x04\xc0\xa0\x19\x01R\acontext\x12)\n" +
 	"\x06commit\x18\a \x01(\v2\x11.authzd.v1.CommitR\x06commit\x12D\n" +
-	"\x10require_revision\x18\b \x01(\v2\x19.authzd.v1.PolicyRevisionR\x0frequireRevision\"\xf4\x01\n" +
+	"\x10require_revision\x18\b \x01(\v2\x19.authzd.v1.PolicyRevisionR\x0frequireRevision\"\x95\x02\n" +
 	"\n" +
 	"MCPMessage\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1c\n" +
@@ -1767,7 +1781,9 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\ttransport\x18\x04 \x01(\tR\ttransport\x12)\n" +
 	"\x10protocol_version\x18\x05 \x01(\tR\x0fprotocolVersion\x125\n" +
 	"\x13client_capabilities\x18\x06 \x01(\fB\x04\xc0\xa0\x19\x01R\x12clientCapabilities\x12\x18\n" +
-	"\x04tool\x18\a \x01(\fB\x04\xc0\xa0\x19\x01R\x04tool\"S\n" +
+	"\x04tool\x18\a \x01(\fB\x04\xc0\xa0\x19\x01R\x04tool\x12\x1f\n" +
+	"\vdenial_form\x18\b \x01(\tR\n" +
+	"denialForm\"S\n" +
 	"\aSubject\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12$\n" +

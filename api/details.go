@@ -17,7 +17,7 @@ type detailsService struct {
 	server *Server
 }
 
-// live returns the snapshot to answer on.
+// liveSnapshot returns the snapshot to answer on.
 func (s *Server) liveSnapshot() (*engine.Snapshot, error) {
 	snapshot := s.opts.Engine.Snapshot()
 	if snapshot == nil {
@@ -42,12 +42,34 @@ func (w *wire) array(data []byte, name string) rar.Value {
 	return v
 }
 
+// onSnapshot runs answer on a worker of the pool, on the live snapshot.
+func onSnapshot[T any](ctx context.Context, s *Server, answer func(*engine.Snapshot) (T, error)) (T, error) {
+	var out T
+	snapshot, err := s.liveSnapshot()
+	if err != nil {
+		return out, err
+	}
+	if full := s.pool.onWorker(ctx, func() { out, err = answer(snapshot) }); full != nil {
+		return out, full
+	}
+	return out, err
+}
+
 // Compare answers by the rules of the declared types.
 func (d *detailsService) Compare(ctx context.Context, m *authzdv1.CompareRequest) (*authzdv1.CompareResponse, error) {
+	return onSnapshot(ctx, d.server, func(s *engine.Snapshot) (*authzdv1.CompareResponse, error) {
+		return CompareDetails(s, m, d.server.opts.Limits)
+	})
+}
+
+// CompareDetails answers AuthorizationDetailsService.Compare on the types of s.
+// Errors are an *Error, or a *rar.Error of a need that is at fault, with a JSON
+// Pointer into the request.
+func CompareDetails(s *engine.Snapshot, m *authzdv1.CompareRequest, l Limits) (*authzdv1.CompareResponse, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return nil, err
 	}
-	w := wire{limits: d.server.opts.Limits}
+	w := wire{limits: l.withDefaults()}
 	granted, required := w.array(m.GetGranted(), "granted"), w.array(m.GetRequired(), "required")
 	if w.err != nil {
 		return nil, w.err
@@ -55,20 +77,11 @@ func (d *detailsService) Compare(ctx context.Context, m *authzdv1.CompareRequest
 	if required.Kind() == rar.Absent {
 		return nil, missing("/required")
 	}
-	snapshot, err := d.server.liveSnapshot()
+	out, err := compare(s.Types(), granted, required, m.GetSingleUse())
 	if err != nil {
 		return nil, err
 	}
-	var out *authzdv1.CompareResponse
-	if full := d.server.pool.onWorker(ctx, func() {
-		out, err = compare(snapshot.Types(), granted, required, m.GetSingleUse())
-	}); full != nil {
-		return nil, full
-	}
-	if err != nil {
-		return nil, err
-	}
-	out.Policy = policyProto(snapshot.Policy())
+	out.Policy = policyProto(s.Policy())
 	return out, nil
 }
 
@@ -143,31 +156,30 @@ func afterIndex(path string) string {
 
 // Validate answers with every object at fault.
 func (d *detailsService) Validate(ctx context.Context, m *authzdv1.ValidateRequest) (*authzdv1.ValidateResponse, error) {
+	return onSnapshot(ctx, d.server, func(s *engine.Snapshot) (*authzdv1.ValidateResponse, error) {
+		return ValidateDetails(s, m, d.server.opts.Limits)
+	})
+}
+
+// ValidateDetails answers AuthorizationDetailsService.Validate on the types of
+// s. Errors are as those of CompareDetails.
+func ValidateDetails(s *engine.Snapshot, m *authzdv1.ValidateRequest, l Limits) (*authzdv1.ValidateResponse, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return nil, err
 	}
 	if len(m.GetAuthorizationDetails()) == 0 {
 		return nil, missing("/authorization_details")
 	}
-	w := wire{limits: d.server.opts.Limits}
-	details, err := rar.DecodeStrict(m.GetAuthorizationDetails(), w.limits.strict(1))
+	details, err := rar.DecodeStrict(m.GetAuthorizationDetails(), l.withDefaults().strict(1))
 	if err != nil {
 		return nil, requestError(err, "/authorization_details")
 	}
-	snapshot, err := d.server.liveSnapshot()
-	if err != nil {
-		return nil, err
-	}
-	out := &authzdv1.ValidateResponse{Policy: policyProto(snapshot.Policy())}
-	var faults []*rar.Error
-	if full := d.server.pool.onWorker(ctx, func() { faults = snapshot.Types().Validate(details) }); full != nil {
-		return nil, full
-	}
+	faults := s.Types().Validate(details)
+	out := &authzdv1.ValidateResponse{Valid: len(faults) == 0, Policy: policyProto(s.Policy())}
 	for _, f := range faults {
 		out.Faults = append(out.Faults, faultProto(indexOf(f.Path), f))
 		out.Error = f.Code.OAuthError()
 	}
-	out.Valid = len(faults) == 0
 	return out, nil
 }
 

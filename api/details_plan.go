@@ -12,7 +12,8 @@ import (
 // puts together what they need.
 func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	s := d.server
-	shared, err := s.plannedParts(m)
+	p := plan{engine: s.opts.Engine, limits: s.opts.Limits, audience: s.opts.Audience, run: s.pool.onWorker}
+	shared, err := p.parts(m)
 	if err != nil {
 		return nil, err
 	}
@@ -25,77 +26,106 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 	if err != nil {
 		return nil, err
 	}
-	planner := s.opts.Engine.NewPlanner(snapshot)
+	return p.answer(ctx, snapshot, shared, m)
+}
+
+// PlanCalls answers AuthorizationDetailsService.Plan on s, on the calling
+// goroutine; require_revision has to be one of its bundles. Errors are those of
+// Check, with a JSON Pointer into the request.
+func PlanCalls(ctx context.Context, e *engine.Engine, s *engine.Snapshot, m *authzdv1.PlanRequest, l Limits) (*authzdv1.PlanResponse, error) {
+	p := plan{engine: e, limits: l.withDefaults(), run: func(_ context.Context, f func()) error { f(); return nil }}
+	shared, err := p.parts(m)
+	if err != nil {
+		return nil, err
+	}
+	if r := shared.require; r != nil && !slices.Contains(s.Bundles(), *r) {
+		return nil, errorf(CodeRevisionNotActive, "/require_revision", "revision %q of bundle %q is not the one at hand", r.Revision, r.Bundle)
+	}
+	return p.answer(ctx, s, shared, m)
+}
+
+// plan is one call of Plan.
+type plan struct {
+	engine   *engine.Engine
+	limits   Limits
+	audience string
+	// run runs a step where there is room for it.
+	run func(context.Context, func()) error
+}
+
+// parts decodes what the calls have in common.
+func (p *plan) parts(m *authzdv1.PlanRequest) (parts, error) {
+	switch n := len(m.GetCalls()); {
+	case n == 0:
+		return parts{}, errorf(CodeEmpty, "/calls", "a plan needs at least one call")
+	case n > p.limits.MaxBatch:
+		return parts{}, errorf(CodeTooLarge, "/calls", "%d calls where %d are allowed", n, p.limits.MaxBatch)
+	}
+	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
+		return parts{}, err
+	}
+	w := wire{limits: p.limits}
+	shared := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
+	if w.err != nil {
+		return parts{}, w.err
+	}
+	return shared, shared.check()
+}
+
+func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
+	planner := p.engine.NewPlanner(s)
+	var err error
 	for i, q := range m.GetCalls() {
-		if full := s.pool.onWorker(ctx, func() { err = s.planCall(ctx, planner, shared, q) }); full != nil {
+		if full := p.run(ctx, func() { err = p.call(ctx, planner, shared, q) }); full != nil {
 			return nil, full
 		}
 		if err != nil {
 			return nil, within("/calls", i, err)
 		}
 	}
-	var plan engine.Plan
-	if full := s.pool.onWorker(ctx, func() { plan, err = planner.Plan(ctx) }); full != nil {
+	var out engine.Plan
+	if full := p.run(ctx, func() { out, err = planner.Plan(ctx) }); full != nil {
 		return nil, full
 	}
 	if err != nil {
 		return nil, err
 	}
-	return planProto(&plan), nil
+	return planProto(&out), nil
 }
 
-// plannedParts decodes what the calls have in common.
-func (s *Server) plannedParts(m *authzdv1.PlanRequest) (parts, error) {
-	switch n := len(m.GetCalls()); {
-	case n == 0:
-		return parts{}, errorf(CodeEmpty, "/calls", "a plan needs at least one call")
-	case n > s.opts.Limits.MaxBatch:
-		return parts{}, errorf(CodeTooLarge, "/calls", "%d calls where %d are allowed", n, s.opts.Limits.MaxBatch)
-	}
-	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
-		return parts{}, err
-	}
-	w := wire{limits: s.opts.Limits}
-	p := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
-	if w.err != nil {
-		return parts{}, w.err
-	}
-	return p, p.check()
-}
-
-func (s *Server) planCall(ctx context.Context, planner *engine.Planner, shared parts, q *authzdv1.CheckBatchQuery) error {
+func (p *plan) call(ctx context.Context, planner *engine.Planner, shared parts, q *authzdv1.CheckBatchQuery) error {
 	if q.GetCommit() != nil {
 		return errorf(CodeInvalidValue, "/commit", "a planned call is not about to be executed")
 	}
-	p := shared
-	w := wire{limits: s.opts.Limits}
-	w.query(&p, q)
+	own := shared
+	w := wire{limits: p.limits}
+	w.query(&own, q)
 	if w.err != nil {
 		return w.err
 	}
-	r, err := p.request()
+	r, err := own.request()
 	if err != nil {
 		return err
 	}
-	r.Query.Audience = s.opts.Audience
+	r.Query.Audience = p.audience
 	return planner.Add(ctx, r.Query)
 }
 
 // Values of PlanResponse.status.
 const (
-	planAllowed    = "allowed"
-	planObtainable = "obtainable"
-	planPartial    = "partial"
-	planDenied     = "denied"
+	PlanAllowed    = "allowed"
+	PlanObtainable = "obtainable"
+	PlanPartial    = "partial"
+	PlanDenied     = "denied"
 )
 
-func planProto(plan *engine.Plan) *authzdv1.PlanResponse {
-	out := &authzdv1.PlanResponse{Status: planStatus(plan), Optimal: plan.Optimal, Policy: policyProto(plan.Policy)}
-	for i := range plan.Remedies {
-		out.Hints = append(out.Hints, hintProto(&plan.Remedies[i]))
+func planProto(p *engine.Plan) *authzdv1.PlanResponse {
+	out := &authzdv1.PlanResponse{Status: planStatus(p), Optimal: p.Optimal, Policy: policyProto(p.Policy)}
+	for i := range p.Remedies {
+		out.Hints = append(out.Hints, hintProto(&p.Remedies[i]))
 	}
-	for i := range plan.Calls {
-		c := &plan.Calls[i]
+	for i := range p.Calls {
+		c := &p.Calls[i]
 		call := &authzdv1.PlannedCall{Outcome: string(c.Outcome), Rule: valid(c.Rule)}
 		if !c.Decision.Allow {
 			for j := range c.Decision.Reasons {
@@ -107,19 +137,19 @@ func planProto(plan *engine.Plan) *authzdv1.PlanResponse {
 	return out
 }
 
-func planStatus(plan *engine.Plan) string {
+func planStatus(p *engine.Plan) string {
 	has := func(o engine.PlanOutcome) bool {
-		return slices.ContainsFunc(plan.Calls, func(c engine.PlannedCall) bool { return c.Outcome == o })
+		return slices.ContainsFunc(p.Calls, func(c engine.PlannedCall) bool { return c.Outcome == o })
 	}
 	helped, lost := has(engine.PlanObtainable), has(engine.PlanDenied) || has(engine.PlanSeparate)
 	switch {
 	case !helped && !lost:
-		return planAllowed
+		return PlanAllowed
 	case !lost:
-		return planObtainable
+		return PlanObtainable
 	case helped:
-		return planPartial
+		return PlanPartial
 	default:
-		return planDenied
+		return PlanDenied
 	}
 }

@@ -10,24 +10,29 @@ import (
 
 // ListTypes describes the types of the live snapshot.
 func (d *detailsService) ListTypes(_ context.Context, m *authzdv1.ListTypesRequest) (*authzdv1.ListTypesResponse, error) {
+	s, err := d.server.liveSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	return ListTypes(s, m, d.server.opts.Denial, d.server.opts.Limits)
+}
+
+// ListTypes answers AuthorizationDetailsService.ListTypes for s. Errors are
+// those of CompareDetails.
+func ListTypes(s *engine.Snapshot, m *authzdv1.ListTypesRequest, o DenialOptions, l Limits) (*authzdv1.ListTypesResponse, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return nil, err
 	}
-	w := wire{limits: d.server.opts.Limits}
+	w := wire{limits: l.withDefaults()}
 	resource := w.text(m.GetResource(), "", "resource")
 	if w.err != nil {
 		return nil, w.err
 	}
-	snapshot, err := d.server.liveSnapshot()
-	if err != nil {
-		return nil, err
-	}
-	types := snapshot.Types()
 	return &authzdv1.ListTypesResponse{
-		Tenant: engine.DefaultTenant, Policy: policyProto(snapshot.Policy()),
-		AuthorizationDetailsTypesSupported: validAll(types.Names()),
-		TypesMetadata:                      types.Metadata().AppendJSON(nil),
-		ResourceMetadata:                   d.server.opts.Denial.resourceMembers(snapshot, resource).AppendJSON(nil),
+		Tenant: engine.DefaultTenant, Policy: policyProto(s.Policy()),
+		AuthorizationDetailsTypesSupported: validAll(s.Types().Names()),
+		TypesMetadata:                      s.Types().Metadata().AppendJSON(nil),
+		ResourceMetadata:                   o.resourceMembers(s, resource).AppendJSON(nil),
 	}, nil
 }
 

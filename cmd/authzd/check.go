@@ -89,32 +89,14 @@ func readQuery(stdin io.Reader, name string) ([]byte, error) {
 }
 
 func checkLocal(ctx context.Context, std stdio, query []byte, o checkOptions) (rar.Value, error) {
-	now := time.Now
-	if o.now != "" {
-		at, err := time.Parse(time.RFC3339, o.now)
-		if err != nil {
-			return rar.Value{}, fmt.Errorf("--now: %w", err)
-		}
-		now = func() time.Time { return at }
-	}
-	refs := make([]bundleRef, 0, len(o.bundles))
-	for _, s := range o.bundles {
-		ref, err := looseBundleRef(s)
-		if err != nil {
-			return rar.Value{}, err
-		}
-		refs = append(refs, ref)
-	}
-	set, err := openPolicies(refs)
+	now, err := clockAt(o.now)
 	if err != nil {
 		return rar.Value{}, err
 	}
-	snapshot, warnings, err := set.compile(ctx)
+	p := policyFlags{bundles: o.bundles}
+	snapshot, err := p.snapshot(ctx, std)
 	if err != nil {
 		return rar.Value{}, err
-	}
-	for _, w := range append(set.warnings(), findingTexts(warnings)...) {
-		printLine(std.err, "warning: "+w)
 	}
 	return decide(ctx, snapshot, now, query)
 }
@@ -169,6 +151,7 @@ func faultOf(err error) (fault, bool) {
 		byAPI    *api.Error
 		byEngine *engine.Error
 		byMCP    *mcp.Error
+		byRAR    *rar.Error
 		remote   *remoteError
 	)
 	switch {
@@ -180,6 +163,8 @@ func faultOf(err error) (fault, bool) {
 		return fault{string(byEngine.Code), causeText(byEngine.Err), byEngine.Path}, true
 	case errors.As(err, &byMCP):
 		return fault{string(byMCP.Code), causeText(byMCP.Err), byMCP.Path}, true
+	case errors.As(err, &byRAR):
+		return fault{string(byRAR.Code), causeText(byRAR.Err), byRAR.Path}, true
 	}
 	return fault{}, false
 }

@@ -33,16 +33,25 @@ func (e *remoteError) Error() string {
 // Unwrap returns the gRPC status.
 func (e *remoteError) Unwrap() error { return e.err }
 
-// askServer asks the server at addr over gRPC. Servers listen on loopback only
-// until callers have rights, so the connection is plain.
+// dial connects to a server. Servers listen on loopback only until callers have
+// rights, so the connection is plain.
+func dial(addr string) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+// askServer asks the server at addr over gRPC.
 func askServer(ctx context.Context, addr string, query []byte, timeout time.Duration) (rar.Value, error) {
 	var request authzdv1.CheckRequest
 	if err := api.UnmarshalJSON(query, &request, api.Limits{}); err != nil {
 		return rar.Value{}, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := dial(addr)
 	if err != nil {
-		return rar.Value{}, fmt.Errorf("connect to %s: %w", addr, err)
+		return rar.Value{}, err
 	}
 	defer conn.Close() //nolint:errcheck // the answer is in hand
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
+)
+
+func newRAR(std stdio) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rar",
+		Short: "Work with authorization_details and their types",
+		Long: "Works with authorization_details (RFC 9396): declares, validates, compares and plans them as the\n" +
+			"server does. See docs/authorization-details.md.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newRARLint(std), newRARCompare(std), newRARValidate(std), newRARPlan(std),
+		newRARTypes(std), newRARReference(std), newRARKeygen(std),
+	)
+	return cmd
+}
+
+// exitNo is the answer no of compare, validate and plan: not an error.
+const exitNo = exitDeny
+
+// policyFlags say whose types count: local bundles' or a server's.
+type policyFlags struct {
+	bundles []string
+	addr    string
+	remoteOptions
+}
+
+func (p *policyFlags) define(cmd *cobra.Command, remote bool) {
+	f := cmd.Flags()
+	f.StringArrayVar(&p.bundles, "bundle", nil, "folder or archive of a bundle, as PATH or NAME=PATH; may be repeated")
+	if remote {
+		f.StringVar(&p.addr, "addr", "", "ask the server at this gRPC address instead")
+		p.remoteOptions.define(f)
+		cmd.MarkFlagsMutuallyExclusive("bundle", "addr")
+		cmd.MarkFlagsOneRequired("bundle", "addr")
+		return
+	}
+	_ = cmd.MarkFlagRequired("bundle") // fails only for a flag that is not there
+}
+
+// snapshot compiles the local bundles; warnings go to standard error.
+func (p *policyFlags) snapshot(ctx context.Context, std stdio) (*engine.Snapshot, error) {
+	refs := make([]bundleRef, 0, len(p.bundles))
+	for _, s := range p.bundles {
+		ref, err := looseBundleRef(s)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	set, err := openPolicies(refs)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, warnings, err := set.compile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range append(set.warnings(), findingTexts(warnings)...) {
+		printLine(std.err, "warning: "+w)
+	}
+	return snapshot, nil
+}
+
+func newRARKeygen(std stdio) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "keygen [-f FILE]",
+		Short: "Make a key for authorization references",
+		Long: "Makes a key for authzd serve --reference-key: 32 random bytes as one line of base64url. It goes to\n" +
+			"standard output, or to a new file that only its owner can read. Keep it secret, and the same on all replicas.",
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = func(*cobra.Command, []string) error {
+		var secret [rar.MinReferenceKey]byte
+		_, _ = rand.Read(secret[:]) // crypto/rand.Read never fails since Go 1.24.
+		line := base64.RawURLEncoding.EncodeToString(secret[:]) + "\n"
+		if file == "" {
+			_, err := fmt.Fprint(std.out, line)
+			return err
+		}
+		// Never over an older key: references under it would be lost.
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the user names the file
+		if err != nil {
+			return fmt.Errorf("write the key: %w", err)
+		}
+		_, err = f.WriteString(line)
+		return errors.Join(err, f.Sync(), f.Close())
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this new file")
+	return cmd
+}
+
+func newRARReference(std stdio) *cobra.Command {
+	var p policyFlags
+	var file, resource string
+	var keys []string
+	var canonical, singleUse bool
+	cmd := &cobra.Command{
+		Use:   "reference -f DETAILS.json --bundle PATH --resource URI --key FILE",
+		Short: "Print the authorization_reference of authorization_details",
+		Long: "Prints the authorization_reference that the server gives a hint for these authorization_details (a JSON\n" +
+			"array) at this MCP server: one line for each key, the current one's first. --canonical prints the text\n" +
+			"that a reference is made of, which all details share that mean the same; it needs no key.\n\n" +
+			"Exit code: 0, or 2 if these details have no reference (single use), 1 on an error.",
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		details, err := readDetails(std, file)
+		if err != nil {
+			return err
+		}
+		snapshot, err := p.snapshot(cmd.Context(), std)
+		if err != nil {
+			return err
+		}
+		list, err := snapshot.Types().ParseValue(details)
+		if err != nil {
+			return fmt.Errorf("%s: %w", nameOfInput(file), err)
+		}
+		if canonical {
+			_, err := std.out.Write(append(snapshot.Types().AppendCanonicalDetails(nil, list), '\n'))
+			return err
+		}
+		if resource == "" || len(keys) == 0 {
+			return errors.New("--resource and --key are required, or --canonical")
+		}
+		loaded, err := readReferenceKeys(keys)
+		if err != nil {
+			return err
+		}
+		refs := snapshot.Types().References(loaded, resource, list, singleUse)
+		for _, r := range refs {
+			if _, err := fmt.Fprintln(std.out, r); err != nil {
+				return fmt.Errorf("write the reference: %w", err)
+			}
+		}
+		if len(refs) == 0 {
+			printLine(std.err, "authzd: these details have no reference: they are for single use, or there are none")
+			return exit{exitNo}
+		}
+		return nil
+	}
+	p.define(cmd, false)
+	f := cmd.Flags()
+	f.StringVarP(&file, "file", "f", "", `file with the authorization_details; "-" reads standard input`)
+	f.StringVar(&resource, "resource", "", "canonical resource identifier of the MCP server, as tokens name it in aud")
+	f.StringArrayVar(&keys, "key", nil, "FILE with a reference key (authzd rar keygen); may be repeated")
+	f.BoolVar(&canonical, "canonical", false, "print the canonical text instead")
+	f.BoolVar(&singleUse, "single-use", false, "the requirement is for single use")
+	_ = cmd.MarkFlagRequired("file") // fails only for a flag that is not there
+	return cmd
+}
+
+func nameOfInput(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return file
+}

@@ -119,18 +119,53 @@ func absentInGranted(n *node, required Value) Code {
 		return ""
 	case n == nil || !n.absentAny:
 		return CodeMissingInGranted
-	case n.rule == ruleSubset && required.kind != Array:
-		return CodeTypeMismatch
-	case n.rule == ruleSubset && required.Len() == 0:
-		return CodeRequiredEmpty
-	case n.rule == ruleMax || n.rule == ruleMin:
+	}
+	return n.alone(required)
+}
+
+// alone judges a required value without anything granted.
+func (n *node) alone(required Value) Code {
+	switch n.rule {
+	case ruleSubset:
+		switch {
+		case required.kind != Array:
+			return CodeTypeMismatch
+		case required.Len() == 0:
+			return CodeRequiredEmpty
+		}
+		for _, e := range required.kids {
+			if !n.items.membersAlone(e) {
+				return CodeNotSubset
+			}
+		}
+	case ruleMax, ruleMin:
 		if required.kind != Number && (required.kind != String || !isDecimalText(required.text)) {
 			return CodeNotANumber
 		}
-	case n.rule == rulePrefix || n.rule == ruleGlob:
+	case rulePrefix, ruleGlob:
 		return textsAlone(n.rule, required)
+	case ruleEqual, ruleFields, ruleIgnore:
 	}
 	return ""
+}
+
+// membersAlone reports whether the rules of an element could judge what is in
+// it; n is nil if elements have no rules.
+func (n *node) membersAlone(element Value) bool {
+	if n == nil || element.kind != Object {
+		return true
+	}
+	for i := 0; i < len(element.kids); i += 2 {
+		member := n.child(element.kids[i].text)
+		switch {
+		case member == nil:
+		case member.rule == ruleFields && !member.membersAlone(element.kids[i+1]):
+			return false
+		case member.alone(element.kids[i+1]) != "":
+			return false
+		}
+	}
+	return true
 }
 
 // textsAlone judges required paths or values without anything granted.

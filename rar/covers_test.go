@@ -18,11 +18,12 @@ func rulesUnderTest(t testing.TB) *rar.Types {
 	t.Helper()
 	return compileOne(t, declare(t, `
 		"eq":{},"sub":{},"imp":{"type":"array"},"items":{},"max":{},"min":{},"pre":{},"glob":{},"ign":{},
-		"asub":{},"amax":{},"apre":{},"aglob":{},"aeq":{},"deep":{},"deeper":{"type":"object"}`,
+		"asub":{},"aitems":{},"amax":{},"apre":{},"aglob":{},"aeq":{},"deep":{},"deeper":{"type":"object"}`,
 		`{"/eq":"equal","/sub":"subset","/imp":{"rule":"subset","implies":{"a":["b"],"b":["c"],"c":["a"],"x":["y"]}},
 		"/items":{"rule":"subset","items":{"/p":"prefix","/in":{"rule":"subset","items":{"/g":"glob"}}}},
 		"/max":"max","/min":"min","/pre":"prefix","/glob":"glob","/ign":"ignore",
-		"/asub":{"rule":"subset","absent":"any"},"/amax":{"rule":"max","absent":"any"},"/apre":{"rule":"prefix","absent":"any"},
+		"/asub":{"rule":"subset","absent":"any"},"/aitems":{"rule":"subset","absent":"any","items":{"/p":"prefix","/in":"subset","/o/max":"max"}},
+		"/amax":{"rule":"max","absent":"any"},"/apre":{"rule":"prefix","absent":"any"},
 		"/aglob":{"rule":"glob","absent":"any"},"/aeq":{"rule":"equal","absent":"any"},
 		"/deep/max":"max","/deep/ign":"ignore","/deeper/a/b":"max"}`, ""))
 }
@@ -158,6 +159,10 @@ func TestCoversByRule(t *testing.T) {
 		{"absent any, no path among paths", ``, `"apre":["/a",1]`, rar.CodeTypeMismatch, "/apre"},
 		{"absent any, no paths", ``, `"apre":[]`, rar.CodeRequiredEmpty, "/apre"},
 		{"absent any, pattern", ``, `"aglob":"*"`, rar.CodePatternInRequired, "/aglob"},
+		{"absent any, items", ``, `"aitems":["x",{"p":"/a","in":["b"],"o":{"max":1,"k":[]},"k":[]},{"o":1}]`, yes, ""},
+		{"absent any, unsafe path in an item", ``, `"aitems":[{"p":"/a"},{"p":"/a/../b"}]`, rar.CodeNotSubset, "/aitems"},
+		{"absent any, empty set in an item", ``, `"aitems":[{"in":[]}]`, rar.CodeNotSubset, "/aitems"},
+		{"absent any, no number below an item", ``, `"aitems":[{"o":{"max":"lots"}}]`, rar.CodeNotSubset, "/aitems"},
 		{"absent any does not open a grant", `"aeq":1`, ``, rar.CodeOpenInRequired, "/aeq"},
 		{"null is not absent", `"aeq":null`, `"aeq":1`, rar.CodeTypeMismatch, "/aeq"},
 

@@ -197,8 +197,14 @@ func (n *ruleNode) values(g, r any) rar.Code {
 func (n *ruleNode) alone(r any) rar.Code {
 	switch n.rule {
 	case "subset":
-		// The elements are not looked into: silence is any element.
-		return (&ruleNode{rule: "subset"}).subset(r, r)
+		if code := (&ruleNode{rule: "subset"}).subset(r, r); code != "" {
+			return code
+		}
+		for _, e := range asArray(r) {
+			if !n.items.hasMeaning(e) {
+				return rar.CodeNotSubset
+			}
+		}
 	case "max", "min":
 		if number(r) == nil {
 			return rar.CodeNotANumber
@@ -222,6 +228,21 @@ func (n *ruleNode) alone(r any) rar.Code {
 		}
 	}
 	return ""
+}
+
+// hasMeaning reports whether the rules of elements can judge what is in one.
+func (n *ruleNode) hasMeaning(element any) bool {
+	object, isObject := element.(map[string]any)
+	if n == nil || !isObject {
+		return true
+	}
+	for name, v := range object {
+		k := n.kid(name)
+		if k.rule == "" && k.kids != nil && !k.hasMeaning(v) || k.rule != "ignore" && k.alone(v) != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *ruleNode) subset(g, r any) rar.Code {

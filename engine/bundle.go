@@ -105,6 +105,10 @@ type settings struct {
 	untypedTools bool
 	laxForbids   bool
 	optionalData []string
+	// publicData are paths of data that hints may show; openHints: hints may
+	// show anything.
+	publicData []string
+	openHints  bool
 }
 
 const defaultEntrypoint = "authz"
@@ -158,6 +162,11 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 		wantBool(name, v, bad)
 	case "optional_data":
 		s.optionalData = wantList(name, v, bad)
+	case "public_data":
+		s.publicData = wantList(name, v, bad)
+	case "open_hints":
+		s.openHints = v.Bool()
+		wantBool(name, v, bad)
 	case "requirement_kinds":
 		for _, k := range wantList(name, v, bad) {
 			if !knownRequirement(Kind(k)) {

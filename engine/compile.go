@@ -24,6 +24,7 @@ type Snapshot struct {
 	eval         evaluator
 	bundles      []PolicyRef
 	asks         Asks
+	disclosable  *disclosable
 }
 
 // Policy names the bundle that holds the entry point, and its revision.
@@ -115,6 +116,7 @@ func (c *compilation) run(ctx context.Context) {
 	main := c.settings[c.main]
 	c.judge(main, tools)
 	c.warnLax(main)
+	c.checkPublicData()
 	compiler := c.compileRego(main)
 	if c.failed || ctx.Err() != nil {
 		return
@@ -126,6 +128,7 @@ func (c *compilation) run(ctx context.Context) {
 	}
 	s := &Snapshot{untypedTools: main.untypedTools, types: types, tools: tools, eval: eval}
 	s.asks = asksOf(compiler.Modules, c.library)
+	s.disclosable = c.disclosable(types)
 	for i := range c.bundles {
 		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
 	}

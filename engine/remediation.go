@@ -175,14 +175,20 @@ func tokenFor(remedies []Remedy) Remedy {
 func (d *deciding) sendable(w *weighed) bool {
 	for _, r := range w.unmet {
 		det, ok := r.(*details)
-		if !ok || det.selfCovers() {
+		if !ok {
 			continue
 		}
-		d.decision.Reasons = append(d.decision.Reasons, Reason{
-			Code: CodeHintDropped, Kind: KindAuthorizationDetails, Rule: w.permit.name,
-			Message: "the required authorization_details do not satisfy their own requirement, so no hint is sent",
-		})
-		return false
+		why := ""
+		if !det.selfCovers() {
+			why = "the required authorization_details do not satisfy their own requirement, so no hint is sent"
+		} else if place := d.hintFault(rar.ArrayValue(det.required...)); place != "" {
+			why = "the value at " + clip(place, maxPlace) + " of the required authorization_details comes neither from the call nor from the text of policy, " +
+				"so no hint shows it; name its data in metadata.authzd.public_data if any caller may read it"
+		}
+		if why != "" {
+			d.decision.Reasons = append(d.decision.Reasons, Reason{Code: CodeHintDropped, Kind: KindAuthorizationDetails, Rule: w.permit.name, Message: why})
+			return false
+		}
 	}
 	return true
 }

@@ -118,7 +118,7 @@ func (o DenialOptions) denial(d *engine.Decision, r *Request) mcp.Denial {
 		}
 	}
 	out.Server = mcp.Server{
-		ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit, ErrorBodies: r.Query.MCP != nil,
+		ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit, ErrorBodies: r.Query.MCP != nil, NameHeldScopes: true,
 	}
 	if out.Preference = r.DenialForm; out.Preference == "" {
 		out.Preference = o.Form

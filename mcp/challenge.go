@@ -74,6 +74,9 @@ func (r *renderer) challengeFor(n *need, txn bool) *challenge {
 		c.add("error", errScope)
 		scopes = r.scopesFor(n.scopes)
 	}
+	if r.d.Server.NameHeldScopes && n.token == nil {
+		scopes = union(r.heldScopes(), scopes)
+	}
 	c.add("scope", strings.Join(scopes, " "))
 	if c.scheme == schemeDPoP {
 		c.add("algs", strings.Join(algs, " "))
@@ -91,13 +94,18 @@ func (r *renderer) scopesFor(needed []string) []string {
 	if r.rev == revision2026 {
 		return needed
 	}
-	held := make([]string, 0, len(r.d.Request.GrantedScopes))
+	return union(r.heldScopes(), needed)
+}
+
+// heldScopes are those of the token that was presented.
+func (r *renderer) heldScopes() []string {
+	var held []string
 	for _, s := range r.d.Request.GrantedScopes {
-		if isScope(s) {
+		if isScope(s) && !slices.Contains(held, s) {
 			held = append(held, s)
 		}
 	}
-	return union(union(nil, held), needed)
+	return held
 }
 
 // remediation is the object that draft-zehavi-06 section 4 puts into the

@@ -135,3 +135,34 @@ func TestDescriptionIsNoParameter(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldScopesAreNamed: or a client asks for everything that is supported.
+func TestHeldScopesAreNamed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		remedies []mcp.Remedy
+		want     string
+	}{
+		"details":     {nil, "profile read"},
+		"with scopes": {[]mcp.Remedy{mcp.ScopesRemedy{Scopes: []string{"pay", "read"}}}, "profile read pay"},
+		"a sign-in":   {[]mcp.Remedy{mcp.AuthenticationRemedy{ACRValues: []string{"mfa"}}}, "profile read"},
+		"a proof":     {[]mcp.Remedy{mcp.ProofOfPossessionRemedy{Algs: []string{"ES256"}}}, "profile read"},
+		"a new token": {[]mcp.Remedy{mcp.TokenRemedy{State: mcp.TokenInvalid}}, ""},
+	} {
+		d := needsDetails(t, `{}`, "", c.remedies...)
+		d.Request.GrantedScopes = []string{"profile", "read", "profile", "not a scope"}
+		d.Server.NameHeldScopes = true
+		resp, err := mcp.Render(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, params, err := parseChallenge(headerValues(resp, "WWW-Authenticate")[0])
+		if err != nil || params["scope"] != c.want {
+			t.Errorf("%s: scope %q, want %q", name, params["scope"], c.want)
+		}
+		again, _ := mcp.Render(d)
+		if headerValues(again, "WWW-Authenticate")[0] != headerValues(resp, "WWW-Authenticate")[0] {
+			t.Errorf("%s: a challenge that varies is followed for ever by some clients", name)
+		}
+	}
+}

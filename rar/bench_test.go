@@ -1,7 +1,9 @@
 package rar_test
 
 import (
+	"fmt"
 	"net/url"
+	"strconv"
 	"testing"
 
 	"github.com/authzd/authzd/rar"
@@ -49,9 +51,11 @@ func BenchmarkCovers(b *testing.B) {
 		benchmarkCovers(b, 3, rar.CoverOptions{GrantedValidated: true})
 	})
 	b.Run("grants=3/validating", func(b *testing.B) { benchmarkCovers(b, 3, rar.CoverOptions{}) })
-	b.Run("grants=64", func(b *testing.B) {
-		benchmarkCovers(b, 64, rar.CoverOptions{GrantedValidated: true})
-	})
+	for _, n := range []int{1, 4, 16, 64} {
+		b.Run("grants="+strconv.Itoa(n), func(b *testing.B) {
+			benchmarkCovers(b, n, rar.CoverOptions{GrantedValidated: true})
+		})
+	}
 	b.Run("grants=64/single_use", func(b *testing.B) {
 		benchmarkCovers(b, 64, rar.CoverOptions{GrantedValidated: true, SingleUse: true})
 	})
@@ -92,6 +96,37 @@ func BenchmarkCompileTypes(b *testing.B) {
 	for b.Loop() {
 		if _, _, err := rar.CompileTypes(decls); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCondense puts ten needs together, the most that are tried in every
+// way: five actions on one place each of two.
+func BenchmarkCondense(b *testing.B) {
+	types := condenseTypes(b)
+	var needs []rar.Value
+	for i := range 10 {
+		needs = append(needs, object(b, fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i%2, i/2)))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		got, optimal, err := types.Condense(needs)
+		if err != nil || !optimal || len(got) != 1 {
+			b.Fatal(got, optimal, err)
+		}
+	}
+}
+
+// BenchmarkReference makes the reference of one payment.
+func BenchmarkReference(b *testing.B) {
+	types := vectorTypes(b)
+	key := []rar.ReferenceKey{referenceKey(b, 1)}
+	details := []rar.Value{mustDecode(b, `{"type":"payment_initiation","actions":["initiate","status"],"locations":["https://mcp.example.com"],`+
+		`"instructedAmount":{"currency":"EUR","amount":"123.50"},"creditorAccount":{"iban":"DE02100100109307118603"}}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if refs := types.References(key, "https://mcp.example.com", details, false); len(refs) != 1 {
+			b.Fatal(refs)
 		}
 	}
 }

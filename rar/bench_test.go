@@ -101,19 +101,30 @@ func BenchmarkCompileTypes(b *testing.B) {
 }
 
 // BenchmarkCondense puts ten needs together, the most that are tried in every
-// way: five actions on one place each of two.
+// way: ten that make one, and ten of which no two can be joined.
 func BenchmarkCondense(b *testing.B) {
 	types := condenseTypes(b)
-	var needs []rar.Value
-	for i := range 10 {
-		needs = append(needs, object(b, fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i%2, i/2)))
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		got, optimal, err := types.Condense(needs)
-		if err != nil || !optimal || len(got) != 1 {
-			b.Fatal(got, optimal, err)
-		}
+	for _, c := range []struct {
+		name string
+		need func(i int) string
+		want int
+	}{
+		{"one", func(i int) string { return fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i%2, i/2) }, 1},
+		{"apart", func(i int) string { return fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i, i) }, 10},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var needs []rar.Value
+			for i := range 10 {
+				needs = append(needs, object(b, c.need(i)))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				got, optimal, err := types.Condense(needs)
+				if err != nil || !optimal || len(got) != c.want {
+					b.Fatal(got, optimal, err)
+				}
+			}
+		})
 	}
 }
 

@@ -280,19 +280,41 @@ func TestCondenseIsOptimal(t *testing.T) {
 func TestCondenseOfMany(t *testing.T) {
 	t.Parallel()
 	types := condenseTypes(t)
-	var needs []rar.Value
+	whole := func(list []rar.Value) {
+		t.Helper()
+		got, optimal, err := types.Condense(list)
+		if err != nil || !optimal || len(got) != 1 {
+			t.Fatalf("%d objects, optimal %v, error %v", len(got), optimal, err)
+		}
+	}
+	var grid, stairs []rar.Value
 	for i := range 40 {
-		needs = append(needs, object(t, fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i%8, i%5)))
+		grid = append(grid, object(t, fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, i%8, i/8)))
+		stairs = append(stairs, object(t, fmt.Sprintf(`"places": ["p%d"], "paths": ["/%d"]`, (i+1)/2, i/2)))
 	}
-	got, optimal, err := types.Condense(needs)
-	if err != nil || optimal || len(got) != 1 {
-		t.Fatalf("%d objects, optimal %v, error %v", len(got), optimal, err)
+	whole(grid)
+	whole(slices.Repeat(grid, 25))
+	got, optimal, err := types.Condense(stairs)
+	if err != nil || optimal || len(got) != 20 {
+		t.Fatalf("stairs: %d objects, optimal %v, error %v", len(got), optimal, err)
 	}
-	if r := covers(t, types, got, needs, rar.CoverOptions{}); !r.Covered {
+	if r := covers(t, types, got, stairs, rar.CoverOptions{}); !r.Covered {
 		t.Errorf("not covered: %v", r.Because)
 	}
-	if got, optimal, err := types.Condense(slices.Repeat(needs, 25)); err != nil || optimal || len(got) == 0 {
-		t.Errorf("%d objects, optimal %v, error %v", len(got), optimal, err)
+}
+
+// TestCondenseIsBounded: what takes too much work is not put together, and is
+// still right.
+func TestCondenseIsBounded(t *testing.T) {
+	t.Parallel()
+	types := condenseTypes(t)
+	var many []rar.Value
+	for i := range 300 {
+		many = append(many, object(t, fmt.Sprintf(`"places": [%s], "payee": "%d"`, `"`+strings.Repeat("x", 400)+`", `+strings.Repeat(`"y", `, 200)+`"z"`, i)))
+	}
+	got, optimal, err := types.Condense(many)
+	if err != nil || optimal || len(got) != len(many) {
+		t.Fatalf("%d objects, optimal %v, error %v", len(got), optimal, err)
 	}
 }
 

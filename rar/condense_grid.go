@@ -1,0 +1,280 @@
+package rar
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// fewest puts the needs of a group together.
+func (c *condenser) fewest(g *group) []Value {
+	if len(g.needs) == 1 || len(g.axes) == 0 {
+		return g.needs
+	}
+	grid := c.grid(g)
+	all := make([]piece, len(g.needs))
+	for i := range g.needs {
+		all[i] = grid.piece(i)
+	}
+	if v := grid.join(all...); v.value.kind != Absent {
+		return []Value{v.value}
+	}
+	if len(all) > condenseExactly {
+		c.optimal = false
+		return grid.pairwise(all)
+	}
+	return grid.exactly(all)
+}
+
+// exactly finds the fewest pieces: best[m] is how few cover the needs in the
+// set m, last[m] is the set that one of them joins.
+func (g *grid) exactly(all []piece) []Value {
+	full := 1<<len(all) - 1
+	joined := make([]Value, full+1)
+	best, last := make([]int, full+1), make([]int, full+1)
+	for m := 1; m <= full; m++ {
+		joined[m] = g.join(pick(all, m)...).value
+		best[m] = len(all) + 1
+		low := m & -m
+		for sub := m; sub > 0; sub = (sub - 1) & m {
+			if sub&low != 0 && joined[sub].kind != Absent && best[m&^sub]+1 < best[m] {
+				best[m], last[m] = best[m&^sub]+1, sub
+			}
+		}
+	}
+	var out []Value
+	for m := full; m > 0; m &^= last[m] {
+		out = append(out, joined[last[m]])
+	}
+	return out
+}
+
+// pick returns the pieces of the set m.
+func pick(all []piece, m int) []piece {
+	out := make([]piece, 0, bits.OnesCount(uint(m)))
+	for i, p := range all {
+		if m&(1<<i) != 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// pairwise joins any two pieces that can be joined until none can.
+func (g *grid) pairwise(out []piece) []Value {
+	for i := 0; i < len(out); i++ {
+		for j := i + 1; j < len(out); j++ {
+			if p := g.join(out[i], out[j]); p.value.kind != Absent {
+				out[i] = p
+				out = append(out[:j], out[j+1:]...)
+				i = -1 // what was refused may fit the joined one
+				break
+			}
+		}
+	}
+	values := make([]Value, len(out))
+	for i, p := range out {
+		values[i] = p.value
+	}
+	return values
+}
+
+// grid is a group with every axis divided into steps: the elements of its sets,
+// the values of its limits. A combination of steps, one of each axis, is a
+// single right. Objects compare field by field, so a need covers a combination
+// if it covers each of its steps.
+type grid struct {
+	c     *condenser
+	group *group
+	// steps of each axis, and for each step the needs that cover it.
+	steps [][]Value
+	by    [][]bitset
+}
+
+// piece is a need, or several joined.
+type piece struct {
+	value Value
+	// steps are those of each axis whose combinations the piece grants; of a
+	// limit the outermost alone, which takes in the others.
+	steps [][]int
+}
+
+func (c *condenser) grid(g *group) *grid {
+	out := &grid{c: c, group: g, steps: make([][]Value, len(g.axes)), by: make([][]bitset, len(g.axes))}
+	for a, axis := range g.axes {
+		for _, v := range g.needs {
+			for _, s := range axis.stepsOf(valueAt(v, axis.path)) {
+				if indexOf(out.steps[a], s) < 0 {
+					out.steps[a] = append(out.steps[a], s)
+				}
+			}
+		}
+		for _, s := range out.steps[a] {
+			covering := newBitset(len(g.needs))
+			for i, v := range g.needs {
+				if c.cmp.value(axis.node, valueAt(v, axis.path), s, nil) && *c.cmp.work >= 0 {
+					covering.set(i)
+				}
+			}
+			out.by[a] = append(out.by[a], covering)
+		}
+	}
+	return out
+}
+
+// stepsOf divides the value of an axis.
+func (a axis) stepsOf(v Value) []Value {
+	if a.node.isLimit() {
+		return []Value{v}
+	}
+	out := make([]Value, len(v.kids))
+	for i, e := range v.kids {
+		out[i] = Value{kind: Array, kids: []Value{e}}
+	}
+	return out
+}
+
+func indexOf(list []Value, v Value) int {
+	for i, have := range list {
+		if Equal(have, v) {
+			return i
+		}
+	}
+	return -1
+}
+
+// piece returns need i.
+func (g *grid) piece(i int) piece {
+	p := piece{value: g.group.needs[i], steps: make([][]int, len(g.steps))}
+	for a, axis := range g.group.axes {
+		for _, s := range axis.stepsOf(valueAt(p.value, axis.path)) {
+			p.steps[a] = union(p.steps[a], []int{indexOf(g.steps[a], s)})
+		}
+	}
+	return p
+}
+
+// union appends to a what it lacks of b.
+func union(a, b []int) []int {
+	for _, i := range b {
+		if !slices.Contains(a, i) {
+			a = append(a, i)
+		}
+	}
+	return a
+}
+
+// join returns the one object that covers the pieces and grants no more than
+// all needs of the group do; its value is Absent if there is none.
+func (g *grid) join(pieces ...piece) piece {
+	if len(pieces) == 1 {
+		return pieces[0]
+	}
+	out := piece{steps: make([][]int, len(g.steps))}
+	cells := 1
+	for a, axis := range g.group.axes {
+		for _, p := range pieces {
+			out.steps[a] = union(out.steps[a], p.steps[a])
+		}
+		if axis.node.isLimit() {
+			out.steps[a] = []int{g.outermostLimit(a, out.steps[a])}
+		}
+		if cells *= len(out.steps[a]); cells > maxCells {
+			g.c.optimal = false
+			return piece{}
+		}
+	}
+	if !g.c.cmp.spend(cells) || !g.askedFor(out.steps, 0, nil) {
+		return piece{}
+	}
+	v := pieces[0].value
+	for a, axis := range g.group.axes {
+		v = replaceAt(v, axis.path, g.whole(a, out.steps[a]))
+	}
+	if g.group.typ.validate(v) != nil {
+		return piece{}
+	}
+	for _, p := range pieces {
+		if !g.c.covers(g.group.typ, v, p.value) {
+			return piece{}
+		}
+	}
+	out.value = v
+	return out
+}
+
+// askedFor reports whether one need of the group covers every combination of
+// steps from axis a on; alive are the needs that cover those chosen so far.
+func (g *grid) askedFor(steps [][]int, a int, alive bitset) bool {
+	if a == len(steps) {
+		return true
+	}
+	for _, s := range steps[a] {
+		next := g.by[a][s]
+		if alive != nil {
+			next = next.and(alive)
+		}
+		if next.empty() || !g.askedFor(steps, a+1, next) {
+			return false
+		}
+	}
+	return true
+}
+
+// outermostLimit returns the step that as a grant takes in the others.
+func (g *grid) outermostLimit(a int, steps []int) int {
+	best := steps[0]
+	for _, s := range steps[1:] {
+		if limit(g.group.axes[a].node.rule, g.steps[a][s], g.steps[a][best]) == "" {
+			best = s
+		}
+	}
+	return best
+}
+
+// whole is the value of axis a that grants these steps.
+func (g *grid) whole(a int, steps []int) Value {
+	n := g.group.axes[a].node
+	if n.isLimit() {
+		return g.steps[a][steps[0]]
+	}
+	all := make([]Value, len(steps))
+	for i, s := range steps {
+		all[i] = g.steps[a][s].kids[0]
+	}
+	if n.rule == rulePrefix || n.rule == ruleGlob {
+		all = g.c.outermost(n, all)
+	}
+	return Value{kind: Array, kids: all}
+}
+
+// outermost leaves out paths and patterns that another one takes in.
+func (c *condenser) outermost(n *node, all []Value) []Value {
+	var out []Value
+	for i, e := range all {
+		inner := false
+		for j, other := range all {
+			inner = inner || (i != j && c.cmp.oneOfTexts(n.rule, []Value{other}, e) == "")
+		}
+		if !inner {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// bitset is a set of small numbers.
+type bitset []uint64
+
+func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
+
+func (b bitset) set(i int) { b[i/64] |= 1 << (i % 64) }
+
+func (b bitset) and(o bitset) bitset {
+	out := make(bitset, len(b))
+	for i := range b {
+		out[i] = b[i] & o[i]
+	}
+	return out
+}
+
+func (b bitset) empty() bool { return !slices.ContainsFunc(b, func(w uint64) bool { return w != 0 }) }

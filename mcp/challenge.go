@@ -74,7 +74,8 @@ func (r *renderer) challengeFor(n *need, txn bool) *challenge {
 		c.add("error", errScope)
 		scopes = r.scopesFor(n.scopes)
 	}
-	if r.d.Server.NameHeldScopes && n.token == nil {
+	// A missing scope is asked for alone (scopesFor).
+	if r.d.Server.NameHeldScopes && n.token == nil && c.status == http.StatusUnauthorized {
 		scopes = union(r.heldScopes(), scopes)
 	}
 	c.add("scope", strings.Join(scopes, " "))

@@ -109,8 +109,8 @@ type Server struct {
 	// the envelope in data._meta. It keeps sessions of the Go SDK open and is
 	// what clients without a handler of their own can read of a challenge.
 	ErrorBodies bool
-	// NameHeldScopes names, in every challenge that asks for another token, the
-	// scopes of the one that was presented. A client that is told no scope asks
+	// NameHeldScopes names, in every challenge with status 401 to a token that
+	// counts, the scopes of that token. A client that is told no scope asks
 	// its user for all that the server supports, and one that is told a few may
 	// lose the others.
 	NameHeldScopes bool

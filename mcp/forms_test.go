@@ -160,9 +160,17 @@ func TestHeldScopesAreNamed(t *testing.T) {
 		if err != nil || params["scope"] != c.want {
 			t.Errorf("%s: scope %q, want %q", name, params["scope"], c.want)
 		}
+		d.Remedies = []mcp.Remedy{mcp.ScopesRemedy{Scopes: []string{"pay"}}}
+		alone, _ := mcp.Render(d)
+		if _, params, err := parseChallenge(headerValues(alone, "WWW-Authenticate")[0]); err != nil || params["scope"] != "pay" {
+			t.Errorf("%s: a missing scope beside %q", name, params["scope"])
+		}
+	}
+	for _, d := range []mcp.Denial{needsDetails(t, `{}`, ""), needsDetails(t, `{}`, "", mcp.ScopesRemedy{Scopes: []string{"pay"}})} {
+		resp, _ := mcp.Render(d)
 		again, _ := mcp.Render(d)
 		if headerValues(again, "WWW-Authenticate")[0] != headerValues(resp, "WWW-Authenticate")[0] {
-			t.Errorf("%s: a challenge that varies is followed for ever by some clients", name)
+			t.Error("a challenge that varies is followed for ever by some clients")
 		}
 	}
 }

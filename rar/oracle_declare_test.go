@@ -85,6 +85,9 @@ func (m *maker) declare(name string) *madeType {
 	}
 	if m.chance(40) { // an object compared member by member
 		d.compare["/n/p"] = m.rule(1)
+		if m.chance(30) { // special at the top only
+			d.compare["/n/type"] = m.rule(0)
+		}
 		if m.chance(50) {
 			d.compare["/n/o/q"] = m.rule(0)
 		}

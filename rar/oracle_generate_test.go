@@ -23,7 +23,11 @@ func (m *maker) value(n *ruleNode) any {
 	}
 	switch n.rule {
 	case "subset":
-		list := make([]any, pick(m, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3))
+		length := pick(m, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)
+		if m.chance(4) {
+			length = 20 // long sets are compared by another way
+		}
+		list := make([]any, length)
 		for i := range list {
 			list[i] = m.memberOf(n)
 		}
@@ -116,7 +120,7 @@ func (m *maker) members(n *ruleNode) map[string]any {
 		}
 	}
 	if m.chance(6) {
-		out[pick(m, "x", "y", "A")] = m.anything()
+		out[pick(m, "x", "y", "A", "type")] = m.anything() // at the top, type is overwritten
 	}
 	return out
 }

@@ -312,7 +312,7 @@ func (c *compilation) compileTypes() *rar.Types {
 	}
 	types, warnings, err := rar.CompileTypes(decls)
 	for _, w := range warnings {
-		c.add(Finding{Code: CodeBundleTypeInvalid, Severity: SeverityWarning, File: "authzd_types", Message: fmt.Sprint(w)})
+		c.add(Finding{Code: CodeBundleTypeInvalid, Severity: SeverityWarning, File: "authzd_types" + w.Path, Message: w.Message})
 	}
 	if err != nil {
 		c.fault(CodeBundleTypeInvalid, "authzd_types", "%v", err)

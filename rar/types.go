@@ -234,6 +234,7 @@ func (c *typeCompiler) doubts(ty *typ, compare Value) {
 	if !closed(ty.schema) {
 		c.warn(c.base+"/schema", "additionalProperties is not false: fields that nobody declared are accepted")
 	}
+	c.commonFields(ty.schema)
 	for i := range compare.Len() {
 		m := compare.Member(i)
 		tokens, err := pointerTokens(m.Name)
@@ -254,6 +255,27 @@ func (c *typeCompiler) doubts(ty *typ, compare Value) {
 		if strings.Contains(strings.ToLower(tokens[len(tokens)-1]), "amount") && !ty.hasCurrency(tokens) {
 			c.warn(at, "an amount has a max, and no currency beside it must be equal")
 		}
+	}
+}
+
+// commonFields holds the fields that RFC 9396 section 2.2 gives a kind to: an
+// authorization server refuses others, whatever the type says.
+func (c *typeCompiler) commonFields(schema *jsonschema.Schema) {
+	warn := func(name, want string) {
+		c.warn(c.base+"/schema/properties/"+name, name+" is "+want+" in every type (RFC 9396 §2.2); authorization servers refuse another")
+	}
+	for _, name := range []string{"actions", "datatypes", locations, "privileges"} {
+		at := stepInto{name: name}
+		if kinds, named := kindsAt(schema, []stepInto{at}); !named || kinds == 0 {
+			continue // the type does not have it
+		} else if kinds != 1<<Array {
+			warn(name, "an array of strings")
+		} else if of, _ := kindsAt(schema, []stepInto{at, {element: true}}); of != 1<<String {
+			warn(name, "an array of strings")
+		}
+	}
+	if kinds, named := kindsAt(schema, []stepInto{{name: "identifier"}}); named && kinds != 0 && kinds != 1<<String {
+		warn("identifier", "one string")
 	}
 }
 

@@ -217,6 +217,10 @@ func TestCompileTypesWarns(t *testing.T) {
 		{"long numbers or text", declare(t, `"n":{"type":["integer","string"],"minimum":0}`, `{"/n":"equal"}`, ""), nil},
 		{"negative strings", declare(t, `"n":{"type":"string","pattern":"^-?[0-9]+$"}`, `{"/n":"max"}`, ""), []string{"/t/compare/~1n"}},
 		{"no negative numbers", declare(t, `"n":{"type":"number","minimum":0,"maximum":1000000}`, `{"/n":"max"}`, ""), nil},
+		{
+			"common fields of another kind", declare(t, `"actions":{"type":"string"},"locations":{"type":"array","items":{"type":["string","null"]}},"identifier":{"type":"array"},"privileges":{},"datatypes":{"type":"array","items":{"enum":["a"]}}`, `{"/identifier":"equal"}`, ""),
+			[]string{"/t/schema/properties/actions", "/t/schema/properties/locations", "/t/schema/properties/privileges", "/t/schema/properties/identifier"},
+		},
 		{"no rules", declare(t, "", `{}`, ""), []string{"/t/compare"}},
 		{"open", declaration(t, `{"type":"t","schema":{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{"type":{"const":"t"},"x":{}}},"compare":{"/x":"equal"}}`), []string{"/t/schema"}},
 		{"closed by unevaluatedProperties", declaration(t, `{"type":"t","schema":{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{"type":{"const":"t"},"x":{}},"unevaluatedProperties":false},"compare":{"/x":"equal"}}`), nil},

@@ -76,14 +76,14 @@ func readQuery(stdin io.Reader, name string) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name) //nolint:gosec // the user names the file to read
 		if err != nil {
-			return nil, fmt.Errorf("read query: %w", err)
+			return nil, fmt.Errorf("read %s: %w", nameOfInput(name), err)
 		}
 		defer f.Close() //nolint:errcheck // read only, nothing to lose
 		r = f
 	}
 	data, err := io.ReadAll(io.LimitReader(r, api.DefaultMaxBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read query: %w", err)
+		return nil, fmt.Errorf("read %s: %w", nameOfInput(name), err)
 	}
 	return data, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -33,28 +34,45 @@ func newRAR(std stdio) *cobra.Command {
 // exitNo is the answer no of compare, validate and plan: not an error.
 const exitNo = exitDeny
 
-// policyFlags say whose types count: local bundles' or a server's.
+// policyFlags say whose types count: local bundles', declarations alone, or a
+// server's.
 type policyFlags struct {
 	bundles []string
+	types   []string
 	addr    string
 	remoteOptions
 }
 
-func (p *policyFlags) define(cmd *cobra.Command, remote bool) {
+// noArguments is cobra.NoArgs in words that help: files go by flags.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no arguments, and %q was given: name files by flags", args[0])
+	}
+	return nil
+}
+
+func (p *policyFlags) define(cmd *cobra.Command, declarationsAlone, remote bool) {
 	f := cmd.Flags()
 	f.StringArrayVar(&p.bundles, "bundle", nil, "folder or archive of a bundle, as PATH or NAME=PATH; may be repeated")
+	sources := []string{"bundle"}
+	if declarationsAlone {
+		f.StringArrayVar(&p.types, "types", nil, "file with a type declaration, or folder or archive with authzd_types, without any policy; may be repeated")
+		sources = append(sources, "types")
+	}
 	if remote {
 		f.StringVar(&p.addr, "addr", "", "ask the server at this gRPC address instead")
 		p.remoteOptions.define(f)
-		cmd.MarkFlagsMutuallyExclusive("bundle", "addr")
-		cmd.MarkFlagsOneRequired("bundle", "addr")
-		return
+		sources = append(sources, "addr")
 	}
-	_ = cmd.MarkFlagRequired("bundle") // fails only for a flag that is not there
+	cmd.MarkFlagsMutuallyExclusive(sources...)
+	cmd.MarkFlagsOneRequired(sources...)
 }
 
 // snapshot compiles the local bundles; warnings go to standard error.
 func (p *policyFlags) snapshot(ctx context.Context, std stdio) (*engine.Snapshot, error) {
+	if len(p.types) > 0 {
+		return p.declared(ctx, std)
+	}
 	refs := make([]bundleRef, 0, len(p.bundles))
 	for _, s := range p.bundles {
 		ref, err := looseBundleRef(s)
@@ -77,6 +95,39 @@ func (p *policyFlags) snapshot(ctx context.Context, std stdio) (*engine.Snapshot
 	return snapshot, nil
 }
 
+// declared compiles type declarations beside a policy that permits nothing.
+func (p *policyFlags) declared(ctx context.Context, std stdio) (*engine.Snapshot, error) {
+	var members []rar.Member
+	for _, where := range p.types {
+		decls, _, err := declarations(where)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range decls {
+			members = append(members, rar.Member{Name: d.Name, Value: d.Document})
+		}
+	}
+	contract := rar.ObjectValue(rar.Member{Name: "contract", Value: rar.IntValue(engine.ContractVersion)})
+	snapshot, warnings, err := engine.Compile(ctx, []engine.Bundle{{
+		Name: "types", Roots: []string{"authz", "authzd_types"}, Metadata: contract,
+		Modules: []engine.Module{{Path: "policy.rego", Text: "package authz\n\npermit[\"nothing\"] := {} if false\n"}},
+		Data:    rar.ObjectValue(rar.Member{Name: "authzd_types", Value: rar.ObjectValue(members...)}),
+	}})
+	for _, w := range findingTexts(warnings) {
+		printLine(std.err, "warning: "+w)
+	}
+	return snapshot, err
+}
+
+// absoluteURI refuses what no token names in aud: a reference made for it would
+// match nothing.
+func absoluteURI(flag, s string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme == "" || u.Host == "" || u.Fragment != "" {
+		return fmt.Errorf("--%s: %q is not an absolute URI (RFC 8707)", flag, s)
+	}
+	return nil
+}
+
 func newRARKeygen(std stdio) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
@@ -84,7 +135,7 @@ func newRARKeygen(std stdio) *cobra.Command {
 		Short: "Make a key for authorization references",
 		Long: "Makes a key for authzd serve --reference-key: 32 random bytes as one line of base64url. It goes to\n" +
 			"standard output, or to a new file that only its owner can read. Keep it secret, and the same on all replicas.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(*cobra.Command, []string) error {
 		var secret [rar.MinReferenceKey]byte
@@ -112,13 +163,13 @@ func newRARReference(std stdio) *cobra.Command {
 	var keys []string
 	var canonical, singleUse bool
 	cmd := &cobra.Command{
-		Use:   "reference -f DETAILS.json --bundle PATH --resource URI --key FILE",
+		Use:   "reference -f DETAILS.json (--bundle PATH | --types PATH) (--resource URI --key FILE | --canonical)",
 		Short: "Print the authorization_reference of authorization_details",
 		Long: "Prints the authorization_reference that the server gives a hint for these authorization_details (a JSON\n" +
 			"array) at this MCP server: one line for each key, the current one's first. --canonical prints the text\n" +
 			"that a reference is made of, which all details share that mean the same; it needs no key.\n\n" +
 			"Exit code: 0, or 2 if these details have no reference (single use), 1 on an error.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		details, err := readDetails(std, file)
@@ -140,6 +191,9 @@ func newRARReference(std stdio) *cobra.Command {
 		if resource == "" || len(keys) == 0 {
 			return errors.New("--resource and --key are required, or --canonical")
 		}
+		if err := absoluteURI("resource", resource); err != nil {
+			return err
+		}
 		loaded, err := readReferenceKeys(keys)
 		if err != nil {
 			return err
@@ -156,7 +210,7 @@ func newRARReference(std stdio) *cobra.Command {
 		}
 		return nil
 	}
-	p.define(cmd, false)
+	p.define(cmd, true, false)
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", `file with the authorization_details; "-" reads standard input`)
 	f.StringVar(&resource, "resource", "", "canonical resource identifier of the MCP server, as tokens name it in aud")

@@ -96,12 +96,12 @@ func newRARCompare(std stdio) *cobra.Command {
 	var file, granted, required string
 	var singleUse bool
 	cmd := &cobra.Command{
-		Use:   "compare -f BODY.json | --granted DETAILS.json --required DETAILS.json   --bundle PATH | --addr ADDR",
+		Use:   "compare (-f BODY.json | --granted DETAILS.json --required DETAILS.json) (--bundle PATH | --types PATH | --addr ADDR)",
 		Short: "Tell whether a grant covers a need, and why not",
 		Long: "Compares authorization_details by the rules of their types: the body of POST\n" +
 			"/v1/authorization-details:compare, or two files that each hold a JSON array.\n\n" +
 			"Exit code: 0 covered, 2 not covered, 1 error.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		request := &authzdv1.CompareRequest{SingleUse: singleUse}
@@ -129,7 +129,7 @@ func newRARCompare(std stdio) *cobra.Command {
 		})
 		return yesOrNo(answer.GetCovered(), err)
 	}
-	p.define(cmd, true)
+	p.define(cmd, true, true)
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", `file with the body; "-" reads standard input`)
 	f.StringVar(&granted, "granted", "", "file with what the token grants")
@@ -158,11 +158,11 @@ func newRARValidate(std stdio) *cobra.Command {
 	var p policyFlags
 	var file string
 	cmd := &cobra.Command{
-		Use:   "validate -f DETAILS.json   --bundle PATH | --addr ADDR",
+		Use:   "validate -f DETAILS.json (--bundle PATH | --types PATH | --addr ADDR)",
 		Short: "Hold authorization_details against their types",
 		Long: "Validates authorization_details, a JSON array, as RFC 9396 section 5 asks of an authorization server.\n\n" +
 			"Exit code: 0 valid, 2 not valid, 1 error.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		details, err := readDetails(std, file)
@@ -178,7 +178,7 @@ func newRARValidate(std stdio) *cobra.Command {
 		})
 		return yesOrNo(answer.GetValid(), err)
 	}
-	p.define(cmd, true)
+	p.define(cmd, true, true)
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the authorization_details; "-" reads standard input`)
 	_ = cmd.MarkFlagRequired("file") // fails only for a flag that is not there
 	return cmd
@@ -188,12 +188,12 @@ func newRARPlan(std stdio) *cobra.Command {
 	var p policyFlags
 	var file, now string
 	cmd := &cobra.Command{
-		Use:   "plan -f BODY.json   --bundle PATH | --addr ADDR",
+		Use:   "plan -f BODY.json (--bundle PATH | --addr ADDR)",
 		Short: "Tell what one token must hold for several calls",
 		Long: "Plans calls, the body of POST /v1/authorization-details:plan: the smallest set of scopes and\n" +
 			"authorization_details with which all of them would be allowed.\n\n" +
 			"Exit code: 0 if all calls are allowed or would be, 2 if some would not, 1 error.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		clock, err := clockAt(now)
@@ -213,7 +213,7 @@ func newRARPlan(std stdio) *cobra.Command {
 		status := answer.GetStatus()
 		return yesOrNo(status == api.PlanAllowed || status == api.PlanObtainable, err)
 	}
-	p.define(cmd, true)
+	p.define(cmd, false, true)
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the body; "-" reads standard input`)
 	cmd.Flags().StringVar(&now, "now", "", "plan as of this time (RFC 3339); local bundles only")
 	cmd.MarkFlagsMutuallyExclusive("now", "addr")
@@ -225,13 +225,18 @@ func newRARTypes(std stdio) *cobra.Command {
 	var p policyFlags
 	var resource string
 	cmd := &cobra.Command{
-		Use:   "types   --bundle PATH | --addr ADDR",
+		Use:   "types (--bundle PATH | --types PATH | --addr ADDR)",
 		Short: "Print the declared types and the OAuth metadata that follows",
 		Long: "Prints what GET /v1/authorization-details/types answers: the type metadata document for an authorization\n" +
 			"server, and the members for the protected resource metadata of an MCP server (RFC 9728).",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if resource != "" {
+			if err := absoluteURI("resource", resource); err != nil {
+				return err
+			}
+		}
 		_, err := ask(cmd.Context(), std, &p, &authzdv1.ListTypesRequest{Resource: resource}, question[*authzdv1.ListTypesRequest, *authzdv1.ListTypesResponse]{
 			local: func(_ context.Context, s *engine.Snapshot, m *authzdv1.ListTypesRequest) (*authzdv1.ListTypesResponse, error) {
 				return api.ListTypes(s, m, api.DenialOptions{}, api.Limits{})
@@ -240,7 +245,7 @@ func newRARTypes(std stdio) *cobra.Command {
 		})
 		return err
 	}
-	p.define(cmd, true)
+	p.define(cmd, true, true)
 	cmd.Flags().StringVar(&resource, "resource", "", "canonical resource identifier of the MCP server, to be named in its metadata")
 	return cmd
 }

@@ -166,7 +166,7 @@ func (r *lintReport) write(w io.Writer, format string) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d types, %d findings\n", len(r.Types), len(r.Findings))
+	_, err := fmt.Fprintf(w, "%s, %s\n", counted(len(r.Types), "type"), counted(len(r.Findings), "finding"))
 	return err
 }
 
@@ -175,4 +175,11 @@ func orRoot(pointer string) string {
 		return "/"
 	}
 	return pointer
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

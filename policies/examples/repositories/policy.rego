@@ -17,6 +17,9 @@ permit["read-branch"] := {"require": [
 	role_allows("read")
 }
 
+# The details name repository and branch, not the pull request: a grant is for
+# merging into main, whichever pull request comes next. To have each one approved,
+# the type would need a field for it.
 permit["merge"] := {"require": [
 	authzd.scopes(["repo"]),
 	authzd.authorization_details([access("merge")]),

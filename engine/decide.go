@@ -77,6 +77,8 @@ type deciding struct {
 	snapshot *Snapshot
 	in       input
 	decision Decision
+	// known is what the caller knows, made when first asked for.
+	known *callValues
 }
 
 func (d *deciding) run(ctx context.Context) (Decision, error) {

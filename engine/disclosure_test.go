@@ -26,7 +26,7 @@ const visitData = `{
 	"owners": {"flat": "Dora-314159", "n": 271828, "list": ["s3cret"]},
 	"public": {"flat": "Lobby"},
 	"authzd_tools": {"visit": {"arguments": {"type": "object", "properties": {
-		"room": {"type": "string"}, "floor": {"type": "number"}, "guests": {"type": "array", "items": {"type": "string"}}, "who": {"type": "string"}},
+		"room": {"type": "string"}, "floor": {"type": "number"}, "guests": {"type": "array", "items": {"type": "string"}}, "nested": {"type": "object", "properties": {"owner": {"type": "string"}, "name": {"type": "string"}}}},
 		"required": ["room", "floor", "guests"]}}},
 	"authzd_types": {"visit": {"type": "visit", "schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
 		"properties": {"type": {"const": "visit"}, "place": {}}, "required": ["type", "place"], "additionalProperties": false}, "compare": {"/place": "equal"}}}
@@ -52,7 +52,7 @@ func TestHintsShowWhatTheCallerKnows(t *testing.T) {
 		"the caller":                     {`input.subject.id`, ``, noted, engine.Available},
 		"its client":                     {`input.context.agent`, ``, noted, engine.Available},
 		"the server":                     {`input.mcp.server`, ``, noted, engine.Available},
-		"composed":                       {`concat("/", ["x", args.room, "x", input.subject.id])`, ``, noted, engine.Available},
+		"composed":                       {`concat("/", ["at", args.room, "at", input.subject.id])`, ``, noted, engine.Available},
 		"composed by a format":           {`label(args.room)`, ``, noted, engine.Undisclosed},
 		"composed by a format of a text": {`sprintf("room %s!", [args.room])`, ``, noted, engine.Available},
 		"in an array":                    {`["anywhere", {"at": args.room}]`, ``, noted, engine.Available},
@@ -66,6 +66,17 @@ func TestHintsShowWhatTheCallerKnows(t *testing.T) {
 		"beside public data":             {`data.owners.flat`, `, "public_data": ["public"]`, noted, engine.Undisclosed},
 		"a public path":                  {`data.owners.flat`, `, "public_data": ["owners/flat"]`, noted, engine.Available},
 		"open hints":                     {`data.owners.flat`, `, "open_hints": true`, noted, engine.Available},
+		"a nested argument":              {`sprintf("repo:%s/%s", [args.nested.owner, args.nested.name])`, ``, `{"room": "flat", "floor": 1, "guests": [], "nested": {"owner": "alice", "name": "notes"}}`, engine.Available},
+		"one argument twice":             {`sprintf("%s-%s", [args.room, args.room])`, ``, noted, engine.Available},
+		"a folder of an argument":        {`concat("/", array.slice(split(args.room, "/"), 0, 3))`, ``, `{"room": "/home/alice/notes.txt", "floor": 1, "guests": []}`, engine.Available},
+		"a long argument":                {`sprintf("file://%s", [args.room])`, ``, `{"room": "` + strings.Repeat("x", 2000) + `", "floor": 1, "guests": []}`, engine.Available},
+		"a name from data":               {`{data.owners.flat: true}`, ``, noted, engine.Undisclosed},
+		"a name of the call":             {`{args.room: true}`, ``, noted, engine.Available},
+		"digits do not compose":          {`data.owners.n`, ``, `{"room": "271", "floor": 828, "guests": []}`, engine.Undisclosed},
+		"nor their text":                 {`sprintf("%d", [data.owners.n])`, ``, `{"room": "271", "floor": 1, "guests": [], "nested": {"owner": "828"}}`, engine.Undisclosed},
+		"zeroes do not compose":          {`data.owners.n * 100`, ``, `{"room": "x", "floor": 271828, "guests": []}`, engine.Undisclosed},
+		"short parts do not compose":     {`data.owners.flat`, ``, `{"room": "do", "floor": 1, "guests": ["ra-314159"], "nested": {"owner": "ra", "name": "-314159"}}`, engine.Undisclosed},
+		"many guesses are not looked at": {`data.owners.n`, ``, `{"room": "x", "floor": 1, "guests": [` + strings.Repeat(`"no", `, 400) + `"271828"]}`, engine.Undisclosed},
 		"from context":                   {`input.context.secret`, ``, noted, engine.Undisclosed},
 		"who guesses learns":             {`data.owners.flat`, ``, strings.Replace(noted, `"flat"`, `"dora-314159"`, 1), engine.Available},
 	} {
@@ -103,5 +114,33 @@ func TestPublicDataExists(t *testing.T) {
 		if !errors.As(err, &refused) || refused.Findings[0].Code != engine.CodeBundleMetadata || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", metadata, err)
 		}
+	}
+}
+
+// TestDisclosureIsBounded: what would take long to take apart is not shown.
+func TestDisclosureIsBounded(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, fmt.Sprintf(visitPolicy, `sprintf("%s/%s", [args.room, data.owners.flat])`)+"\nwords := {\"aa\", \"aaa\", \"aaaa\"}\n", visitData))
+	q := call(t, "visit", `{"room": "`+strings.Repeat("a", 3900)+`", "floor": 1, "guests": [], "nested": {"owner": "`+strings.Repeat("a", 31)+`", "name": "`+strings.Repeat("a", 17)+`"}}`,
+		credential(t, "c", claims("")))
+	if d := decide(t, e, q); d.Allow || d.Remediation.Status != engine.Undisclosed {
+		t.Errorf("%+v", d.Remediation)
+	}
+}
+
+// TestOpenHintsOfTheMainBundle: a side bundle does not open the hints of the one
+// that decides.
+func TestOpenHintsOfTheMainBundle(t *testing.T) {
+	t.Parallel()
+	main := bundle(t, fmt.Sprintf(visitPolicy, "data.owners.flat"), visitData, `{"contract": 1}`)
+	main.Roots = []string{"authz", "owners", "public", "authzd_tools", "authzd_types"}
+	side := engine.Bundle{Name: "side", Roots: []string{"teams"}, Metadata: decode(t, `{"contract": 1, "open_hints": true}`), Data: decode(t, `{"teams": {}}`)}
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{main, side})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := call(t, "visit", `{"room": "x", "floor": 1, "guests": []}`, credential(t, "c", claims("")))
+	if d := decide(t, newEngine(s), q); d.Allow || d.Remediation.Status != engine.Undisclosed {
+		t.Errorf("%+v", d.Remediation)
 	}
 }

@@ -170,23 +170,20 @@ func tokenFor(remedies []Remedy) Remedy {
 	return t
 }
 
-// sendable checks each details hint before it is sent; one that would not
-// satisfy its own requirement is dropped and reported, and the deny stands.
+// sendable checks each hint before it is sent: details that would not satisfy
+// their own requirement, and values that the caller may not know, are dropped
+// and reported, and the deny stands.
 func (d *deciding) sendable(w *weighed) bool {
 	for _, r := range w.unmet {
-		det, ok := r.(*details)
-		if !ok {
-			continue
-		}
 		why := ""
-		if !det.selfCovers() {
+		if det, ok := r.(*details); ok && !det.selfCovers() {
 			why = "the required authorization_details do not satisfy their own requirement, so no hint is sent"
-		} else if place := d.hintFault(rar.ArrayValue(det.required...)); place != "" {
-			why = "the value at " + clip(place, maxPlace) + " of the required authorization_details comes neither from the call nor from the text of policy, " +
-				"so no hint shows it; name its data in metadata.authzd.public_data if any caller may read it"
+		} else if what := d.hidden(r); what != "" {
+			why = what + " comes neither from the call nor from the text of policy, so no hint shows it; " +
+				"name its data in metadata.authzd.public_data if any caller may read it"
 		}
 		if why != "" {
-			d.decision.Reasons = append(d.decision.Reasons, Reason{Code: CodeHintDropped, Kind: KindAuthorizationDetails, Rule: w.permit.name, Message: why})
+			d.decision.Reasons = append(d.decision.Reasons, Reason{Code: CodeHintDropped, Kind: r.kind(), Rule: w.permit.name, Message: why})
 			return false
 		}
 	}

@@ -108,6 +108,9 @@ func (p *plan) call(ctx context.Context, planner *engine.Planner, shared parts, 
 		return err
 	}
 	r.Query.Audience = p.audience
+	// A plan is for whoever can ask an authorization server, by whatever way.
+	r.Query.Actionable = engine.NewKindSet(engine.KindScopes, engine.KindAuthorizationDetails,
+		engine.KindAuthentication, engine.KindProofOfPossession, engine.KindToken)
 	return planner.Add(ctx, r.Query)
 }
 

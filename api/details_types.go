@@ -9,12 +9,10 @@ import (
 )
 
 // ListTypes describes the types of the live snapshot.
-func (d *detailsService) ListTypes(_ context.Context, m *authzdv1.ListTypesRequest) (*authzdv1.ListTypesResponse, error) {
-	s, err := d.server.liveSnapshot()
-	if err != nil {
-		return nil, err
-	}
-	return ListTypes(s, m, d.server.opts.Denial, d.server.opts.Limits)
+func (d *detailsService) ListTypes(ctx context.Context, m *authzdv1.ListTypesRequest) (*authzdv1.ListTypesResponse, error) {
+	return onSnapshot(ctx, d.server, func(s *engine.Snapshot) (*authzdv1.ListTypesResponse, error) {
+		return ListTypes(s, m, d.server.opts.Denial, d.server.opts.Limits)
+	})
 }
 
 // ListTypes answers AuthorizationDetailsService.ListTypes for s. Errors are

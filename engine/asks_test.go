@@ -33,7 +33,7 @@ unused := ["not-asked"]
 	if diff := cmp.Diff(engine.Asks{Scopes: []string{"made", "other", "read", "write"}}, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if got := compile(t, planPolicy, planData).Asks(); !got.ProofOfPossession || len(got.Scopes) != 3 {
+	if got := compile(t, planPolicy, planData).Asks(); !got.ProofOfPossession || len(got.Scopes) != 5 {
 		t.Errorf("got %+v", got)
 	}
 	if got := compile(t, paymentsPolicy, paymentsData).Asks(); got.ProofOfPossession {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -16,8 +15,10 @@ const (
 	PlanAllowed PlanOutcome = "allowed"
 	// PlanObtainable: the one credential that the plan asks for would be enough.
 	PlanObtainable PlanOutcome = "obtainable"
-	// PlanSeparate: a credential would be enough, but not the one that serves the
-	// other calls: their demands on the sign-in exclude each other.
+	// PlanSeparate: a credential is or would be enough, but not the one that the
+	// plan asks for: demands on the sign-in exclude each other, one token would
+	// have to hold too much, or what the call needs may not be told and the
+	// credential at hand has it.
 	PlanSeparate PlanOutcome = "separate"
 	// PlanDenied: no credential helps, or none that may be told.
 	PlanDenied PlanOutcome = "denied"
@@ -52,10 +53,25 @@ type Planner struct {
 	server   string
 	calls    []prospect
 	held     []*usable
+	// budget bounds putting details together over the whole plan, condensed
+	// remembers what was put together already.
+	budget    int
+	condensed map[string]condensed
 }
 
+// condensed is a result of [rar.Types.Condense].
+type condensed struct {
+	details []rar.Value
+	optimal bool
+}
+
+// planBudget is the work of a few comparisons of the greatest allowed size.
+const planBudget = 16 << 20
+
 // NewPlanner starts a plan on s, which may not be nil.
-func (e *Engine) NewPlanner(s *Snapshot) *Planner { return &Planner{engine: e, snapshot: s} }
+func (e *Engine) NewPlanner(s *Snapshot) *Planner {
+	return &Planner{engine: e, snapshot: s, budget: planBudget, condensed: map[string]condensed{}}
+}
 
 // prospect is one planned call with the permits that a credential could meet.
 type prospect struct {
@@ -66,12 +82,11 @@ type prospect struct {
 // option is what one permit demands of a token.
 type option struct {
 	permit *permit
-	// scopes, details and single are what its requirements add up to. Details
-	// can be shared by calls; each of single is good for one use.
-	scopes          []string
-	details, single []rar.Value
-	auth            *authentication
-	proof           bool
+	// scopes, details, auth and proof are what its requirements add up to.
+	scopes  []string
+	details []rar.Value
+	auth    *authentication
+	proof   bool
 }
 
 // Add decides one planned call. Calls come in the order in which they will be
@@ -110,72 +125,63 @@ func (p *Planner) Add(ctx context.Context, q *Query) error {
 	return nil
 }
 
-// prospects finds what could allow the call. Single use is judged as if
-// committed: a plan consumes nothing.
+// prospects finds what could allow the call. It tells no more than the call's
+// denial would: where that is undisclosed, there is nothing to plan.
 func (d *deciding) prospects(permits []permit) prospect {
 	c := prospect{}
-	at := judgement{types: d.snapshot.types, now: d.in.now, planning: true}
+	if d.decision.Allow {
+		c.call.Outcome, c.call.Rule = PlanAllowed, d.decision.Rule
+	} else if d.decision.Remediation == nil || d.decision.Remediation.Status != Available {
+		return c
+	}
+	at := judgement{types: d.snapshot.types, now: d.in.now, commit: d.in.query.Commit}
 	// Findings about what is not offered belong to the decision, not to this.
 	aside := d.decision.Reasons
 	defer func() { d.decision.Reasons = aside }()
-	var best *permit
 	for i := range permits {
-		w := d.weighOne(&permits[i], &at)
-		if w.stuck || !obtainable(w.permit) || !d.sendable(&weighed{permit: w.permit, unmet: w.permit.requirements}) {
+		o, ok := optionOf(&permits[i])
+		if !ok || len(o.permit.obligations) > 0 && !d.in.query.CarriesObligations {
 			continue
 		}
-		switch {
-		case len(w.unmet) > 0 && d.wouldLoop(&w, &at):
+		w := d.weighOne(o.permit, &at)
+		// Of a call that is allowed, the plan only repeats what it has now.
+		if d.decision.Allow && len(w.unmet) > 0 {
 			continue
-		case len(w.unmet) == 0 && (best == nil || w.better(&weighed{permit: best})):
-			best = w.permit
 		}
-		c.options = append(c.options, optionOf(w.permit))
-	}
-	switch {
-	case d.decision.Allow:
-		c.call.Outcome, c.call.Rule = PlanAllowed, d.decision.Rule
-	case best != nil:
-		c.call.Outcome, c.call.Rule = PlanAllowed, best.name
+		if d.sendable(&weighed{permit: o.permit, unmet: o.permit.requirements}) && (len(w.unmet) == 0 || !d.wouldLoop(&w, &at)) {
+			c.options = append(c.options, o)
+		}
 	}
 	return c
 }
 
-// obtainable tells whether an access token can meet all that p requires.
-func obtainable(p *permit) bool {
-	return !slices.ContainsFunc(p.requirements, func(r requirement) bool { return r.kind() == KindApproval })
-}
-
-func optionOf(p *permit) option {
+// optionOf adds up what a permit requires; false where no token that may be kept
+// and used again meets it: approvals, single use (which no server can record
+// yet), and demands on the sign-in that exclude each other.
+func optionOf(p *permit) (option, bool) {
 	o := option{permit: p}
 	for _, r := range p.requirements {
 		switch r := r.(type) {
 		case *scopes:
 			o.scopes = union(o.scopes, r.names)
 		case *details:
-			o.addDetails(r)
+			if r.singleUse {
+				return o, false
+			}
+			o.details = append(o.details, r.required...)
 		case *authentication:
 			both, ok := r.and(o.auth)
 			if !ok {
-				both = r // no token meets both; the check of the plan finds it
+				return o, false
 			}
 			o.auth = both
 		case possession:
 			o.proof = true
+		default:
+			return o, false
 		}
 	}
-	return o
-}
-
-func (o *option) addDetails(r *details) {
-	for _, v := range r.required {
-		name, _ := v.Get("type")
-		if r.matchEach || r.types.SingleUse(name.Text()) {
-			o.single = append(o.single, v)
-		} else {
-			o.details = append(o.details, v)
-		}
-	}
+	return o, true
 }
 
 // and is what satisfies both demands on the sign-in; b may be nil. It is false

@@ -3,7 +3,9 @@ package engine
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/authzd/authzd/rar"
@@ -15,12 +17,12 @@ const maxCombinations = 256
 
 // ask is what one token has to hold for a choice of permits.
 type ask struct {
-	scopes          []string
-	details, single []rar.Value
-	auth            *authentication
-	proof           bool
-	priority        int
-	optimal         bool
+	scopes   []string
+	details  []rar.Value
+	auth     *authentication
+	proof    bool
+	priority int
+	optimal  bool
 }
 
 // Plan finds the smallest credential that serves the calls added so far:
@@ -55,12 +57,23 @@ func (p *Planner) Plan(ctx context.Context) (Plan, error) {
 		plan.Optimal = best.optimal
 		if p.settle(open, chosen, best) {
 			plan.Remedies = p.remedies(best)
+			p.setApart()
 		}
 	}
 	for i := range p.calls {
 		plan.Calls = append(plan.Calls, p.calls[i].call)
 	}
 	return plan, nil
+}
+
+// setApart marks calls that are allowed with the credentials at hand and would
+// not be with the one of the plan, because what they need may not be told.
+func (p *Planner) setApart() {
+	for i := range p.calls {
+		if c := &p.calls[i]; c.call.Outcome == PlanAllowed && len(c.options) == 0 {
+			c.call.Outcome = PlanSeparate
+		}
+	}
 }
 
 // choose picks an option for each open call; -1 leaves the call out.
@@ -126,16 +139,19 @@ func (p *Planner) stepwise(ctx context.Context, open []int) ([]int, *ask, error)
 // total adds the chosen options up; nil if no token could hold them all.
 func (p *Planner) total(open, chosen []int) *ask {
 	a := &ask{optimal: true}
+	var key strings.Builder // of the details, for the memory
 	for k, i := range open {
 		if chosen[k] < 0 {
 			continue
 		}
 		o := &p.calls[i].options[chosen[k]]
 		a.scopes = union(a.scopes, o.scopes)
-		a.details = append(a.details, o.details...)
-		a.single = append(a.single, o.single...)
 		a.proof = a.proof || o.proof
 		a.priority += o.permit.priority
+		if len(o.details) > 0 {
+			a.details = append(a.details, o.details...)
+			fmt.Fprintf(&key, "%d.%d ", i, chosen[k])
+		}
 		if o.auth != nil {
 			var ok bool
 			if a.auth, ok = o.auth.and(a.auth); !ok {
@@ -144,22 +160,40 @@ func (p *Planner) total(open, chosen []int) *ask {
 		}
 	}
 	if len(a.details) > 0 {
-		// Required objects are valid and few enough, or policy would have been at
-		// fault; on an error nothing is put together.
-		if few, optimal, err := p.snapshot.types.Condense(a.details); err == nil {
-			a.details, a.optimal = few, optimal
-		} else {
-			a.optimal = false
+		few := p.condense(key.String(), a.details)
+		if a.details, a.optimal = few.details, few.optimal; !fits(a.details) {
+			return nil
 		}
 	}
 	return a
+}
+
+// condense puts details together, each combination of options once.
+func (p *Planner) condense(key string, details []rar.Value) condensed {
+	if c, ok := p.condensed[key]; ok {
+		return c
+	}
+	c := condensed{details: details}
+	// Required objects are valid, or policy would have been at fault. Too many of
+	// them are left as they are, and no token holds them.
+	if few, optimal, err := p.snapshot.types.Condense(details, &p.budget); err == nil {
+		c = condensed{details: few, optimal: optimal}
+	}
+	p.condensed[key] = c
+	return c
+}
+
+// fits reports whether the details of one token may be these: beyond the bounds
+// its whole claim would not be read (rar.Limits).
+func fits(details []rar.Value) bool {
+	return len(details) <= rar.DefaultMaxObjects && len(rar.ArrayValue(details...).AppendJSON(nil)) <= rar.DefaultMaxBytes
 }
 
 // compare orders by what is easiest to obtain.
 func (a *ask) compare(b *ask) int {
 	return cmp.Or(
 		cmp.Compare(a.hardest(), b.hardest()),
-		cmp.Compare(len(a.details)+len(a.single), len(b.details)+len(b.single)),
+		cmp.Compare(len(a.details), len(b.details)),
 		cmp.Compare(len(a.scopes), len(b.scopes)),
 		cmp.Compare(a.priority, b.priority),
 	)
@@ -171,7 +205,7 @@ func (a *ask) hardest() int {
 		return kindOrder(KindProofOfPossession)
 	case a.auth != nil:
 		return kindOrder(KindAuthentication)
-	case len(a.details)+len(a.single) > 0:
+	case len(a.details) > 0:
 		return kindOrder(KindAuthorizationDetails)
 	case len(a.scopes) > 0:
 		return kindOrder(KindScopes)
@@ -180,33 +214,27 @@ func (a *ask) hardest() int {
 }
 
 // settle checks each chosen permit against a credential that holds what is
-// asked for and nothing else, and reports whether it would serve any call.
+// asked for and nothing else, read as a token's claim is read, and reports
+// whether it would serve any call.
 func (p *Planner) settle(open, chosen []int, a *ask) bool {
 	now := p.engine.opts.Now()
 	u := a.credential(now)
-	// Of single use each call has a grant of its own, so they are judged together.
-	enough := true
-	if len(a.single) > 0 {
-		res, err := p.snapshot.types.Covers(u.details, a.single, rar.CoverOptions{SingleUse: true})
-		enough = err == nil && res.Covered
-	}
+	u.details, u.skipped = p.snapshot.types.Granted(rar.ArrayValue(a.details...))
 	serves := false
-	at := judgement{types: p.snapshot.types, now: now, planning: true}
+	at := judgement{types: p.snapshot.types, now: now}
 	for k, i := range open {
 		c := &p.calls[i].call
 		if chosen[k] < 0 {
-			if c.Outcome != PlanAllowed {
-				c.Outcome = PlanSeparate
-			}
+			c.Outcome = PlanSeparate
 			continue
 		}
-		chosenPermit := p.calls[i].options[chosen[k]].permit
-		if !enough || !meetsAll(chosenPermit.requirements, u, &at) {
+		permit := p.calls[i].options[chosen[k]].permit
+		if !meetsAll(permit.requirements, u, &at) {
 			continue // denied stays denied; an allow now stays one
 		}
 		serves = true
 		if c.Outcome != PlanAllowed {
-			c.Outcome, c.Rule = PlanObtainable, chosenPermit.name
+			c.Outcome, c.Rule = PlanObtainable, permit.name
 		}
 	}
 	return serves
@@ -224,7 +252,7 @@ func (a *ask) credential(now time.Time) *usable {
 	if a.proof {
 		c.BoundBy = "dpop"
 	}
-	return &usable{Credential: c, details: append(slices.Clone(a.details), a.single...)}
+	return &usable{Credential: c}
 }
 
 // remedies puts the ask in the words of a denial.
@@ -238,8 +266,8 @@ func (p *Planner) remedies(a *ask) []Remedy {
 		}
 		out = append(out, r)
 	}
-	if all := append(slices.Clone(a.details), a.single...); len(all) > 0 {
-		r := Remedy{Kind: KindAuthorizationDetails, Details: all, SingleUse: len(a.single) > 0, MaxAge: -1}
+	if len(a.details) > 0 {
+		r := Remedy{Kind: KindAuthorizationDetails, Details: a.details, MaxAge: -1}
 		p.engine.refer(&r, p.snapshot.types, p.server)
 		out = append(out, r)
 	}

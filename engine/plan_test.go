@@ -40,18 +40,27 @@ permit["ask"] := {"require": [authzd.approval({"workflow": "w", "approver": "sub
 
 permit["free"] := {} if called("free")
 
+permit["both-bad"] := {"require": [authzd.scopes(["junk"]), authzd.authentication({"acr_values": ["a"]}), authzd.authentication({"acr_values": ["b"]})]} if called("both")
+permit["both-good"] := {"require": [authzd.authentication({"acr_values": ["a"]}), authzd.authorization_details([access])]} if called("both")
+
+permit["secret"] := {"require": [authzd.authorization_details([{"type": "access", "actions": ["a"], "places": [data.vault]}])]} if called("secret")
+permit["secret-admin"] := {"priority": 200, "require": [authzd.scopes(["admin"])]} if called("secret")
+
 forbid["closed"] := {"message": "closed"} if called("closed")
 
 access := {"type": "access", "actions": [args.action], "places": [args.place]}
 `
 
 const planData = `{
+	"vault": "basement-314",
 	"authzd_tools": {
 		"read": {"arguments": {"type": "object", "properties": {}}},
 		"edit": {"arguments": {"type": "object", "properties": {"action": {"type": "string"}, "place": {"type": "string"}}, "required": ["action", "place"]}},
 		"save": {"arguments": {"type": "object", "properties": {"action": {"type": "string"}, "place": {"type": "string"}}, "required": ["action", "place"]}},
 		"wire": {"arguments": {"type": "object", "properties": {"amount": {"type": "string"}}, "required": ["amount"]}},
 		"sign": {"arguments": {"type": "object", "properties": {"acr": {"type": "array", "items": {"type": "string"}}, "age": {"type": "number"}}, "required": ["acr", "age"]}},
+		"both": {"arguments": {"type": "object", "properties": {"action": {"type": "string"}, "place": {"type": "string"}}, "required": ["action", "place"]}},
+		"secret": {"arguments": {"type": "object", "properties": {"action": {"type": "string"}, "place": {"type": "string"}}, "required": ["action", "place"]}},
 		"prove": {"arguments": {"type": "object", "properties": {}}}, "ask": {"arguments": {"type": "object", "properties": {}}},
 		"free": {"arguments": {"type": "object", "properties": {}}}, "closed": {"arguments": {"type": "object", "properties": {}}}
 	},
@@ -135,9 +144,19 @@ func TestPlan(t *testing.T) {
 			`obtainable edit; obtainable save-any; | scopes [files:write] [] [] -1 false| authorization_details [] [{"actions":["a"],"places":["x"],"type":"access"}] [] -1 false`,
 		},
 		{
-			"each single use is one of its own",
-			[]*engine.Query{tool(t, "wire", `{"amount": "1"}`), tool(t, "wire", `{"amount": "1"}`)},
-			`obtainable wire; obtainable wire; | authorization_details [] [{"amount":"1","type":"wire"},{"amount":"1","type":"wire"}] [] -1 true`,
+			"single use is nothing to plan with, while nothing records it",
+			[]*engine.Query{tool(t, "wire", `{"amount": "1"}`), tool(t, "read", "")},
+			"denied ; allowed read; ",
+		},
+		{
+			"a permit that no token meets does not stand in the way",
+			[]*engine.Query{edit(t, "both", "a", "x"), tool(t, "prove", "")},
+			`obtainable both-good; obtainable prove; | scopes [prove] [] [] -1 false| authorization_details [] [{"actions":["a"],"places":["x"],"type":"access"}] [] -1 false| authentication [] [] [a] -1 false| proof_of_possession [] [] [] -1 false`,
+		},
+		{
+			"what may not be told is no plan",
+			[]*engine.Query{edit(t, "secret", "a", "x"), edit(t, "edit", "a", "x")},
+			`denied ; obtainable edit; | authorization_details [] [{"actions":["a"],"places":["x"],"type":"access"}] [] -1 false`,
 		},
 		{
 			"the stricter sign-in serves both",
@@ -165,6 +184,84 @@ func TestPlan(t *testing.T) {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestPlanIsApart: a call that the token at hand allows, by what may not be told,
+// is not served by the token of the plan, and says so.
+func TestPlanIsApart(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, planPolicy, planData))
+	token := credential(t, "c", claims(`"authorization_details": [{"type": "access", "actions": ["a"], "places": ["basement-314"]}]`))
+	secret, other := edit(t, "secret", "a", "x"), edit(t, "edit", "a", "x")
+	secret.Credentials, other.Credentials = []engine.Credential{token}, []engine.Credential{token}
+	if _, got := planned(t, e, secret); got != "allowed secret; " {
+		t.Errorf("alone: %s", got)
+	}
+	if _, got := planned(t, e, secret, other); !strings.HasPrefix(got, "separate secret; obtainable edit; ") || strings.Contains(got, "basement") {
+		t.Errorf("beside another: %s", got)
+	}
+}
+
+// TestPlanOfMany: no token is asked for that would be too large to be read; the
+// calls that do not go into it are set apart.
+func TestPlanOfMany(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, planPolicy, planData))
+	var queries []*engine.Query
+	for i := range 70 {
+		queries = append(queries, edit(t, "edit", fmt.Sprint("a", i), fmt.Sprint("p", i)))
+	}
+	plan, _ := planned(t, e, queries...)
+	served, apart := 0, 0
+	token := credential(t, "new", claims(`"authorization_details": `+string(rar.ArrayValue(plan.Remedies[0].Details...).AppendJSON(nil))))
+	for i, c := range plan.Calls {
+		q := queries[i]
+		q.Credentials = []engine.Credential{token}
+		switch allow := decide(t, e, q).Allow; {
+		case c.Outcome == engine.PlanObtainable && allow:
+			served++
+		case c.Outcome == engine.PlanSeparate && !allow:
+			apart++
+		default:
+			t.Errorf("call %d is %s, and allow is %v", i, c.Outcome, allow)
+		}
+	}
+	if served != 64 || apart != 6 || plan.Optimal {
+		t.Errorf("%d served, %d apart, optimal %v", served, apart, plan.Optimal)
+	}
+}
+
+// TestPlanIsBounded: many alternatives of many needs cost no more than the
+// budget.
+func TestPlanIsBounded(t *testing.T) {
+	t.Parallel()
+	const policy = `package authz
+
+import data.authzd.v1 as authzd
+
+ids := input.mcp.params.arguments.ids
+
+permit["by-scope"] := {"require": [authzd.scopes([sprintf("s%d", [count(ids)])])]} if input.resource.id == "many"
+
+permit["by-detail"] := {"require": [authzd.authorization_details([{"type": "access", "actions": ["a"], "places": ids}])]} if input.resource.id == "many"
+`
+	data := strings.Replace(planData, `"prove": {"arguments"`,
+		`"many": {"arguments": {"type": "object", "properties": {"ids": {"type": "array", "items": {"type": "string"}}}, "required": ["ids"]}}, "prove": {"arguments"`, 1)
+	e := newEngine(compileWith(t, policy, data, `{"contract": 1, "open_hints": true}`))
+	var queries []*engine.Query
+	for i := range 8 {
+		var ids []string
+		for k := range 400 {
+			ids = append(ids, fmt.Sprintf(`"%d-%d"`, i, k))
+		}
+		queries = append(queries, tool(t, "many", `{"ids": [`+strings.Join(ids, ",")+`]}`))
+	}
+	plan, _ := planned(t, e, queries...)
+	for i, c := range plan.Calls {
+		if c.Outcome != engine.PlanObtainable {
+			t.Errorf("call %d is %s", i, c.Outcome)
+		}
 	}
 }
 

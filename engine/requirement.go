@@ -22,8 +22,6 @@ type judgement struct {
 	types  *rar.Types
 	now    time.Time
 	commit *Commit
-	// planning: single use counts as met if covered, and nothing is consumed.
-	planning bool
 }
 
 // knownRequirement tells the kinds of this engine.

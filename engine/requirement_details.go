@@ -91,7 +91,7 @@ func (d *details) meets(u *usable, at *judgement) (bool, Reason) {
 		}
 		return false, r
 	}
-	if !d.singleUse || at.planning {
+	if !d.singleUse {
 		return true, Reason{}
 	}
 	// Consumption has no store yet: authority for one use is never taken on

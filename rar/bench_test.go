@@ -119,7 +119,7 @@ func BenchmarkCondense(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				got, optimal, err := types.Condense(needs)
+				got, optimal, err := types.Condense(needs, nil)
 				if err != nil || !optimal || len(got) != c.want {
 					b.Fatal(got, optimal, err)
 				}

@@ -24,12 +24,17 @@ const (
 // combination that the joined object would grant is asked for by one of them:
 // read×A and read×B become read×{A,B}; read×A and write×B stay two. Up to ten
 // such needs the number of objects is the least possible and optimal is true;
-// above, pairs are joined as long as any can be.
+// above, pairs are joined as long as any can be. It is false also where needs of
+// one type differ in which members they have and silence grants anything: then
+// fewer objects are conceivable, which nobody looks for.
 //
 // Needs for single use are not for Condense: each wants an object of its own.
 // The needs must be valid, as for Covers; one that does not cover itself is kept
-// as it is.
-func (t *Types) Condense(needs []Value) (objects []Value, optimal bool, err error) {
+// as it is, unless another covers it.
+//
+// Budget is how many steps may be taken, and is lowered by those that were; nil
+// is that of one comparison. Once it is used up nothing more is put together.
+func (t *Types) Condense(needs []Value, budget *int) (objects []Value, optimal bool, err error) {
 	if len(needs) > maxCompared {
 		return nil, false, &Error{Code: CodeTooComplex, Err: fmt.Errorf("more than %d objects", maxCompared)}
 	}
@@ -39,14 +44,56 @@ func (t *Types) Condense(needs []Value) (objects []Value, optimal bool, err erro
 			return nil, false, err
 		}
 	}
-	work := maxWork
-	c := condenser{types: t, cmp: comparer{work: &work}, optimal: true}
-	for _, group := range c.groups(c.undominated(needs)) {
+	if budget == nil {
+		work := maxWork
+		budget = &work
+	}
+	c := condenser{types: t, cmp: comparer{work: budget}, optimal: true}
+	groups := c.groups(c.undominated(needs))
+	for _, group := range groups {
 		objects = append(objects, c.fewest(group)...)
 	}
-	// Once the budget is used up every comparison says no, so nothing was joined
-	// or left out by mistake; only smallness is lost.
-	return objects, c.optimal && work >= 0, nil
+	// Once the budget is used up every comparison says no, so nothing is joined or
+	// left out by mistake; only smallness is lost.
+	return c.undominated(objects), c.optimal && !mayOverlap(groups) && *budget >= 0, nil
+}
+
+// mayOverlap reports whether objects of two groups could be replaced by one that
+// is silent where one of them is not: they have the same members but for those
+// on which silence grants anything.
+func mayOverlap(groups []*group) bool {
+	silent := map[string]string{}
+	for _, g := range groups {
+		var always, optional []byte
+		g.typ.rules.members(g.needs[0], &always, &optional)
+		key := g.typ.name + "\x00" + string(always)
+		if other, met := silent[key]; met && other != string(optional) {
+			return true
+		}
+		silent[key] = string(optional)
+	}
+	return false
+}
+
+// members notes which members v has, apart those on which a grant may be silent.
+func (n *node) members(v Value, always, optional *[]byte) {
+	for _, i := range v.sortedNames() {
+		child := n.child(v.kids[i].text)
+		switch {
+		case child == nil:
+		case child.rule == ruleIgnore:
+			continue
+		case child.absentAny:
+			*optional = appendQuoted(*optional, v.kids[i].text)
+			continue
+		}
+		*always = appendQuoted(*always, v.kids[i].text)
+		if child != nil && child.rule == ruleFields && v.kids[i+1].kind == Object {
+			*always, *optional = append(*always, '{'), append(*optional, '{')
+			child.members(v.kids[i+1], always, optional)
+			*always, *optional = append(*always, '}'), append(*optional, '}')
+		}
+	}
 }
 
 // condenser is one call of Condense.

@@ -11,6 +11,10 @@ func (c *condenser) fewest(g *group) []Value {
 		return g.needs
 	}
 	grid := c.grid(g)
+	if grid == nil {
+		c.optimal = false
+		return g.needs
+	}
 	all := make([]piece, len(g.needs))
 	for i := range g.needs {
 		all[i] = grid.piece(i)
@@ -88,37 +92,77 @@ type grid struct {
 	// steps of each axis, and for each step the needs that cover it.
 	steps [][]Value
 	by    [][]bitset
+	// needs holds for each need its own steps on each axis.
+	needs [][]bitset
 }
 
 // piece is a need, or several joined.
 type piece struct {
 	value Value
-	// steps are those of each axis whose combinations the piece grants; of a
-	// limit the outermost alone, which takes in the others.
-	steps [][]int
+	// steps are those of each axis whose combinations the piece grants.
+	steps []bitset
 }
 
+// grid returns nil if an axis has more steps than a joined object may.
 func (c *condenser) grid(g *group) *grid {
-	out := &grid{c: c, group: g, steps: make([][]Value, len(g.axes)), by: make([][]bitset, len(g.axes))}
+	out := &grid{
+		c: c, group: g, steps: make([][]Value, len(g.axes)), by: make([][]bitset, len(g.axes)), needs: make([][]bitset, len(g.needs)),
+	}
 	for a, axis := range g.axes {
-		for _, v := range g.needs {
-			for _, s := range axis.stepsOf(valueAt(v, axis.path)) {
-				if indexOf(out.steps[a], s) < 0 {
-					out.steps[a] = append(out.steps[a], s)
-				}
-			}
+		own, ok := out.divide(a, axis)
+		if !ok {
+			return nil
 		}
-		for _, s := range out.steps[a] {
-			covering := newBitset(len(g.needs))
-			for i, v := range g.needs {
-				if c.cmp.value(axis.node, valueAt(v, axis.path), s, nil) && *c.cmp.work >= 0 {
-					covering.set(i)
-				}
+		n := len(out.steps[a])
+		for i, list := range own {
+			steps := newBitset(n)
+			for _, s := range list {
+				steps.set(s)
 			}
-			out.by[a] = append(out.by[a], covering)
+			out.needs[i] = append(out.needs[i], steps)
 		}
+		out.cover(a, axis)
 	}
 	return out
+}
+
+// divide finds the steps of an axis and returns those of each need.
+func (g *grid) divide(a int, axis axis) (own [][]int, ok bool) {
+	known := map[string]int{}
+	own = make([][]int, len(g.group.needs))
+	for i, v := range g.group.needs {
+		for _, s := range axis.stepsOf(valueAt(v, axis.path)) {
+			text := s.AppendCanonical(nil)
+			if axis.node.isLimit() && s.kind == String { // equal limits in two spellings
+				text = append(parseDecimal(s.text).appendTo([]byte{'"'}), '"')
+			}
+			at, met := known[string(text)]
+			if !met {
+				at = len(g.steps[a])
+				known[string(text)] = at
+				g.steps[a] = append(g.steps[a], s)
+			}
+			own[i] = append(own[i], at)
+			if !g.c.cmp.spend(1+len(text)) || at >= maxCells {
+				return nil, false
+			}
+		}
+	}
+	return own, true
+}
+
+// cover finds the needs that cover each step of an axis.
+func (g *grid) cover(a int, axis axis) {
+	exact := axis.node.rule == ruleSubset && axis.node.implies == nil && axis.node.items == nil
+	for s, v := range g.steps[a] {
+		covering := newBitset(len(g.group.needs))
+		for i, need := range g.group.needs {
+			if g.needs[i][a].has(s) || !exact && g.c.cmp.value(axis.node, valueAt(need, axis.path), v, nil) && *g.c.cmp.work >= 0 {
+				covering.set(i)
+			}
+		}
+		g.by[a] = append(g.by[a], covering)
+	}
 }
 
 // stepsOf divides the value of an axis.
@@ -133,35 +177,8 @@ func (a axis) stepsOf(v Value) []Value {
 	return out
 }
 
-func indexOf(list []Value, v Value) int {
-	for i, have := range list {
-		if Equal(have, v) {
-			return i
-		}
-	}
-	return -1
-}
-
 // piece returns need i.
-func (g *grid) piece(i int) piece {
-	p := piece{value: g.group.needs[i], steps: make([][]int, len(g.steps))}
-	for a, axis := range g.group.axes {
-		for _, s := range axis.stepsOf(valueAt(p.value, axis.path)) {
-			p.steps[a] = union(p.steps[a], []int{indexOf(g.steps[a], s)})
-		}
-	}
-	return p
-}
-
-// union appends to a what it lacks of b.
-func union(a, b []int) []int {
-	for _, i := range b {
-		if !slices.Contains(a, i) {
-			a = append(a, i)
-		}
-	}
-	return a
-}
+func (g *grid) piece(i int) piece { return piece{value: g.group.needs[i], steps: g.needs[i]} }
 
 // join returns the one object that covers the pieces and grants no more than
 // all needs of the group do; its value is Absent if there is none.
@@ -169,26 +186,29 @@ func (g *grid) join(pieces ...piece) piece {
 	if len(pieces) == 1 {
 		return pieces[0]
 	}
-	out := piece{steps: make([][]int, len(g.steps))}
+	out := piece{steps: make([]bitset, len(g.steps))}
+	lists := make([][]int, len(g.steps))
 	cells := 1
 	for a, axis := range g.group.axes {
+		out.steps[a] = newBitset(len(g.steps[a]))
 		for _, p := range pieces {
-			out.steps[a] = union(out.steps[a], p.steps[a])
+			out.steps[a].add(p.steps[a])
 		}
-		if axis.node.isLimit() {
-			out.steps[a] = []int{g.outermostLimit(a, out.steps[a])}
+		lists[a] = out.steps[a].list()
+		if axis.node.isLimit() { // the outermost takes in the others
+			lists[a] = []int{g.outermostLimit(a, lists[a])}
 		}
-		if cells *= len(out.steps[a]); cells > maxCells {
+		if cells *= len(lists[a]); cells > maxCells {
 			g.c.optimal = false
 			return piece{}
 		}
 	}
-	if !g.c.cmp.spend(cells) || !g.askedFor(out.steps, 0, nil) {
+	if !g.c.cmp.spend(cells) || !g.askedFor(lists, 0, nil) {
 		return piece{}
 	}
 	v := pieces[0].value
 	for a, axis := range g.group.axes {
-		v = replaceAt(v, axis.path, g.whole(a, out.steps[a]))
+		v = replaceAt(v, axis.path, g.whole(a, lists[a]))
 	}
 	if g.group.typ.validate(v) != nil {
 		return piece{}
@@ -241,19 +261,24 @@ func (g *grid) whole(a int, steps []int) Value {
 	for i, s := range steps {
 		all[i] = g.steps[a][s].kids[0]
 	}
-	if n.rule == rulePrefix || n.rule == ruleGlob {
+	if n.rule != ruleSubset || n.implies != nil || n.items != nil {
 		all = g.c.outermost(n, all)
 	}
 	return Value{kind: Array, kids: all}
 }
 
-// outermost leaves out paths and patterns that another one takes in.
+// outermost leaves out elements that another one takes in; of two that take in
+// each other the first stays.
 func (c *condenser) outermost(n *node, all []Value) []Value {
+	takesIn := func(g, r Value) bool {
+		one := func(v Value) Value { return Value{kind: Array, kids: []Value{v}} }
+		return c.cmp.value(n, one(g), one(r), nil) && *c.cmp.work >= 0
+	}
 	var out []Value
 	for i, e := range all {
 		inner := false
-		for j, other := range all {
-			inner = inner || (i != j && c.cmp.oneOfTexts(n.rule, []Value{other}, e) == "")
+		for j := 0; j < len(all) && !inner; j++ {
+			inner = i != j && takesIn(all[j], e) && (j < i || !takesIn(e, all[j]))
 		}
 		if !inner {
 			out = append(out, e)
@@ -269,6 +294,14 @@ func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 
 func (b bitset) set(i int) { b[i/64] |= 1 << (i % 64) }
 
+func (b bitset) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
+
+func (b bitset) add(o bitset) {
+	for i := range o {
+		b[i] |= o[i]
+	}
+}
+
 func (b bitset) and(o bitset) bitset {
 	out := make(bitset, len(b))
 	for i := range b {
@@ -278,3 +311,14 @@ func (b bitset) and(o bitset) bitset {
 }
 
 func (b bitset) empty() bool { return !slices.ContainsFunc(b, func(w uint64) bool { return w != 0 }) }
+
+// list returns the numbers in order.
+func (b bitset) list() []int {
+	var out []int
+	for i, w := range b {
+		for ; w != 0; w &= w - 1 {
+			out = append(out, 64*i+bits.TrailingZeros64(w))
+		}
+	}
+	return out
+}

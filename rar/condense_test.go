@@ -135,7 +135,7 @@ func TestCondense(t *testing.T) {
 			for _, n := range c.needs {
 				needs = append(needs, object(t, n))
 			}
-			got, optimal, err := types.Condense(needs)
+			got, optimal, err := types.Condense(needs, nil)
 			if err != nil || !optimal {
 				t.Fatalf("optimal %v, error %v", optimal, err)
 			}
@@ -166,7 +166,7 @@ func TestCondenseRefuses(t *testing.T) {
 		"no object":  {[]rar.Value{mustDecode(t, `1`)}, rar.CodeInvalidRequired, "/0"},
 		"too many":   {make([]rar.Value, 2000), rar.CodeTooComplex, ""},
 	} {
-		got, optimal, err := types.Condense(c.needs)
+		got, optimal, err := types.Condense(c.needs, nil)
 		e := asError(err)
 		if got != nil || optimal || e == nil || e.Code != c.code || e.Path != c.path {
 			t.Errorf("%s: %v %v %v", name, got, optimal, err)
@@ -259,7 +259,7 @@ func TestCondenseIsOptimal(t *testing.T) {
 			needs[i] = box{1 + rng.IntN(7), 1 + rng.IntN(7), 1 + rng.IntN(2)}
 			values[i] = needs[i].value(t)
 		}
-		got, optimal, err := types.Condense(values)
+		got, optimal, err := types.Condense(values, nil)
 		if err != nil || !optimal {
 			t.Fatalf("optimal %v, error %v", optimal, err)
 		}
@@ -282,7 +282,7 @@ func TestCondenseOfMany(t *testing.T) {
 	types := condenseTypes(t)
 	whole := func(list []rar.Value) {
 		t.Helper()
-		got, optimal, err := types.Condense(list)
+		got, optimal, err := types.Condense(list, nil)
 		if err != nil || !optimal || len(got) != 1 {
 			t.Fatalf("%d objects, optimal %v, error %v", len(got), optimal, err)
 		}
@@ -294,7 +294,7 @@ func TestCondenseOfMany(t *testing.T) {
 	}
 	whole(grid)
 	whole(slices.Repeat(grid, 25))
-	got, optimal, err := types.Condense(stairs)
+	got, optimal, err := types.Condense(stairs, nil)
 	if err != nil || optimal || len(got) != 20 {
 		t.Fatalf("stairs: %d objects, optimal %v, error %v", len(got), optimal, err)
 	}
@@ -304,17 +304,56 @@ func TestCondenseOfMany(t *testing.T) {
 }
 
 // TestCondenseIsBounded: what takes too much work is not put together, and is
-// still right.
+// still right. The steps are counted, so that the bound is one of work and not
+// of somebody's clock.
 func TestCondenseIsBounded(t *testing.T) {
 	t.Parallel()
 	types := condenseTypes(t)
-	var many []rar.Value
+	var payees, long, wide []rar.Value
 	for i := range 300 {
-		many = append(many, object(t, fmt.Sprintf(`"places": [%s], "payee": "%d"`, `"`+strings.Repeat("x", 400)+`", `+strings.Repeat(`"y", `, 200)+`"z"`, i)))
+		payees = append(payees, object(t, fmt.Sprintf(`"places": ["%s", %s"z"], "payee": "%d"`, strings.Repeat("x", 400), strings.Repeat(`"y", `, 200), i)))
 	}
-	got, optimal, err := types.Condense(many)
-	if err != nil || optimal || len(got) != len(many) {
-		t.Fatalf("%d objects, optimal %v, error %v", len(got), optimal, err)
+	for i := range 2 {
+		var all, paths []string
+		for k := range 20_000 {
+			all = append(all, fmt.Sprintf(`"%d-%d"`, i, k))
+			if k < 2000 {
+				paths = append(paths, fmt.Sprintf(`"/%d/%d"`, i, k))
+			}
+		}
+		long = append(long, object(t, `"places": [`+strings.Join(all, ",")+`]`))
+		wide = append(wide, object(t, `"places": ["a", "b", "c"], "paths": [`+strings.Join(paths, ",")+`]`))
+	}
+	for name, needs := range map[string][]rar.Value{"payees": payees, "long": long, "wide": wide} {
+		budget := 4 << 20
+		got, optimal, err := types.Condense(needs, &budget)
+		if err != nil || optimal || len(got) != len(needs) {
+			t.Errorf("%s: %d objects, optimal %v, error %v", name, len(got), optimal, err)
+		}
+		none := 0
+		if got, optimal, err := types.Condense(needs[:2], &none); err != nil || optimal || len(got) != 2 {
+			t.Errorf("%s, without budget: %d objects, optimal %v, error %v", name, len(got), optimal, err)
+		}
+	}
+}
+
+// TestCondenseDoesNotBoast: where fewer objects are conceivable, it does not say
+// that there are none; and what a joined object takes in is left out.
+func TestCondenseDoesNotBoast(t *testing.T) {
+	t.Parallel()
+	types := condenseTypes(t)
+	got, optimal, err := types.Condense([]rar.Value{
+		object(t, `"actions": ["list"]`), object(t, `"actions": ["del"]`), object(t, `"actions": ["list", "del"], "places": ["x"]`),
+	}, nil)
+	if err != nil || optimal || len(got) != 1 {
+		t.Errorf("silence: %d objects, optimal %v, error %v", len(got), optimal, err)
+	}
+	// The schema admits three actions; one that another implies need not be named.
+	got, optimal, err = types.Condense([]rar.Value{
+		object(t, `"actions": ["write", "a"]`), object(t, `"actions": ["read", "b"]`),
+	}, nil)
+	if err != nil || !optimal || len(got) != 1 {
+		t.Errorf("implied: %d objects, optimal %v, error %v", len(got), optimal, err)
 	}
 }
 
@@ -338,7 +377,7 @@ func TestCondenseGrantsNoMore(t *testing.T) {
 				needs = append(needs, next)
 			}
 		}
-		got, _, err := types.Condense(rarValues(needs, m))
+		got, _, err := types.Condense(rarValues(needs, m), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

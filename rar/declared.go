@@ -6,7 +6,7 @@ import (
 )
 
 // maxUnknown bounds how many members DeclaredPart takes away.
-const maxUnknown = 64
+const maxUnknown = 8
 
 // DeclaredPart returns a granted object without the members that its type does
 // not have, if it is valid then. It grants nothing by that: it shows what an

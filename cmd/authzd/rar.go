@@ -151,7 +151,11 @@ func newRARKeygen(std stdio) *cobra.Command {
 			return fmt.Errorf("write the key: %w", err)
 		}
 		_, err = f.WriteString(line)
-		return errors.Join(err, f.Sync(), f.Close())
+		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+			_ = os.Remove(file) // half a key is none
+			return fmt.Errorf("write the key: %w", err)
+		}
+		return nil
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this new file")
 	return cmd

@@ -110,6 +110,9 @@ func newRARCompare(std stdio) *cobra.Command {
 				return err
 			}
 		} else {
+			if granted == "-" && required == "-" {
+				return errors.New("--granted and --required cannot both be standard input")
+			}
 			for _, part := range []struct {
 				file string
 				into *[]byte

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -96,8 +97,13 @@ func (r *lintReport) add(severity, where, file, path, message string) {
 	if pointer != "" {
 		f.Pointer = "/" + pointer
 	}
+	name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
 	if file == "" {
-		f.File = where + "/authzd_types/" + name + "/data.json"
+		// Where the declaration has a file of its own, as it should.
+		own := filepath.Join(where, "authzd_types", name, "data.json")
+		if _, err := os.Stat(own); err == nil {
+			f.File = own
+		}
 	}
 	if decoded, err := url.PathUnescape(name); err == nil {
 		f.Type = decoded

@@ -597,7 +597,9 @@ type PlannedCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "allowed" as things are; "obtainable" with the token of the plan;
 	// "separate" with a token of its own, because what it asks of the sign-in
-	// excludes what others ask; "denied" otherwise.
+	// excludes what others ask, because one token would have to hold too much, or
+	// because the present one allows it by what may not be told; "denied"
+	// otherwise: no token helps, or nothing of it may be told.
 	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// The permit that would allow.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`

@@ -194,6 +194,7 @@ func (c *callValues) composed(s string) bool {
 		}
 		for _, piece := range c.pieces {
 			if c.work--; strings.HasPrefix(s[i:], piece) {
+				c.work -= len(piece)
 				reached[i+len(piece)] |= next
 			}
 		}
@@ -204,7 +205,7 @@ func (c *callValues) composed(s string) bool {
 			next |= (inRow << 1 & (1<<row - 1)) << (p * row)
 		}
 		for n := 1; n <= min(c.known.longest, len(s)-i) && next != 0; n++ {
-			if c.work--; has(c.known.pieces, s[i:i+n]) {
+			if c.work -= n; has(c.known.pieces, s[i:i+n]) {
 				reached[i+n] |= next
 			}
 		}

@@ -57,7 +57,7 @@ func TestEveryMethodChecksItsCaller(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(s.grpc) }()
-	defer func() { rpc.Stop(); <-served; _ = s.http.Close() }()
+	defer func() { rpc.Stop(); _ = <-served; _ = s.http.Close() }()
 	conn, err := grpc.NewClient(s.grpc.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -282,14 +282,19 @@ func (s *Server) audience(c call) string {
 }
 
 // believe takes from r what its caller may not assert (docs/security.md). Such
-// claims are a credential that does not count. A subject that no credential
-// names, and properties that no credential has, are refused: without them, the
-// question would be another one.
+// claims are a credential that does not count. What else says who is meant is
+// refused, because without it the question would be another one: a subject that
+// no credential names, its properties, and an MCP server that is not the one
+// configured for the caller, for whose tokens it would be believed. r.Query has
+// its Audience.
 func (c call) believe(r *Request) error {
 	if c.caller.Rights.Has(callers.Assert) {
 		return nil
 	}
 	q := r.Query
+	if q.MCP != nil && q.MCP.Server != "" && q.MCP.Server != q.Audience {
+		return rightMissing("/mcp/server", callers.Assert)
+	}
 	if s := q.Subject; s != nil {
 		if len(q.Credentials)+len(q.Rejected) == 0 {
 			return rightMissing("/subject", callers.Assert)

@@ -43,7 +43,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: version %x, %q", addr, version, proto)
 		}
 		old := s.config(nil)
-		old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 //nolint:gosec // to be refused
+		old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 		if conn, err := (&tls.Dialer{Config: old}).DialContext(t.Context(), "tcp", addr.String()); err == nil {
 			_ = conn.Close()
 			t.Errorf("%s: TLS 1.1 is spoken", addr)

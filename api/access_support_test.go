@@ -167,7 +167,8 @@ type secured struct {
 
 const listed = `
 agent-1: {rights: [check, assert]}
-reader: {rights: [check]}
+reader: {rights: [check], audience: "https://mcp.example.com"}
+homeless: {rights: [check]}
 spiffe://example.org/ns/gateway: {rights: [check, assert, audit], audience: "https://mcp.example.com"}
 `
 

@@ -262,6 +262,10 @@ func TestCallersWithoutAssert(t *testing.T) {
 			`{"subject": {"type": "identity", "id": "alice", "properties": {"groups/x": ["admin"]}}, ` + sound + `, ` + page + `}`,
 			"", "", "api.right_missing", "/subject/properties/groups~1x",
 		},
+		"another MCP server": {
+			strings.Replace(query("read", `{}`, `{"iss": "https://as.example.com", "sub": "alice", "aud": "https://upstream.example", "exp": 4102444800, "client_id": "c", "scope": "read"}`), "https://mcp.example.com", "https://upstream.example", 1),
+			"ALLOW", "", "api.right_missing", "/mcp/server",
+		},
 		"subject's issuer": {
 			`{"subject": {"type": "identity", "id": "alice", "properties": {"issuer": "https://as.example.com"}}, ` + credential + `, ` + page + `}`,
 			"", "token.asserter", "", "",
@@ -298,11 +302,15 @@ func TestCallersWithoutAssert(t *testing.T) {
 			}
 		})
 	}
+	homeless := s.as(t, s.clientCA.client(t, named("homeless")))
+	if got := homeless.post(t, "/v1/check", query("read", `{}`, claims(``))); got.status != 403 || got.json(t)["path"] != "/mcp/server" {
+		t.Errorf("an MCP server for a caller without one: %s", got.body)
+	}
 	plan := `{"credentials": [{"id": "a", "claims": ` + claims(`, "scope": "read"`) + `}], "calls": [{"mcp": {"method": "tools/call", "params": {"name": "read", "arguments": {}}, "server": "https://mcp.example.com", "transport": "http"}}]}`
 	if got := believed.post(t, "/v1/authorization-details:plan", plan).json(t); got["status"] != "allowed" {
 		t.Errorf("a plan with assert: %v", got)
 	}
-	if got := reader.post(t, "/v1/authorization-details:plan", plan); got.status != 200 || got.json(t)["status"] == "allowed" {
+	if got := reader.post(t, "/v1/authorization-details:plan", plan); got.status != 200 || got.json(t)["status"] != "obtainable" && got.json(t)["status"] != "denied" {
 		t.Errorf("a plan without assert: %s", got.body)
 	}
 }

@@ -57,7 +57,13 @@ func TestEveryMethodChecksItsCaller(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(s.grpc) }()
-	defer func() { rpc.Stop(); _ = <-served; _ = s.http.Close() }()
+	defer func() {
+		rpc.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		_ = s.http.Close()
+	}()
 	conn, err := grpc.NewClient(s.grpc.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -199,8 +199,8 @@ func TestUpdateKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside := callers.UpdateKeys(file, true, func(k []callers.Key) ([]callers.Key, error) {
-		return nil, callers.UpdateKeys(file, true, func(k []callers.Key) ([]callers.Key, error) { return nil, nil })
+	inside := callers.UpdateKeys(file, true, func([]callers.Key) ([]callers.Key, error) {
+		return nil, callers.UpdateKeys(file, true, func([]callers.Key) ([]callers.Key, error) { return nil, nil })
 	})
 	if inside == nil || !strings.Contains(inside.Error(), ".lock is there") {
 		t.Errorf("an update within another: %v", inside)

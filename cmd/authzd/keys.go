@@ -52,8 +52,8 @@ func newKeysCreate(std stdio) *cobra.Command {
 			return fmt.Errorf("--rights: %w", err)
 		}
 		key := callers.Key{Name: args[0], Rights: set, Audience: audience, Created: time.Now().UTC().Truncate(time.Second)}
-		if expires < 0 {
-			return errors.New("--expires: must be a time above 0; 0 is never")
+		if expires < 0 || expires > 0 && expires < time.Second {
+			return errors.New("--expires: must be at least a second; 0 is never")
 		}
 		if expires > 0 {
 			key.Expires = key.Created.Add(expires)

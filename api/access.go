@@ -91,8 +91,9 @@ func newAccess(a Access) (*access, error) {
 func (x *access) loadBook() error {
 	book, err := callers.Load(x.opts.KeysFile, x.opts.CallersFile)
 	if err != nil {
-		// Whoever removed the file meant that nobody is let in.
-		if errors.Is(err, fs.ErrNotExist) && x.book.Load() != nil {
+		// Whoever removed the file meant that nobody is let in; and whoever made it
+		// unreadable may have revoked a key in it.
+		if x.book.Load() != nil && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 			x.book.Store(&callers.Book{})
 		}
 		return err //nolint:wrapcheck // names the file itself

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -343,4 +344,32 @@ func TestHostsOfASecuredServer(t *testing.T) {
 	if got := s.as(t, s.clientCA.client(t, named("agent-1"))).post(t, "/v1/check", q); got.json(t)["decision"] != "DENY" {
 		t.Errorf("without an audience: %s", got.body)
 	}
+}
+
+// Who is refused takes no place of those who are not: with one worker and a
+// queue of one, no refusal is answered as overload.
+func TestRefusalsTakeNoPlace(t *testing.T) {
+	t.Parallel()
+	s := secure(t, func(o *api.Options) { o.Workers, o.Queue = 1, 1 })
+	good := makeKey(t, s.keysFile, callers.Key{Name: "gateway", Rights: callers.Check | callers.Assert})
+	s.server.Reload(t.Context())
+	d := s.as(t, nil)
+	q := query("read", `{}`, claims(`, "scope": "read"`))
+	m, bad := request(t, q), keyHeader(tamper(good))
+	var calls sync.WaitGroup
+	for range 32 {
+		calls.Go(func() {
+			for range 10 {
+				if _, err := d.rpc.Check(withHeaders(t.Context(), bad), m); status.Code(err) != codes.Unauthenticated {
+					t.Errorf("refused as %v", err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		if _, err := d.rpc.Check(withHeaders(t.Context(), keyHeader(good)), m); err != nil {
+			t.Errorf("a known caller: %v", err)
+		}
+	}
+	calls.Wait()
 }

@@ -238,6 +238,15 @@ func withHeaders(ctx context.Context, header map[string]string) context.Context 
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
+// tamper changes one character of a secret.
+func tamper(key string) string {
+	c := "A"
+	if key[30] == 'A' {
+		c = "B"
+	}
+	return key[:30] + c + key[31:]
+}
+
 func keyHeader(key string) map[string]string {
 	return map[string]string{"Authorization": "Bearer " + key}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -235,4 +236,37 @@ func (testRandom) Read(p []byte) (int, error) {
 		p[i] = byte(i)
 	}
 	return len(p), nil
+}
+
+// The table in docs/security.md is what needOf says.
+func TestDocSecurityListsEveryRoute(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, "|"); len(cells) == 5 && strings.HasPrefix(cells[1], " `/") {
+			rows[strings.Trim(cells[1], " `")] = strings.TrimSpace(cells[3])
+		}
+	}
+	s, _ := serverWithKeys(t)
+	routes := s.routes(nil)
+	for path, to := range routes {
+		n := needOf(to.name)
+		want := "a known caller"
+		switch {
+		case n.open:
+			want = "nothing"
+		case n.right != 0:
+			want = "`" + n.right.String() + "`"
+		}
+		if got, ok := rows[path]; !ok || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: docs/security.md says %q, want %q", path, got, want)
+		}
+	}
+	if len(rows) != len(routes) {
+		t.Errorf("docs/security.md lists %d paths of %d", len(rows), len(routes))
+	}
 }

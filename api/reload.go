@@ -55,7 +55,8 @@ func (w *watched) look() (changed bool) {
 
 // Reload reads certificates, keys and callers again now, also where the files
 // look the same. What can not be read is logged and counted, and stays as it
-// was; but a file of keys or callers that is gone lets nobody in.
+// was; but a file of keys or callers that is gone, or may not be read, lets nobody
+// in.
 func (s *Server) Reload(ctx context.Context) {
 	for _, w := range s.access.files {
 		w.mu.Lock()

@@ -18,6 +18,15 @@ import (
 
 func made() time.Time { return time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC) }
 
+// tamper changes one character of a secret.
+func tamper(text string) string {
+	c := "A"
+	if text[30] == 'A' {
+		c = "B"
+	}
+	return text[:30] + c + text[31:]
+}
+
 func create(t *testing.T, file string, k callers.Key) (callers.Key, string) {
 	t.Helper()
 	k.Created = made()
@@ -53,7 +62,7 @@ func TestKeysSurviveTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secret := text[strings.LastIndex(text[:25], "_")+1:]; strings.Contains(string(raw), secret) || len(secret) != 43 {
+	if secret := text[24:]; strings.Contains(string(raw), secret) || len(secret) != 43 {
 		t.Errorf("the file holds the secret %q", secret)
 	}
 	rest, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
@@ -79,8 +88,8 @@ func TestByKey(t *testing.T) {
 		"just before the end":   {text, time.Hour - 1, ""},
 		"at the end":            {text, time.Hour, callers.ReasonExpired},
 		"after the end":         {text, time.Hour + 1, callers.ReasonExpired},
-		"another secret":        {text[:len(text)-3] + "abc", 0, callers.ReasonWrongSecret},
-		"another secret, late":  {text[:len(text)-3] + "abc", 2 * time.Hour, callers.ReasonWrongSecret},
+		"another secret":        {tamper(text), 0, callers.ReasonWrongSecret},
+		"another secret, late":  {tamper(text), 2 * time.Hour, callers.ReasonWrongSecret},
 		"another id":            {"authzd_0123456789abcdef" + text[23:], 0, callers.ReasonUnknownKey},
 		"empty":                 {"", 0, callers.ReasonMalformed},
 		"short":                 {text[1:], 0, callers.ReasonMalformed},
@@ -292,5 +301,56 @@ func TestRights(t *testing.T) {
 	if callers.Admin.Has(callers.Check) || callers.All.Has(0) || callers.Rights(0).Has(callers.Check) || !callers.All.Has(callers.Push) ||
 		callers.Check.Has(callers.Check|callers.Assert) {
 		t.Error("Has says more than the set holds")
+	}
+}
+
+// An update keeps who may read, and takes away who should not; a link stays one.
+func TestUpdateKeepsOwnerAndLink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "keys.json"), filepath.Join(dir, "link.json")
+	create(t, file, callers.Key{Name: "a", Rights: callers.Check})
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ before, after fs.FileMode }{{0o640, 0o640}, {0o600, 0o600}, {0o664, 0o640}, {0o755, 0o640}, {0o440, 0o440}} {
+		if err := os.Chmod(file, c.before); err != nil {
+			t.Fatal(err)
+		}
+		create(t, link, callers.Key{Name: "b", Rights: callers.Check})
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != c.after {
+			t.Errorf("%v became %v, %v", c.before, info.Mode(), err)
+		}
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link is %v, %v", info.Mode(), err)
+	}
+}
+
+func BenchmarkByKey(b *testing.B) {
+	k, text, err := callers.NewKey(callers.Key{Name: "a", Rights: callers.Check, Created: made()}, rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(b.TempDir(), "keys.json")
+	if err := callers.UpdateKeys(file, true, func([]callers.Key) ([]callers.Key, error) { return []callers.Key{k}, nil }); err != nil {
+		b.Fatal(err)
+	}
+	book, err := callers.Load(file, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		text string
+		want callers.Reason
+	}{"good": {text, ""}, "wrong": {tamper(text), callers.ReasonWrongSecret}, "unknown": {"authzd_0123456789abcdef" + text[23:], callers.ReasonUnknownKey}, "huge": {strings.Repeat("a", 16<<10), callers.ReasonMalformed}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, why := book.ByKey(c.text, made()); why != c.want {
+					b.Fatal(why)
+				}
+			}
+		})
 	}
 }

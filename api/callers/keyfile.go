@@ -26,6 +26,9 @@ func ReadKeys(file string) ([]Key, error) {
 // one. With create an absent file is an empty one. Two updates do not run at
 // once: the later would undo a revocation of the earlier.
 func UpdateKeys(file string, create bool, change func([]Key) ([]Key, error)) (err error) {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
+	}
 	lock := file + ".lock"
 	held, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the file
 	if errors.Is(err, fs.ErrExist) {
@@ -54,14 +57,20 @@ func UpdateKeys(file string, create bool, change func([]Key) ([]Key, error)) (er
 	return replace(file, text)
 }
 
-// replace puts text in the place of file, durably, readable by its owner.
+// replace puts text in the place of file, durably. A new file is readable by its
+// owner only; an old one's owner stays, and its group may go on reading.
 func replace(file string, text []byte) error {
 	dir := filepath.Dir(file)
 	temp, err := os.CreateTemp(dir, filepath.Base(file)+".tmp-*") // 0600
 	if err != nil {
 		return fmt.Errorf("write the keys: %w", err)
 	}
-	_, err = temp.Write(text)
+	if old, absent := os.Stat(file); absent == nil {
+		err = errors.Join(temp.Chmod(old.Mode().Perm()&^0o137|0o400), likeOwner(temp, old))
+	}
+	if err == nil {
+		_, err = temp.Write(text)
+	}
 	if err = errors.Join(err, temp.Sync(), temp.Close()); err == nil {
 		err = os.Rename(temp.Name(), file)
 	}

@@ -135,7 +135,8 @@ func TestCallersTwoAuthorizationHeaders(t *testing.T) {
 	s := secure(t, nil)
 	good := makeKey(t, s.keysFile, callers.Key{Name: "gateway", Rights: callers.All})
 	s.server.Reload(t.Context())
-	d := s.as(t, nil)
+	// A good certificate makes up for nothing.
+	d := s.as(t, s.clientCA.client(t, named("agent-1")))
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url+"/openapi.json", http.NoBody)
 	if err != nil {
 		t.Fatal(err)

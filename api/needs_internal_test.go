@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -268,5 +270,26 @@ func TestDocSecurityListsEveryRoute(t *testing.T) {
 	}
 	if len(rows) != len(routes) {
 		t.Errorf("docs/security.md lists %d paths of %d", len(rows), len(routes))
+	}
+}
+
+// The address that a client connected to is a Host that no name can have been
+// made to resolve to; another address is not.
+func TestHostIsTheAddressItself(t *testing.T) {
+	t.Parallel()
+	s, _ := serverWithKeys(t)
+	for host, want := range map[string]bool{
+		"192.0.2.7": true, "192.0.2.7:8181": true, "[::ffff:192.0.2.7]:8181": true,
+		"192.0.2.8": false, "192.0.2.7.example": false, "0300.0.2.7": false, "": false,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/healthz", http.NoBody)
+		r.Host = host
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 8181}))
+		if got := s.hostAllowed(r); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+	if r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://192.0.2.7/", http.NoBody); s.hostAllowed(r) {
+		t.Error("a request without a connection is allowed any address")
 	}
 }

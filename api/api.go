@@ -3,8 +3,9 @@
 // and encodes decisions with the denial that a client of MCP understands.
 //
 // It refuses whatever is malformed, with a code and a JSON Pointer and without
-// a decision; listening anywhere but on loopback; requests of web pages; and
-// more work than it was given room for. No rule about who may do what lives
+// a decision; callers that are not known or lack the right; listening off
+// loopback without TLS and callers; requests of web pages; and more work than it
+// was given room for. No rule about who may do what lives
 // here: every door calls the same Engine.
 //
 // cmd/authzd runs a [Server]; it and the runner of decision cases use
@@ -55,8 +56,14 @@ const (
 
 // Codes of the doors themselves.
 const (
-	// CodeNotLoopback is an address to listen on that is not loopback.
+	// CodeNotLoopback is an address to listen on that is not loopback, without TLS
+	// or without callers.
 	CodeNotLoopback Code = "api.not_loopback"
+	// CodeUnauthenticated is a caller that is not known: no key or certificate,
+	// or one that does not count.
+	CodeUnauthenticated Code = "api.unauthenticated"
+	// CodeRightMissing is a caller that is known and lacks a right.
+	CodeRightMissing Code = "api.right_missing"
 	// CodeOverloaded says that too many calls are waiting already.
 	CodeOverloaded Code = "api.overloaded"
 	// CodeRevisionNotActive says that require_revision was not active on this
@@ -85,7 +92,7 @@ func Codes() []Code {
 		CodeTooDeep, CodeTooLarge, CodeNumberOutOfRange, CodeUnknownMember,
 		CodeMalformed, CodeWrongType, CodeInvalidValue, CodeMissingMember, CodeEmpty,
 		CodeAccessTokenUnsupported,
-		CodeNotLoopback, CodeOverloaded, CodeRevisionNotActive, CodeHostRefused,
+		CodeNotLoopback, CodeUnauthenticated, CodeRightMissing, CodeOverloaded, CodeRevisionNotActive, CodeHostRefused,
 		CodeOriginRefused, CodeContentType, CodeNotFound, CodeMethodNotAllowed,
 		CodeRequestBody, CodeInternal,
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
 )
 
@@ -14,6 +15,7 @@ import (
 type call struct {
 	door      door
 	requestID string
+	caller    callers.Caller
 }
 
 // guard is the chain that every call of every door goes through: in-flight
@@ -57,6 +59,9 @@ func (s *Server) account(ctx context.Context, c call, err error) error {
 	attrs := []slog.Attr{
 		slog.String("request_id", c.requestID), slog.String("door", string(c.door)), slog.String("code", f.code),
 	}
+	if c.caller.Name != "" {
+		attrs = append(attrs, slog.String("caller", c.caller.Name))
+	}
 	if f.path != "" {
 		attrs = append(attrs, slog.String("path", f.path))
 	}
@@ -71,7 +76,10 @@ func (s *Server) account(ctx context.Context, c call, err error) error {
 // decide answers one query on snapshot: the decision function behind every
 // door.
 func (s *Server) decide(ctx context.Context, c call, snapshot *engine.Snapshot, r Request) (*Response, error) {
-	r.Query.Audience = s.opts.Audience
+	r.Query.Audience = s.audience(c)
+	if err := c.believe(&r); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	d, err := s.opts.Engine.DecideOn(ctx, snapshot, r.Query)
 	if err != nil {
@@ -106,6 +114,7 @@ func (s *Server) logDecision(ctx context.Context, c call, r *Response, took time
 	}
 	s.log.LogAttrs(ctx, slog.LevelDebug, "decision",
 		slog.String("request_id", c.requestID), slog.String("door", string(c.door)),
+		slog.String("caller", c.caller.Name),
 		slog.String("decision", answer), slog.String("decision_id", d.ID),
 		slog.String("rule", d.Rule), slog.String("code", code),
 		slog.String("bundle", d.Policy.Bundle), slog.String("revision", d.Policy.Revision),

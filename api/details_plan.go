@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
@@ -12,7 +13,8 @@ import (
 // puts together what they need.
 func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	s := d.server
-	p := plan{engine: s.opts.Engine, limits: s.opts.Limits, audience: s.opts.Audience, run: s.pool.onWorker}
+	p := plan{engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
+	p.audience = s.audience(p.call)
 	shared, err := p.parts(m)
 	if err != nil {
 		return nil, err
@@ -33,7 +35,7 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 // goroutine; require_revision has to be one of its bundles. Errors are those of
 // Check, with a JSON Pointer into the request.
 func PlanCalls(ctx context.Context, e *engine.Engine, s *engine.Snapshot, m *authzdv1.PlanRequest, l Limits) (*authzdv1.PlanResponse, error) {
-	p := plan{engine: e, limits: l.withDefaults(), run: func(_ context.Context, f func()) error { f(); return nil }}
+	p := plan{engine: e, limits: l.withDefaults(), call: call{caller: callers.Caller{Rights: callers.All}}, run: func(_ context.Context, f func()) error { f(); return nil }}
 	shared, err := p.parts(m)
 	if err != nil {
 		return nil, err
@@ -49,6 +51,8 @@ type plan struct {
 	engine   *engine.Engine
 	limits   Limits
 	audience string
+	// call has the caller; local plans have one with every right.
+	call call
 	// run runs a step where there is room for it.
 	run func(context.Context, func()) error
 }
@@ -76,7 +80,7 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 	planner := p.engine.NewPlanner(s)
 	var err error
 	for i, q := range m.GetCalls() {
-		if full := p.run(ctx, func() { err = p.call(ctx, planner, shared, q) }); full != nil {
+		if full := p.run(ctx, func() { err = p.add(ctx, planner, shared, q) }); full != nil {
 			return nil, full
 		}
 		if err != nil {
@@ -93,7 +97,7 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 	return planProto(&out), nil
 }
 
-func (p *plan) call(ctx context.Context, planner *engine.Planner, shared parts, q *authzdv1.CheckBatchQuery) error {
+func (p *plan) add(ctx context.Context, planner *engine.Planner, shared parts, q *authzdv1.CheckBatchQuery) error {
 	if q.GetCommit() != nil {
 		return errorf(CodeInvalidValue, "/commit", "a planned call is not about to be executed")
 	}
@@ -111,6 +115,9 @@ func (p *plan) call(ctx context.Context, planner *engine.Planner, shared parts, 
 	// A plan is for whoever can ask an authorization server, by whatever way.
 	r.Query.Actionable = engine.NewKindSet(engine.KindScopes, engine.KindAuthorizationDetails,
 		engine.KindAuthentication, engine.KindProofOfPossession, engine.KindToken)
+	if err := p.call.believe(&r); err != nil {
+		return err
+	}
 	return planner.Add(ctx, r.Query)
 }
 

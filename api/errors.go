@@ -48,10 +48,12 @@ func lookup(code string) (outcome, bool) {
 		return outcome{grpc: codes.ResourceExhausted, http: http.StatusTooManyRequests}, true
 	case CodeRevisionNotActive:
 		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}, true
-	case CodeHostRefused, CodeOriginRefused:
+	case CodeHostRefused, CodeOriginRefused, CodeRightMissing:
 		return outcome{grpc: codes.PermissionDenied, http: http.StatusForbidden}, true
 	case CodeContentType:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusUnsupportedMediaType}, true
+	case CodeUnauthenticated:
+		return outcome{grpc: codes.Unauthenticated, http: http.StatusUnauthorized}, true
 	case CodeNotFound:
 		return outcome{grpc: codes.Unimplemented, http: http.StatusNotFound}, true
 	case CodeMethodNotAllowed:

@@ -49,11 +49,12 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
-			return metadata.Pairs(requestIDKey, requestIDOf(r))
+			c := callOfGateway(r)
+			return metadata.Join(metadata.Pairs(requestIDKey, c.requestID), carry(c.caller))
 		}),
 		runtime.WithErrorHandler(s.gatewayError),
 		runtime.WithRoutingErrorHandler(func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
-			c := call{door: doorGateway, requestID: requestIDOf(r)}
+			c := callOfGateway(r)
 			if code == http.StatusMethodNotAllowed {
 				s.refuse(w, r, c, errorf(CodeMethodNotAllowed, "", "this path does not have the method %s", r.Method))
 				return
@@ -73,12 +74,12 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 	return &gateway{listener: listener, conn: conn, mux: mux}, nil
 }
 
-// requestIDContext carries the request's id through the generated code.
-type requestIDContext struct{}
-
-func requestIDOf(r *http.Request) string {
-	id, _ := r.Context().Value(requestIDContext{}).(string)
-	return id
+// callOfGateway is the call that serve put into the context, which carries it
+// through the generated code.
+func callOfGateway(r *http.Request) call {
+	c, _ := r.Context().Value(callKey{}).(call)
+	c.door = doorGateway
+	return c
 }
 
 // gatewayBody carries a fault of decoding past the generated code, which keeps
@@ -91,7 +92,7 @@ type gatewayBody struct {
 // serve hands the request to the gateway with a body that is bounded and
 // headers that are few.
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, c call) {
-	inner := r.Clone(context.WithValue(r.Context(), requestIDContext{}, c.requestID))
+	inner := r.Clone(context.WithValue(r.Context(), callKey{}, c))
 	inner.Header = http.Header{"Content-Type": {"application/json"}}
 	inner.Body = &gatewayBody{ReadCloser: r.Body}
 	g.mux.ServeHTTP(w, inner)
@@ -99,7 +100,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, c call) {
 
 // gatewayError writes an error as the hand-written door does.
 func (s *Server) gatewayError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-	c := call{door: doorGateway, requestID: requestIDOf(r)}
+	c := callOfGateway(r)
 	if body, ok := r.Body.(*gatewayBody); ok && body.fault != nil {
 		s.refuse(w, r, c, body.fault)
 		return

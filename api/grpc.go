@@ -3,23 +3,26 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/authzd/authzd/api/callers"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
@@ -33,12 +36,12 @@ const (
 // newGRPC makes the one gRPC server: its listeners are the public one and the
 // gateway's in-memory one.
 func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
-	server := grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(lenientCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.MaxRecvMsgSize(s.opts.Limits.MaxBatchBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.WaitForHandlers(true),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(s.unary),
@@ -46,7 +49,13 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return faultOf(errorf(CodeNotFound, "", "no such method")).status("")
 		}),
-	)
+		grpc.InTapHandle(s.tap),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+	}
+	if s.opts.Access.CertFile != "" {
+		options = append(options, grpc.Creds(doorCredentials{credentials.NewTLS(s.access.rpcTLS())}))
+	}
+	server := grpc.NewServer(options...)
 	authzdv1.RegisterDecisionServiceServer(server, &decisionService{server: s})
 	authzdv1.RegisterAuthorizationDetailsServiceServer(server, &detailsService{server: s})
 	healthpb.RegisterHealthServer(server, s.health)
@@ -54,16 +63,29 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 	return server
 }
 
+// tap looks at every call, streams and unknown methods too, before a message is
+// read: who calls, and may they?
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	c := s.callOf(ctx)
+	if err := s.enter(ctx, &c, info.FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) }); err != nil {
+		return nil, grpcError(s.account(ctx, c, err), c.requestID)
+	}
+	return context.WithValue(ctx, callKey{}, c), nil
+}
+
 // unary puts every unary call through the chain.
 func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	c := s.callOf(ctx)
+	c, entered := ctx.Value(callKey{}).(call)
+	if !entered { // tap has not seen it, which nothing can bring about
+		return nil, faultOf(errors.New("a call came past the check of its caller")).status("")
+	}
 	var plain error // a status of grpc-go's own services, such as health's NotFound
 	err = s.guard(ctx, c, func(ctx context.Context) error {
 		if m, ok := req.(proto.Message); ok && isMalformed(m.ProtoReflect().GetUnknown()) {
 			return errorf(CodeMalformed, "", "the message is not protobuf of its type")
 		}
 		var err error
-		resp, err = handler(context.WithValue(ctx, callKey{}, c), req)
+		resp, err = handler(ctx, req)
 		if _, isStatus := err.(interface{ GRPCStatus() *status.Status }); isStatus {
 			plain = err
 			return nil
@@ -83,7 +105,10 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 func (s *Server) stream(stopping context.Context) grpc.StreamServerInterceptor {
 	//nolint:contextcheck // a stream's own context is the one to inherit; stopping only ends it
 	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-		c := s.callOf(ss.Context())
+		c, entered := ss.Context().Value(callKey{}).(call)
+		if !entered {
+			return faultOf(errors.New("a call came past the check of its caller")).status("")
+		}
 		ctx, cancel := context.WithCancel(ss.Context())
 		defer cancel()
 		defer context.AfterFunc(stopping, cancel)()
@@ -117,14 +142,11 @@ type callKey struct{}
 // callOf tells where a call came from. The gateway's request id is believed on
 // the in-memory connection, which no client can reach.
 func (s *Server) callOf(ctx context.Context) call {
-	if p, ok := peer.FromContext(ctx); ok {
-		if _, inside := p.Addr.(memoryAddr); inside {
-			md, _ := metadata.FromIncomingContext(ctx)
-			if ids := md.Get(requestIDKey); len(ids) == 1 {
-				return call{door: doorGateway, requestID: ids[0]}
-			}
-			return call{door: doorGateway, requestID: s.opts.NewRequestID()}
+	if fromGateway(ctx) {
+		if ids := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(ids) == 1 {
+			return call{door: doorGateway, requestID: ids[0]}
 		}
+		return call{door: doorGateway, requestID: s.opts.NewRequestID()}
 	}
 	return call{door: doorGRPC, requestID: s.opts.NewRequestID()}
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 )
 
-// listenLoopback opens address, which must be on loopback: callers have no
-// identity yet, so whoever can connect may ask and assert anything.
+// listenLoopback opens address, which must be on loopback: without TLS and
+// callers, whoever can connect may ask and assert anything.
 func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -48,7 +49,7 @@ func loopbackIP(ctx context.Context, host string) (netip.Addr, error) {
 	var best netip.Addr
 	for _, ip := range ips {
 		if !ip.Unmap().IsLoopback() {
-			return netip.Addr{}, fmt.Errorf("%s is not a loopback address, and callers can not be told apart yet", ip)
+			return netip.Addr{}, fmt.Errorf("%s is not a loopback address: others could call, unknown and unencrypted; add --tls-cert and --tls-key, and for the callers --keys-file, or --tls-client-ca with --callers", ip)
 		}
 		if !best.IsValid() || ip.Unmap().Is4() {
 			best = ip
@@ -63,7 +64,8 @@ func loopbackIP(ctx context.Context, host string) (netip.Addr, error) {
 // hostAllowed tells whether an HTTP request was meant for this server. A page
 // whose name was made to resolve to 127.0.0.1 (DNS rebinding) sends its own
 // name as Host.
-func (s *Server) hostAllowed(host string) bool {
+func (s *Server) hostAllowed(r *http.Request) bool {
+	host := r.Host
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
@@ -72,7 +74,7 @@ func (s *Server) hostAllowed(host string) bool {
 	if strings.EqualFold(name, "localhost") {
 		return true
 	}
-	if ip, err := netip.ParseAddr(name); err == nil && ip.Unmap().IsLoopback() {
+	if ip, err := netip.ParseAddr(name); err == nil && (ip.Unmap().IsLoopback() || ip.Unmap() == localIP(r)) {
 		return true
 	}
 	for _, allowed := range s.opts.AllowedHosts {
@@ -81,4 +83,14 @@ func (s *Server) hostAllowed(host string) bool {
 		}
 	}
 	return false
+}
+
+// localIP is the address that the client connected to. Whoever sends it as Host
+// has no name that could have been made to resolve to it.
+func localIP(r *http.Request) netip.Addr {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return at.AddrPort().Addr().Unmap()
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
 )
 
@@ -24,6 +25,8 @@ type metrics struct {
 	duration  *prometheus.HistogramVec
 	inFlight  *prometheus.GaugeVec
 	rendering prometheus.Counter
+	refusals  *prometheus.CounterVec
+	reloads   *prometheus.CounterVec
 	doors     map[door]*doorMetrics
 }
 
@@ -54,10 +57,16 @@ func newMetrics(e *engine.Engine, p *pool) *metrics {
 		rendering: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "authzd_denials_reduced_total", Help: "Denials of which a malformed part was left out.",
 		}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_callers_refused_total", Help: "Calls that were refused for their caller, by reason and door.",
+		}, []string{"reason", "door"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_reloads_total", Help: "Readings of changed certificates and of changed keys and callers, by outcome.",
+		}, []string{"files", "outcome"}),
 		doors: make(map[door]*doorMetrics),
 	}
 	m.registry.MustRegister(
-		m.decisions, m.errors, m.duration, m.inFlight, m.rendering,
+		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
 		}, func() float64 { return float64(p.waiting()) }),
@@ -66,6 +75,9 @@ func newMetrics(e *engine.Engine, p *pool) *metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, d := range []door{doorREST, doorGRPC, doorGateway} {
+		for _, why := range callers.Reasons() {
+			m.refusals.WithLabelValues(string(why), string(d))
+		}
 		m.doors[d] = &doorMetrics{
 			allow:    m.decisions.WithLabelValues("allow", string(d)),
 			deny:     m.decisions.WithLabelValues("deny", string(d)),

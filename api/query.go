@@ -335,7 +335,7 @@ func (c *credentialSet) add(n int, p presented) *Error {
 		}
 	}
 	c.ids = append(c.ids, p.id)
-	cred, rejected := engine.CredentialFromClaims(p.id, "pep", p.boundBy, p.claims)
+	cred, rejected := engine.CredentialFromClaims(p.id, verifiedByPEP, p.boundBy, p.claims)
 	if rejected != nil {
 		c.bad = append(c.bad, *rejected)
 	} else {

@@ -14,7 +14,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
 const (
@@ -28,7 +30,9 @@ const (
 type route struct {
 	method string
 	door   door
-	serve  func(w http.ResponseWriter, r *http.Request, c call)
+	// name stands for the path in the table of needs.
+	name  string
+	serve func(w http.ResponseWriter, r *http.Request, c call)
 }
 
 // routes is fixed once the server runs; looked up by exact path, so that no
@@ -37,22 +41,22 @@ func (s *Server) routes(g *gateway) map[string]route {
 	byGateway := func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	return map[string]route{
-		"/v1/check":                          {http.MethodPost, doorREST, s.restCheck},
-		"/v1/check:batch":                    {http.MethodPost, doorGateway, byGateway},
-		"/v1/authorization-details:compare":  {http.MethodPost, doorGateway, byGateway},
-		"/v1/authorization-details:validate": {http.MethodPost, doorGateway, byGateway},
-		"/v1/authorization-details:plan":     {http.MethodPost, doorGateway, byGateway},
-		"/v1/authorization-details/types": {http.MethodGet, doorGateway, func(w http.ResponseWriter, r *http.Request, c call) {
+		"/v1/check":                          {http.MethodPost, doorREST, authzdv1.DecisionService_Check_FullMethodName, s.restCheck},
+		"/v1/check:batch":                    {http.MethodPost, doorGateway, authzdv1.DecisionService_CheckBatch_FullMethodName, byGateway},
+		"/v1/authorization-details:compare":  {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Compare_FullMethodName, byGateway},
+		"/v1/authorization-details:validate": {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Validate_FullMethodName, byGateway},
+		"/v1/authorization-details:plan":     {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Plan_FullMethodName, byGateway},
+		"/v1/authorization-details/types": {http.MethodGet, doorGateway, authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName, func(w http.ResponseWriter, r *http.Request, c call) {
 			if err := knownQuery(r, "resource"); err != nil {
 				s.refuse(w, r, c, err)
 				return
 			}
 			g.serve(w, r, c)
 		}},
-		"/healthz":      {http.MethodGet, doorREST, s.restHealth},
-		"/readyz":       {http.MethodGet, doorREST, s.restReady},
-		"/metrics":      {http.MethodGet, doorREST, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
-		"/openapi.json": {http.MethodGet, doorREST, s.restOpenAPI},
+		pathHealth:  {http.MethodGet, doorREST, pathHealth, s.restHealth},
+		pathReady:   {http.MethodGet, doorREST, pathReady, s.restReady},
+		pathMetrics: {http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
+		pathOpenAPI: {http.MethodGet, doorREST, pathOpenAPI, s.restOpenAPI},
 	}
 }
 
@@ -72,7 +76,7 @@ func (s *Server) handler(g *gateway) http.Handler {
 				s.refuse(w, r, c, panicError(v))
 			}
 		}()
-		if !s.hostAllowed(r.Host) {
+		if !s.hostAllowed(r) {
 			s.refuse(w, r, c, errorf(CodeHostRefused, "", "this server does not answer to that Host"))
 			return
 		}
@@ -92,6 +96,10 @@ func (s *Server) handler(g *gateway) http.Handler {
 			s.refuse(w, r, c, errorf(CodeContentType, "", "send JSON as Content-Type application/json"))
 		default:
 			c.door = to.door
+			if err := s.enter(r.Context(), &c, to.name, func() (callers.Caller, *refused) { return s.webCaller(r) }); err != nil {
+				s.refuse(w, r, c, err)
+				return
+			}
 			to.serve(w, r, c)
 		}
 	})
@@ -222,6 +230,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, c call, err erro
 }
 
 func writeFault(w http.ResponseWriter, f fault, requestID string) {
+	if f.outcome.http == http.StatusUnauthorized {
+		w.Header()["Www-Authenticate"] = []string{"Bearer"}
+	}
 	writeJSON(w, f.outcome.http, append(f.appendJSON(nil, requestID), '\n'))
 }
 
@@ -247,6 +258,9 @@ func (s *Server) restReady(w http.ResponseWriter, _ *http.Request, c call) {
 		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}), c.requestID)
 	case live == nil:
 		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}), c.requestID)
+	case s.opts.Access.known():
+		// Whoever asks is not known, and needs no more.
+		writeJSON(w, http.StatusOK, []byte("{\"status\":\"ready\"}\n"))
 	default:
 		body := []byte(`{"status":"ready","policy":{"bundle":`)
 		body = appendString(body, live.Policy().Bundle)

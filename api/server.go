@@ -32,11 +32,15 @@ const (
 type Options struct {
 	// Engine decides. Its live snapshot may change, or be absent, at any time.
 	Engine *engine.Engine
-	// HTTPAddr and GRPCAddr are what to listen on; loopback only. Defaults
+	// HTTPAddr and GRPCAddr are what to listen on; loopback only, unless Access
+	// has TLS and callers. Defaults
 	// DefaultHTTPAddr and DefaultGRPCAddr; port 0 takes a free one.
 	HTTPAddr, GRPCAddr string
+	// Access secures the connections and knows the callers.
+	Access Access
 	// AllowedHosts are further names that an HTTP request may give as Host;
-	// default none but localhost and loopback addresses.
+	// default none but localhost, loopback addresses and the address
+	// that the connection came in on.
 	AllowedHosts []string
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
@@ -100,6 +104,7 @@ type Server struct {
 	metrics   *metrics
 	revisions *revisions
 	health    *readiness
+	access    *access
 	openapi   []byte
 	buffers   sync.Pool
 
@@ -115,13 +120,16 @@ func New(opts Options) (*Server, error) {
 		return nil, errors.New("api: Options.Engine is required")
 	}
 	opts = opts.withDefaults()
+	access, err := newAccess(opts.Access)
+	if err != nil {
+		return nil, err
+	}
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p),
-		revisions: newRevisions(), health: newReadiness(),
+		revisions: newRevisions(), health: newReadiness(), access: access,
 	}
 	s.health.look = s.observe
-	var err error
 	if s.openapi, err = openapi(); err != nil {
 		return nil, err
 	}
@@ -129,13 +137,13 @@ func New(opts Options) (*Server, error) {
 }
 
 // Listen opens both listeners. An address that is not loopback is an *Error
-// with CodeNotLoopback. After an error, and after Run, nothing is open.
+// with CodeNotLoopback, unless there are TLS and callers. After an error, and after Run, nothing is open.
 func (s *Server) Listen(ctx context.Context) error {
 	var err error
-	if s.http, err = listenLoopback(ctx, s.opts.HTTPAddr); err != nil {
+	if s.http, err = s.listen(ctx, s.opts.HTTPAddr); err != nil {
 		return err
 	}
-	if s.grpc, err = listenLoopback(ctx, s.opts.GRPCAddr); err != nil {
+	if s.grpc, err = s.listen(ctx, s.opts.GRPCAddr); err != nil {
 		_ = s.http.Close()
 		s.http = nil
 		return err
@@ -185,11 +193,14 @@ func (s *Server) Run(ctx context.Context) error {
 	group, failed := errgroup.WithContext(serving)
 	group.Go(func() error { s.pool.serve(serving); return nil })
 	group.Go(func() error { s.watch(serving); return nil })
+	if len(s.access.files) > 0 {
+		group.Go(func() error { s.watchFiles(serving); return nil })
+	}
 	group.Go(func() error { return servedUntil(rpc.Serve(s.grpc), grpc.ErrServerStopped, "gRPC") })
 	group.Go(func() error {
 		return servedUntil(rpc.Serve(memoryListener{gw.listener}), grpc.ErrServerStopped, "gateway")
 	})
-	group.Go(func() error { return servedUntil(web.Serve(s.http), http.ErrServerClosed, "HTTP") })
+	group.Go(func() error { return servedUntil(s.serveWeb(web), http.ErrServerClosed, "HTTP") })
 	group.Go(func() error {
 		defer stop()
 		select {
@@ -202,6 +213,15 @@ func (s *Server) Run(ctx context.Context) error {
 	err = group.Wait()
 	s.handlers.Wait()
 	return err //nolint:wrapcheck // wrapped by servedUntil
+}
+
+// serveWeb serves HTTP, by TLS where there is a certificate.
+func (s *Server) serveWeb(web *http.Server) error {
+	if s.opts.Access.CertFile == "" {
+		return web.Serve(s.http) //nolint:wrapcheck // wrapped by servedUntil
+	}
+	web.TLSConfig = s.access.webTLS()
+	return web.ServeTLS(s.http, "", "") //nolint:wrapcheck // as above
 }
 
 func servedUntil(err, end error, what string) error {

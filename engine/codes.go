@@ -48,6 +48,7 @@ func Codes() []Code {
 		CodeTokenProof,
 		CodeTokenActors,
 		CodeTokenDetails,
+		CodeTokenAsserter,
 		CodeBundleContractMissing,
 		CodeBundleContractUnsupported,
 		CodeBundleMetadata,

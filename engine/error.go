@@ -89,4 +89,6 @@ const (
 	CodeTokenProof    Code = "token.proof"
 	CodeTokenActors   Code = "token.actors"
 	CodeTokenDetails  Code = "token.details"
+	// CodeTokenAsserter is of claims from a caller that may not assert any.
+	CodeTokenAsserter Code = "token.asserter"
 )

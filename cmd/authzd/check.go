@@ -22,8 +22,8 @@ type checkOptions struct {
 	bundles []string
 	addr    string
 	now     string
-	timeout time.Duration
-	format  *string
+	remoteOptions
+	format *string
 }
 
 func newCheck(std stdio) *cobra.Command {
@@ -42,7 +42,7 @@ func newCheck(std stdio) *cobra.Command {
 	f.StringArrayVar(&o.bundles, "bundle", nil, "folder or archive of a bundle, as PATH or NAME=PATH; may be repeated")
 	f.StringVar(&o.addr, "addr", "", "ask the server at this gRPC address instead")
 	f.StringVar(&o.now, "now", "", "decide as of this time (RFC 3339); local bundles only")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "give up after this time; with --addr only")
+	o.define(f)
 	o.format = outputFlag(cmd, "json", "text")
 	cmd.MarkFlagsMutuallyExclusive("bundle", "addr")
 	cmd.MarkFlagsMutuallyExclusive("now", "addr")
@@ -59,8 +59,8 @@ func check(ctx context.Context, std stdio, o checkOptions) error {
 	}
 	var response rar.Value
 	if o.addr != "" {
-		response, err = askServer(ctx, o.addr, query, o.timeout)
-	} else {
+		response, err = askServer(ctx, std, &o.remoteOptions, o.addr, query)
+	} else if err = o.local(); err == nil {
 		response, err = checkLocal(ctx, std, query, o)
 	}
 	if err != nil {

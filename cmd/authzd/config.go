@@ -38,6 +38,12 @@ type Config struct {
 	Workers         int
 	Queue           int
 	LogLevel        string
+	TLSCert         string
+	TLSKey          string
+	TLSClientCA     string
+	KeysFile        string
+	Callers         string
+	AllowedHosts    []string
 }
 
 const (
@@ -47,16 +53,20 @@ const (
 	bundleFlag = "bundle"
 	// referenceKeyFlag takes files, the current key's first.
 	referenceKeyFlag = "reference-key"
+	keysFlag         = "keys-file"
+	allowedHostFlag  = "allowed-host"
 )
 
 // isList tells the settings that may be given several times.
-func isList(flag string) bool { return flag == bundleFlag || flag == referenceKeyFlag }
+func isList(flag string) bool {
+	return flag == bundleFlag || flag == referenceKeyFlag || flag == allowedHostFlag
+}
 
 // define declares the flags of c with their defaults.
 func (c *Config) define(f *pflag.FlagSet) {
 	f.String(configFlag, "", "YAML file with settings, named as the flags are, with underscores")
-	f.StringVar(&c.HTTP, "http", "127.0.0.1:8181", "address of REST; port 0 takes a free one; loopback only")
-	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; loopback only")
+	f.StringVar(&c.HTTP, "http", "127.0.0.1:8181", "address of REST; port 0 takes a free one; off loopback only with TLS and known callers")
+	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; off loopback only with TLS and known callers")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
@@ -68,6 +78,12 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
+	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
+	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its private key")
+	f.StringVar(&c.TLSClientCA, "tls-client-ca", "", "PEM file with the authorities that vouch for callers by client certificates; needs --callers")
+	f.StringVar(&c.Callers, "callers", "", "YAML or JSON file that gives the names in client certificates their rights (docs/security.md)")
+	f.StringVar(&c.KeysFile, keysFlag, "", "file with the static keys of callers (authzd keys create)")
+	f.StringArrayVar(&c.AllowedHosts, allowedHostFlag, nil, "NAME that HTTP requests may give as Host, beside loopback and the address itself; may be repeated")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 
@@ -174,8 +190,11 @@ func settingTexts(name string, v rar.Value) ([]string, error) {
 }
 
 func listOf(name string) string {
-	if name == bundleFlag {
+	switch name {
+	case bundleFlag:
 		return "NAME=PATH"
+	case allowedHostFlag:
+		return "names"
 	}
 	return "files"
 }
@@ -250,6 +269,15 @@ func (c *Config) Validate() error {
 	}
 	if !api.ValidDenialForm(c.DenialForm) {
 		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		bad("tls-cert and tls-key belong together: give both")
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		bad("tls-client-ca: needs tls-cert and tls-key")
+	}
+	if (c.TLSClientCA == "") != (c.Callers == "") {
+		bad("tls-client-ca and callers belong together: a certificate gives a name, and callers its rights")
 	}
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)

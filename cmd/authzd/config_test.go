@@ -104,6 +104,10 @@ func TestConfigRefuses(t *testing.T) {
 				"max-depth: 0", "queue: -1", "log-level", "denial-form",
 			},
 		},
+		{"certificate without key", []string{"--tls-cert", "c"}, nil, "", []string{"tls-cert and tls-key belong together"}},
+		{"client CA alone", []string{"--tls-client-ca", "c"}, nil, "", []string{"tls-client-ca: needs tls-cert", "tls-client-ca and callers belong together"}},
+		{"callers alone", nil, nil, "callers: c", []string{"tls-client-ca and callers belong together"}},
+		{"one host is text", nil, nil, "allowed_host: a", []string{"must be a list of names"}},
 		{"port", []string{"--http", "127.0.0.1:65536"}, nil, "", []string{"no port"}},
 		{"bundle name", []string{"--bundle", "../a=x"}, nil, "", []string{"is not NAME=PATH"}},
 	}

@@ -26,4 +26,6 @@ func main() {
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
+	// getenv is set by run; for flags that name a variable.
+	getenv func(string) string
 }

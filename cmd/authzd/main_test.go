@@ -99,6 +99,12 @@ func TestCheckRefuses(t *testing.T) {
 		{"absent bundle", callQuery, []string{"-f", "-", "--bundle", "absent"}, "bundle.unreadable", ""},
 		{"a bundle that does not compile", callQuery, []string{"-f", "-", "--bundle", broken}, broken + "/policy.rego:3:22: engine.policy_compile: ", ""},
 		{"no server", callQuery, []string{"-f", "-", "--addr", "127.0.0.1:1", "--timeout", "1s"}, "127.0.0.1:1", ""},
+		{"a key for no server", callQuery, []string{"-f", "-", "--key-env", "K"}, "need --addr", ""},
+		{"a CA for no server", callQuery, []string{"-f", "-", "--tls-ca", "ca"}, "need --addr", ""},
+		{"an absent CA", callQuery, []string{"-f", "-", "--addr", "127.0.0.1:1", "--tls-ca", "/absent.pem"}, "/absent.pem", ""},
+		{"a CA that is none", callQuery, []string{"-f", "-", "--addr", "127.0.0.1:1", "--tls-ca", "main_test.go"}, "holds no certificate", ""},
+		{"a certificate without key", callQuery, []string{"-f", "-", "--addr", "127.0.0.1:1", "--cert", "c"}, "belong together", ""},
+		{"an empty variable", callQuery, []string{"-f", "-", "--addr", "127.0.0.1:1", "--key-env", "UNSET"}, "the variable UNSET is empty", ""},
 		{"arguments", callQuery, []string{"-f", "-", "more"}, "unknown command", ""},
 	}
 	for _, tt := range tests {

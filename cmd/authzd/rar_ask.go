@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -16,13 +15,6 @@ import (
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 	"github.com/authzd/authzd/rar"
 )
-
-// remoteOptions are the flags of commands that may ask a server.
-type remoteOptions struct{ timeout time.Duration }
-
-func (r *remoteOptions) define(f *pflag.FlagSet) {
-	f.DurationVar(&r.timeout, "timeout", 5*time.Second, "give up after this time; with --addr only")
-}
 
 // readDetails reads a JSON array of authorization_details.
 func readDetails(std stdio, file string) (rar.Value, error) {
@@ -63,13 +55,16 @@ func ask[Q, A proto.Message](ctx context.Context, std stdio, p *policyFlags, req
 func answerOf[Q, A proto.Message](ctx context.Context, std stdio, p *policyFlags, request Q, q question[Q, A]) (A, error) {
 	var none A
 	if p.addr == "" {
+		if err := p.local(); err != nil {
+			return none, err
+		}
 		snapshot, err := p.snapshot(ctx, std)
 		if err != nil {
 			return none, err
 		}
 		return q.local(ctx, snapshot, request)
 	}
-	conn, err := dial(p.addr)
+	conn, err := p.dial(std, p.addr)
 	if err != nil {
 		return none, err
 	}

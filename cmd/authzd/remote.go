@@ -2,11 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -33,10 +42,94 @@ func (e *remoteError) Error() string {
 // Unwrap returns the gRPC status.
 func (e *remoteError) Unwrap() error { return e.err }
 
-// dial connects to a server. Servers listen on loopback only until callers have
-// rights, so the connection is plain.
-func dial(addr string) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// remoteOptions are the flags of commands that may ask a server.
+type remoteOptions struct {
+	timeout           time.Duration
+	ca, cert, certKey string
+	keyEnv            string
+}
+
+func (r *remoteOptions) define(f *pflag.FlagSet) {
+	f.DurationVar(&r.timeout, "timeout", 5*time.Second, "give up after this time; with --addr only")
+	f.StringVar(&r.ca, "tls-ca", "", "PEM file with the authorities of the server's certificate; default the system's; with --addr only")
+	f.StringVar(&r.cert, "cert", "", "PEM file with a client certificate; with --addr only")
+	f.StringVar(&r.certKey, "key", "", "PEM file with the key of --cert")
+	f.StringVar(&r.keyEnv, "key-env", "", "environment variable with the caller's key (authzd keys create); with --addr only")
+}
+
+// local refuses flags that would be without effect.
+func (r *remoteOptions) local() error {
+	if r.ca != "" || r.cert != "" || r.certKey != "" || r.keyEnv != "" {
+		return errors.New("--tls-ca, --cert, --key and --key-env need --addr")
+	}
+	return nil
+}
+
+// transport is plain on loopback, unless a flag asks for TLS, and TLS elsewhere:
+// a key never leaves the host in the clear.
+func (r *remoteOptions) transport(addr string) (credentials.TransportCredentials, error) {
+	if (r.cert == "") != (r.certKey == "") {
+		return nil, errors.New("--cert and --key belong together: give both")
+	}
+	if r.ca == "" && r.cert == "" && isLoopback(addr) {
+		return insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if r.ca != "" {
+		text, err := os.ReadFile(r.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--tls-ca: %s holds no certificate", r.ca)
+		}
+	}
+	if r.cert != "" {
+		pair, err := tls.LoadX509KeyPair(r.cert, r.certKey)
+		if err != nil {
+			return nil, fmt.Errorf("--cert %s with --key %s: %w", r.cert, r.certKey, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// callerKey sends a caller's key with every call.
+type callerKey string
+
+// GetRequestMetadata is asked by grpc-go.
+func (k callerKey) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(k)}, nil
+}
+
+// RequireTransportSecurity is no: the connection is plain on loopback only.
+func (callerKey) RequireTransportSecurity() bool { return false }
+
+// dial connects to a server.
+func (r *remoteOptions) dial(std stdio, addr string) (*grpc.ClientConn, error) {
+	transport, err := r.transport(addr)
+	if err != nil {
+		return nil, err
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(transport)}
+	if r.keyEnv != "" {
+		key := strings.TrimSpace(std.getenv(r.keyEnv))
+		if key == "" {
+			return nil, fmt.Errorf("--key-env: the variable %s is empty", r.keyEnv)
+		}
+		options = append(options, grpc.WithPerRPCCredentials(callerKey(key)))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
@@ -44,17 +137,17 @@ func dial(addr string) (*grpc.ClientConn, error) {
 }
 
 // askServer asks the server at addr over gRPC.
-func askServer(ctx context.Context, addr string, query []byte, timeout time.Duration) (rar.Value, error) {
+func askServer(ctx context.Context, std stdio, r *remoteOptions, addr string, query []byte) (rar.Value, error) {
 	var request authzdv1.CheckRequest
 	if err := api.UnmarshalJSON(query, &request, api.Limits{}); err != nil {
 		return rar.Value{}, err
 	}
-	conn, err := dial(addr)
+	conn, err := r.dial(std, addr)
 	if err != nil {
 		return rar.Value{}, err
 	}
 	defer conn.Close() //nolint:errcheck // the answer is in hand
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	response, err := authzdv1.NewDecisionServiceClient(conn).Check(ctx, &request)
 	if err != nil {

@@ -27,8 +27,11 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve decisions over gRPC and REST",
 		Long: "Serves decisions. Standard output gets one line of JSON once the server can decide; standard error\n" +
-			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles and\n" +
-			"reference keys again and keeps the old ones if the new are at fault. Without --bundle everything is denied.\n\n" +
+			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles,\n" +
+			"reference keys, certificates and callers again and keeps the old ones if the new are at fault. Certificates,\n" +
+			"keys of callers and --callers are also read when they change. Without --bundle everything is denied.\n\n" +
+			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
+			"address needs --tls-cert, --tls-key, and one of these two (docs/security.md).\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
 			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
 			"The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.",
@@ -83,11 +86,19 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch},
 		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
-		Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
+		Access: api.Access{
+			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,
+		},
+		AllowedHosts: c.AllowedHosts,
+		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	if c.KeysFile == "" && c.TLSClientCA == "" {
+		log.Info("callers are not told apart: whoever can connect has every right")
+	}
+	p.reloadServer = server.Reload
 	if err := server.Listen(ctx); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -131,6 +142,8 @@ type policySource struct {
 	keyFiles []string
 	engine   *engine.Engine
 	log      *slog.Logger
+	// reloadServer reads the server's own files; nil: it has none.
+	reloadServer func(context.Context)
 }
 
 // load compiles the bundles and makes them live. On an error what was live
@@ -177,6 +190,9 @@ func (p *policySource) reload(ctx context.Context) {
 		p.log.Error("reference keys not loaded, the old ones stay", "error", err.Error())
 	} else {
 		p.engine.SetReferenceKeys(keys)
+	}
+	if p.reloadServer != nil {
+		p.reloadServer(ctx)
 	}
 	if err := p.load(ctx); err != nil {
 		p.logRefused(err)

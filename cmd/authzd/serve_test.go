@@ -127,6 +127,9 @@ func TestServeRefuses(t *testing.T) {
 		}},
 		{"one of two bundles", []string{"--bundle", "a=" + broken, "--bundle", "c=/absent"}, []string{"bundle c (/absent): /absent: bundle.unreadable"}},
 		{"two entry points", []string{"--bundle", "a=" + paymentsBundle, "--bundle", "c=" + paymentsBundle}, []string{"bundle.roots_conflict"}},
+		{"another interface with keys alone", []string{"--http", "0.0.0.0:0", "--keys-file", keysFile(t)}, []string{"api.not_loopback", "--tls-cert"}},
+		{"absent keys", []string{"--http", "127.0.0.1:0", "--keys-file", "/absent.json"}, []string{"/absent.json"}},
+		{"absent certificate", []string{"--http", "127.0.0.1:0", "--tls-cert", "/absent.crt", "--tls-key", "/absent.key"}, []string{"/absent.crt"}},
 		{"configuration", []string{"--config", "/absent"}, []string{"/absent"}},
 	}
 	for _, tt := range tests {

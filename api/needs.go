@@ -1,0 +1,55 @@
+package api
+
+import (
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+
+	"github.com/authzd/authzd/api/callers"
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+)
+
+// need is what a method asks of its caller. The zero need is of a method that
+// does not exist.
+type need struct {
+	known bool
+	// open: nobody is asked who they are.
+	open bool
+	// right is what the caller must have; 0: to be known is enough.
+	right callers.Rights
+}
+
+// Paths that have no gRPC method.
+const (
+	pathHealth  = "/healthz"
+	pathReady   = "/readyz"
+	pathMetrics = "/metrics"
+	pathOpenAPI = "/openapi.json"
+)
+
+// needOf is the table of all methods of both doors. What is not in it is not
+// served. A test holds it against what is registered.
+func needOf(method string) need {
+	switch method {
+	case authzdv1.DecisionService_Check_FullMethodName,
+		authzdv1.DecisionService_CheckBatch_FullMethodName,
+		authzdv1.AuthorizationDetailsService_Compare_FullMethodName,
+		authzdv1.AuthorizationDetailsService_Validate_FullMethodName,
+		authzdv1.AuthorizationDetailsService_Plan_FullMethodName,
+		authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName:
+		return need{known: true, right: callers.Check}
+	case pathMetrics:
+		return need{known: true, right: callers.Audit}
+	case pathHealth, pathReady,
+		grpc_health_v1.Health_Check_FullMethodName,
+		grpc_health_v1.Health_List_FullMethodName,
+		grpc_health_v1.Health_Watch_FullMethodName:
+		// Probes have no key, and learn no more than up or down.
+		return need{known: true, open: true}
+	case pathOpenAPI,
+		grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName,
+		grpc_reflection_v1alpha.ServerReflection_ServerReflectionInfo_FullMethodName:
+		return need{known: true}
+	}
+	return need{}
+}

@@ -89,4 +89,12 @@ const (
 	CodeTokenProof    Code = "token.proof"
 	CodeTokenActors   Code = "token.actors"
 	CodeTokenDetails  Code = "token.details"
+
+	CodeTokenMalformed Code = "token.malformed"
+	CodeTokenAlgorithm Code = "token.algorithm" //nolint:gosec // a code, not a credential
+	CodeTokenWrongKind Code = "token.wrong_kind"
+	CodeTokenSignature Code = "token.signature"
+	CodeTokenRevoked   Code = "token.revoked"
+	// CodeIssuerUnavailable says nothing of the token: who could tell is away.
+	CodeIssuerUnavailable Code = "engine.issuer_unavailable"
 )

@@ -1,0 +1,472 @@
+package credentials_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwk"
+
+	"github.com/authzd/authzd/credentials"
+)
+
+// clockStart is the time of all test data.
+const clockStart = 1795370400
+
+const server = "https://mcp.example/mcp"
+
+// clock is set by hand.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Unix(clockStart, 0)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// keyring are private keys by name, made once for all tests.
+var keyring = sync.OnceValue(func() map[string]crypto.Signer {
+	out := map[string]crypto.Signer{}
+	ec := func(c elliptic.Curve, names ...string) {
+		for _, n := range names {
+			k, err := ecdsa.GenerateKey(c, rand.Reader)
+			if err != nil {
+				panic(err)
+			}
+			out[n] = k
+		}
+	}
+	ec(elliptic.P256(), "a1", "a-enc", "a-leaked", "shared-a", "shared-b", "client", "mallory", "s1")
+	ec(elliptic.P384(), "a-384")
+	for n, bits := range map[string]int{"a-rsa": 2048, "b1": 2048, "e1": 2048} {
+		k, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			panic(err)
+		}
+		out[n] = k
+	}
+	out["b-small"] = smallRSA()
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	out["r1"] = ed
+	return out
+})
+
+// smallRSA makes a key of 1024 bits by hand.
+func smallRSA() *rsa.PrivateKey {
+	for {
+		p, err1 := rand.Prime(rand.Reader, 512)
+		q, err2 := rand.Prime(rand.Reader, 512)
+		if err := errors.Join(err1, err2); err != nil {
+			panic(err)
+		}
+		one, e := big.NewInt(1), big.NewInt(65537)
+		phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+		d := new(big.Int).ModInverse(e, phi)
+		n := new(big.Int).Mul(p, q)
+		if d != nil && n.BitLen() == 1024 {
+			return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: 65537}, D: d, Primes: []*big.Int{p, q}}
+		}
+	}
+}
+
+func signer(tb testing.TB, name string) crypto.Signer {
+	tb.Helper()
+	k, ok := keyring()[name]
+	if !ok {
+		tb.Fatalf("no key %q", name)
+	}
+	return k
+}
+
+// jwkOf gives a key as JWK, with more members.
+func jwkOf(tb testing.TB, name string, private bool, more map[string]any) map[string]any {
+	tb.Helper()
+	var raw any = signer(tb, name).Public()
+	if private {
+		raw = signer(tb, name)
+	}
+	k, err := jwk.Import(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	text, err := json.Marshal(k)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out := map[string]any{}
+	if err := json.Unmarshal(text, &out); err != nil {
+		tb.Fatal(err)
+	}
+	for n, v := range more {
+		out[n] = v
+	}
+	return out
+}
+
+func thumbprint(tb testing.TB, name string) string {
+	tb.Helper()
+	k, err := jwk.Import(signer(tb, name).Public())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sum, err := k.Thumbprint(crypto.SHA256)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b64(sum)
+}
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// sign makes a signature without the library under test.
+func sign(tb testing.TB, key crypto.Signer, alg, signed string) []byte {
+	tb.Helper()
+	sum := sha256.Sum256([]byte(signed))
+	switch k := key.(type) {
+	case *ecdsa.PrivateKey:
+		r, s, err := ecdsa.Sign(rand.Reader, k, sum[:])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		n := (k.Curve.Params().BitSize + 7) / 8
+		return append(r.FillBytes(make([]byte, n)), s.FillBytes(make([]byte, n))...)
+	case *rsa.PrivateKey:
+		var opts crypto.SignerOpts = crypto.SHA256
+		digest := sum[:]
+		if strings.HasPrefix(alg, "PS") {
+			opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+		}
+		if k.N.BitLen() < 2048 { // the standard library refuses: PKCS #1 by hand
+			return smallSignature(k, digest)
+		}
+		out, err := k.Sign(rand.Reader, digest, opts)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return out
+	case ed25519.PrivateKey:
+		return ed25519.Sign(k, []byte(signed))
+	}
+	tb.Fatalf("no way to sign with %T", key)
+	return nil
+}
+
+func smallSignature(k *rsa.PrivateKey, digest []byte) []byte {
+	prefix := []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
+	n := k.N.BitLen() / 8
+	t := append(prefix, digest...)
+	em := append([]byte{0, 1}, bytes.Repeat([]byte{0xff}, n-len(t)-3)...)
+	em = append(append(em, 0), t...)
+	return new(big.Int).Exp(new(big.Int).SetBytes(em), k.D, k.N).FillBytes(make([]byte, n))
+}
+
+// jwsParts is a description of a JWS in test data.
+type jwsParts struct {
+	Key    string `json:"key"`
+	Sign   string `json:"sign"`
+	Header any    `json:"header"`
+	Claims any    `json:"claims"`
+	// Forged are claims set after signing.
+	Forged map[string]any `json:"forged"`
+	Raw    *string        `json:"raw"`
+}
+
+func (p *jwsParts) build(tb testing.TB, ath string) string {
+	tb.Helper()
+	if p.Header == nil {
+		return *p.Raw
+	}
+	header, claims := resolve(tb, p.Header, ath), resolve(tb, p.Claims, ath)
+	head, body := b64(header), b64(claims)
+	sig := p.signature(tb, header, head+"."+body)
+	if p.Forged != nil {
+		var c map[string]any
+		if err := json.Unmarshal(claims, &c); err != nil {
+			tb.Fatal(err)
+		}
+		for n, v := range p.Forged {
+			c[n] = v
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		body = b64(text)
+	}
+	whole := head + "." + body + "." + b64(sig)
+	if p.Raw == nil {
+		return whole
+	}
+	return strings.NewReplacer("{jwt}", whole, "{head}", head, "{body}", body, "{sig}", b64(sig)).Replace(*p.Raw)
+}
+
+func (p *jwsParts) signature(tb testing.TB, header []byte, signed string) []byte {
+	tb.Helper()
+	var h struct {
+		Alg any `json:"alg"`
+	}
+	_ = json.Unmarshal(header, &h)
+	alg, _ := h.Alg.(string)
+	mode, arg, _ := strings.Cut(p.Sign, ":")
+	key := signer(tb, p.Key)
+	switch mode {
+	case "":
+		return sign(tb, key, alg, signed)
+	case "as":
+		return sign(tb, key, arg, signed)
+	case "none":
+		return nil
+	case "zeros":
+		return make([]byte, 64)
+	case "flip":
+		s := sign(tb, key, alg, signed)
+		s[len(s)-1] ^= 1
+		return s
+	case "asn1":
+		sum := sha256.Sum256([]byte(signed))
+		s, err := key.Sign(rand.Reader, sum[:], crypto.SHA256)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return s
+	case "hmac":
+		secret, err := json.Marshal(jwkOf(tb, p.Key, false, nil))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		m := hmac.New(sha256.New, secret)
+		m.Write([]byte(signed))
+		return m.Sum(nil)
+	}
+	tb.Fatalf("sign %q", p.Sign)
+	return nil
+}
+
+// resolve writes JSON with the $ places filled in; "$json:" is text as it is.
+func resolve(tb testing.TB, v any, ath string) []byte {
+	tb.Helper()
+	if s, ok := v.(string); ok {
+		if raw, ok := strings.CutPrefix(s, "$json:"); ok {
+			return []byte(raw)
+		}
+	}
+	text, err := json.Marshal(fill(tb, v, ath))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+func fill(tb testing.TB, v any, ath string) any {
+	tb.Helper()
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for n, x := range v {
+			out[n] = fill(tb, x, ath)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = fill(tb, x, ath)
+		}
+		return out
+	case string:
+		return place(tb, v, ath)
+	}
+	return v
+}
+
+func place(tb testing.TB, s, ath string) any {
+	tb.Helper()
+	name, arg, _ := strings.Cut(s, ":")
+	n := 0
+	switch name {
+	case "$ath":
+		return ath
+	case "$jkt":
+		return thumbprint(tb, arg)
+	case "$jwk":
+		return jwkOf(tb, arg, false, nil)
+	case "$private":
+		return jwkOf(tb, arg, true, nil)
+	case "$pad":
+		_, _ = fmt.Sscan(arg, &n)
+		return strings.Repeat("x", n)
+	case "$actors":
+		_, _ = fmt.Sscan(arg, &n)
+		var act any
+		for i := range n {
+			level := map[string]any{"sub": fmt.Sprintf("agent-%d", i)}
+			if act != nil {
+				level["act"] = act
+			}
+			act = level
+		}
+		return act
+	}
+	return s
+}
+
+// world is the network that a Verifier under test sees.
+type world struct {
+	mu    sync.Mutex
+	pages map[string]func(*http.Request) (*http.Response, error)
+	asked map[string]int
+}
+
+func newWorld() *world {
+	return &world{pages: map[string]func(*http.Request) (*http.Response, error){}, asked: map[string]int{}}
+}
+
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	address := r.URL.String()
+	w.mu.Lock()
+	w.asked[address]++
+	page := w.pages[address]
+	w.mu.Unlock()
+	if page == nil {
+		return response(r, http.StatusNotFound, "no such page"), nil
+	}
+	return page(r)
+}
+
+func (w *world) set(address string, page func(*http.Request) (*http.Response, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pages[address] = page
+}
+
+func (w *world) text(address string, status int, body string) {
+	w.set(address, func(r *http.Request) (*http.Response, error) { return response(r, status, body), nil })
+}
+
+func (w *world) count(address string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[address]
+}
+
+func response(r *http.Request, status int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Request: r, Header: http.Header{"Location": {"http://127.0.0.1/"}},
+		Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+func jwks(tb testing.TB, keys ...map[string]any) string {
+	tb.Helper()
+	text, err := json.Marshal(map[string]any{"keys": keys})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(text)
+}
+
+func secretFile(tb testing.TB) string {
+	tb.Helper()
+	name := filepath.Join(tb.TempDir(), "secret")
+	if err := os.WriteFile(name, []byte("s3cret\n"), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return name
+}
+
+// trust is the configuration that the attacks are made on.
+func trust(tb testing.TB, w *world) credentials.Config {
+	tb.Helper()
+	more := func(kid string) map[string]any { return map[string]any{"kid": kid} }
+	with := func(kid, name string, value any) map[string]any { return map[string]any{"kid": kid, name: value} }
+	w.text("https://as.example/a/jwks", 200, jwks(tb,
+		jwkOf(tb, "a1", false, map[string]any{"kid": "a1", "use": "sig", "alg": "ES256"}),
+		jwkOf(tb, "a-rsa", false, with("a-rsa", "alg", "RS256")),
+		jwkOf(tb, "a-enc", false, with("a-enc", "use", "enc")),
+		jwkOf(tb, "a-leaked", true, more("a-leaked")),
+		jwkOf(tb, "a-384", false, more("a-384")),
+		jwkOf(tb, "shared-a", false, with("shared", "key_ops", []string{"verify"})),
+		jwkOf(tb, "a1", false, more("twice")),
+		jwkOf(tb, "s1", false, more("twice")),
+		map[string]any{"kty": "oct", "kid": "o", "k": "c2VjcmV0"},
+		map[string]any{"kty": "future", "kid": "f"},
+	))
+	w.text("https://as.example/b/jwks", 200, jwks(tb,
+		jwkOf(tb, "b1", false, with("b1", "use", "sig")),
+		jwkOf(tb, "b-small", false, more("b-small")),
+		jwkOf(tb, "shared-b", false, more("shared")),
+	))
+	w.text("https://strict.example/jwks", 200, jwks(tb, jwkOf(tb, "s1", false, more("s1"))))
+	w.text("https://revocable.example/jwks", 200, jwks(tb, jwkOf(tb, "r1", false, more("r1"))))
+	w.text("https://login.example/t1/keys", 200, jwks(tb, jwkOf(tb, "e1", false, more("e1"))))
+	w.text("https://away.example/jwks", 503, "later")
+	secret := secretFile(tb)
+	from := func(address string) credentials.KeySource { return credentials.KeySource{JWKSURL: address} }
+	return credentials.Config{Issuers: []credentials.Issuer{
+		{
+			Issuer: "https://as.example/a", Keys: from("https://as.example/a/jwks"), DetailsTypes: []string{"payment"}, AcceptAsserted: true,
+		},
+		{Issuer: "https://as.example/b", Keys: from("https://as.example/b/jwks"), AcceptJWT: true, Mapping: credentials.Keycloak()},
+		{Issuer: "https://pinned.example", Keys: from("https://as.example/a/jwks"), Audiences: []string{"https://other.example"}},
+		{
+			Issuer: "https://strict.example", Keys: from("https://strict.example/jwks"), RequireSingleAudience: true, RequireBound: true,
+			MaxLifetime: time.Hour, Mapping: credentials.Mapping{SubjectClaim: "email", ScopeClaim: "scp", ScopeArray: true},
+		},
+		{
+			Issuer: "https://login.example/t1/v2.0", Keys: from("https://login.example/t1/keys"), AcceptJWT: true,
+			Mapping: credentials.EntraID(), AudienceNames: map[string]string{server: "11111111-2222"},
+		},
+		{Issuer: "https://opaque.example", Introspection: &credentials.Introspection{
+			Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secret, TokenPrefix: "op_",
+		}},
+		{
+			Issuer: "https://revocable.example", Keys: from("https://revocable.example/jwks"), Introspection: &credentials.Introspection{
+				Endpoint: "https://revocable.example/introspect", ClientID: "authzd", ClientSecretFile: secret, TokenPrefix: "rv_", CheckJWTs: true,
+			},
+		},
+		{Issuer: "https://away.example", Keys: from("https://away.example/jwks")},
+	}}
+}
+
+// start makes a Verifier and keeps its Run going until the test ends.
+func start(tb testing.TB, c credentials.Config, o credentials.Options) *credentials.Verifier {
+	tb.Helper()
+	v, err := credentials.New(c, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	run(tb, v)
+	return v
+}

@@ -164,13 +164,7 @@ func play(tb testing.TB, s scene) (engine.Credential, *engine.RejectedCredential
 		got, rejected := v.Asserted("c", s.BoundBy, s.Audience, claims)
 		return got, rejected, credentials.Presented{}, log.String()
 	}
-	p := credentials.Presented{
-		ID: "c", Token: s.build(tb, ""), Scheme: s.Scheme, Method: s.Method, URL: s.URL, CertThumbprint: s.Cert, Audience: s.Audience,
-	}
-	if s.Proof != nil {
-		sum := sha256.Sum256([]byte(p.Token))
-		p.Proof = s.Proof.build(tb, b64(sum[:]))
-	}
+	p := present(tb, s)
 	got, rejected := v.Verify(tb.Context(), p)
 	if s.Again != nil {
 		if rejected != nil {
@@ -268,4 +262,17 @@ func run(tb testing.TB, v *credentials.Verifier) {
 			tb.Error(err)
 		}
 	})
+}
+
+// present builds what a scene presents, its proof included.
+func present(tb testing.TB, s scene) credentials.Presented {
+	tb.Helper()
+	p := credentials.Presented{
+		ID: "c", Token: s.build(tb, ""), Scheme: s.Scheme, Method: s.Method, URL: s.URL, CertThumbprint: s.Cert, Audience: s.Audience,
+	}
+	if s.Proof != nil {
+		sum := sha256.Sum256([]byte(p.Token))
+		p.Proof = s.Proof.build(tb, b64(sum[:]))
+	}
+	return p
 }

@@ -154,6 +154,9 @@ func (is *Issuer) validate(fault faultf) {
 	if err := checkURL(is.Issuer); err != nil {
 		fault("issuer: %w", err)
 	}
+	if strings.ContainsAny(is.Issuer, "?#") { // RFC 8414 section 2
+		fault("issuer: has a query or fragment")
+	}
 	is.Keys.validate(is.Introspection != nil, fault)
 	for _, a := range is.Algorithms {
 		if !slices.Contains(algorithmNames(), a) {

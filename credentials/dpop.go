@@ -43,15 +43,20 @@ func (v *Verifier) checkBinding(ctx context.Context, p *Presented, is *issuer, c
 	if dpop && !v.checkProof(ctx, p, jkt, now) {
 		return "", false
 	}
+	return proof(jkt, x5t), true
+}
+
+// proof names the ways in which a token with these confirmations is proved.
+func proof(jkt, x5t string) string {
 	switch {
 	case jkt != "" && x5t != "":
-		return "mtls+dpop", true
+		return "mtls+dpop"
 	case jkt != "":
-		return "dpop", true
+		return "dpop"
 	case x5t != "":
-		return "mtls", true
+		return "mtls"
 	}
-	return "", true
+	return ""
 }
 
 // confirmations reads cnf (RFC 7800): one or both of the two kinds that can be

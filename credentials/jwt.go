@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/authzd/authzd/engine"
@@ -113,14 +114,17 @@ func (t *jwt) mediaType() string {
 // checkKind is the third check: is this an access token at all? ID tokens,
 // refresh tokens, ID-JAGs, transaction tokens, proofs and logout tokens all
 // come from the same issuers under the same keys.
-func (t *jwt) checkKind(acceptJWT bool) engine.Code {
+//
+// clients are the claims that may name the client: what an issuer sends as JWT
+// has one of them and aud, or is no access token.
+func (t *jwt) checkKind(acceptJWT bool, clients []string) engine.Code {
 	if _, ok := t.header.Get("cty"); ok {
 		return engine.CodeTokenWrongKind // a nested token
 	}
 	switch typ := t.mediaType(); {
 	case typ == "at+jwt":
 	case acceptJWT && typ == "jwt":
-		if !accessTokenClaims(t.claims) {
+		if !accessTokenClaims(t.claims) || !slices.ContainsFunc(clients, func(name string) bool { _, ok := t.claims.Get(name); return ok }) {
 			return engine.CodeTokenWrongKind
 		}
 	default:
@@ -130,7 +134,7 @@ func (t *jwt) checkKind(acceptJWT bool) engine.Code {
 }
 
 // accessTokenClaims tells an access token whose header says only JWT from its
-// siblings. aud and the client are demanded by later checks as well.
+// siblings.
 func accessTokenClaims(claims rar.Value) bool {
 	for _, name := range []string{
 		"nonce", "at_hash", "c_hash", "s_hash", // ID token

@@ -58,8 +58,9 @@ func (v *Verifier) Asserted(id, boundBy, audience string, claims rar.Value) (eng
 	}
 	p := Presented{ID: id, Audience: audience}
 	c, code := is.judge(&p, claims, v.now(), byPEP, func() (string, engine.Code) {
-		_, bound := claims.Get("cnf")
-		if bound && boundBy == "" || !bound && is.RequireBound {
+		cnf, bound := claims.Get("cnf")
+		jkt, x5t, ok := confirmations(cnf)
+		if bound && !ok || !bound && is.RequireBound || boundBy != proof(jkt, x5t) {
 			return "", engine.CodeTokenProof
 		}
 		return boundBy, ""
@@ -80,14 +81,14 @@ func (v *Verifier) verify(ctx context.Context, p *Presented) (engine.Credential,
 	}
 	iss, _ := text(t.claims, "iss")
 	is := v.issuers[iss]
-	algorithms, acceptJWT := defaultAlgorithms(), true
+	algorithms, acceptJWT, clients := defaultAlgorithms(), true, []string{"client_id"}
 	if is != nil {
-		algorithms, acceptJWT = is.Algorithms, is.AcceptJWT
+		algorithms, acceptJWT, clients = is.Algorithms, is.AcceptJWT, is.Mapping.ClientClaims
 	}
 	if code := t.checkHeader(algorithms, ""); code != "" {
 		return engine.Credential{}, code
 	}
-	if code := t.checkKind(acceptJWT); code != "" {
+	if code := t.checkKind(acceptJWT, clients); code != "" {
 		return engine.Credential{}, code
 	}
 	if is == nil || !is.issuesFor(p.Audience) {

@@ -156,6 +156,13 @@ func play(tb testing.TB, s scene) (engine.Credential, *engine.RejectedCredential
 	for _, endpoint := range []string{"https://opaque.example/introspect", "https://revocable.example/introspect"} {
 		answerAt(tb, w, endpoint, s.Answer)
 	}
+	// Where redirects lead; nobody may go there.
+	w.text("http://127.0.0.1/", 200, `{"active": true, "sub": "root", "aud": "`+server+`", "client_id": "agent", "exp": 4102444800}`)
+	defer func() {
+		if w.count("http://127.0.0.1/") > 0 {
+			tb.Error("a redirect was followed")
+		}
+	}()
 	if s.Asserted {
 		claims, err := rar.DecodeStrict(resolve(tb, s.Claims, ""), rar.Limits{})
 		if err != nil {

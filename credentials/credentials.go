@@ -127,6 +127,9 @@ func (v *Verifier) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	all.Wait()
+	for _, is := range v.opaque {
+		is.introspector.client.CloseIdleConnections()
+	}
 	return nil
 }
 

@@ -30,6 +30,8 @@ type introspector struct {
 
 	mu     sync.Mutex
 	cached map[[32]byte]answer
+	// swept is when answers that are over were last looked for.
+	swept time.Time
 }
 
 // answer is a response for an active token.
@@ -101,7 +103,8 @@ func (in *introspector) recall(key [32]byte, now time.Time) (answer, bool) {
 func (in *introspector) remember(key [32]byte, a answer, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.cached) >= maxCached {
+	if len(in.cached) >= maxCached && now.Sub(in.swept) >= time.Second {
+		in.swept = now
 		for k, old := range in.cached {
 			if !now.Before(old.until) {
 				delete(in.cached, k)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -178,7 +179,11 @@ func TestBadKeySets(t *testing.T) {
 			return nil, r.Context().Err()
 		},
 		"many keys": func(r *http.Request) (*http.Response, error) {
-			return response(r, 200, `{"keys": [`+strings.Repeat(`{},`, 100)+`{}]}`), nil
+			keys := make([]map[string]any, 65)
+			for i := range keys {
+				keys[i] = jwkOf(t, "a1", false, map[string]any{"kid": "k" + strings.Repeat("k", i)})
+			}
+			return response(r, 200, jwks(t, keys...)), nil
 		},
 		"rotating": func(r *http.Request) (*http.Response, error) {
 			return response(r, 200, keysOf(t, strconv.FormatInt(rotation.Add(1), 10))), nil
@@ -190,6 +195,7 @@ func TestBadKeySets(t *testing.T) {
 				w := newWorld()
 				w.text(jwksA, 200, keysOf(t, "k"))
 				w.set(jwksB, page)
+				w.text("http://127.0.0.1/", 200, keysOf(t, "k")) // where the redirect leads
 				v := started(t, credentials.Config{Issuers: []credentials.Issuer{
 					issuer(issuerA, jwksA), issuer("https://as.example/b", jwksB),
 				}}, w)
@@ -219,6 +225,39 @@ func TestBadKeySets(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWaitingIsBounded: for an issuer that does not answer, 64 tokens wait two
+// seconds, and the rest are refused at once.
+func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.set(jwksA, func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		v := started(t, credentials.Config{Issuers: []credentials.Issuer{issuer(issuerA, jwksA)}}, w)
+		p := fresh(t, issuerA, "a1", "k")
+		began := time.Now()
+		var waited, refused atomic.Int64
+		var all sync.WaitGroup
+		for range 200 {
+			all.Go(func() {
+				want(t, v, p, engine.CodeIssuerUnavailable)
+				switch took := time.Since(began); {
+				case took == 0:
+					refused.Add(1)
+				case took <= 2*time.Second:
+					waited.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if waited.Load() != 64 || refused.Load() != 136 {
+			t.Errorf("%d waited, %d were refused at once", waited.Load(), refused.Load())
+		}
+	})
 }
 
 // endless is a body without end, a piece at a time.

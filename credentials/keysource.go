@@ -58,7 +58,8 @@ func newKeySource(is Issuer, o Options) *keySource {
 
 // run fetches at the start, at intervals, and when asked, until ctx ends.
 func (s *keySource) run(ctx context.Context) {
-	defer s.landed(nil, nil)
+	defer s.client.CloseIdleConnections()
+	defer s.landed(nil, context.Canceled)
 	for {
 		next := s.config.RefreshEvery
 		if !s.refresh(ctx) {
@@ -88,7 +89,9 @@ func (s *keySource) refresh(ctx context.Context) bool {
 	keys, err := s.fetch(ctx)
 	if err != nil {
 		s.landed(nil, err)
-		s.log.WarnContext(ctx, "keys of an issuer were not read", "issuer", s.issuer, "error", err)
+		if ctx.Err() == nil {
+			s.log.WarnContext(ctx, "keys of an issuer were not read", "issuer", s.issuer, "error", err)
+		}
 		return false
 	}
 	s.landed(&keySet{keys: keys, at: began}, nil)

@@ -87,6 +87,14 @@ func TestCredential(t *testing.T) {
 		{"the address as subject, scopes in an array", "strict", nil, func(c *engine.Credential) {
 			c.Issuer, c.Subject, c.ClientID, c.Scopes, c.Bound, c.BoundBy = "https://strict.example", "alice@example.com", "agent", []string{"files:read"}, true, "mtls"
 		}},
+		{"a client for itself, with an address", "strict", map[string]any{"/claims/client_id": "alice"}, func(c *engine.Credential) {
+			c.Issuer, c.Subject, c.ClientID, c.Scopes, c.Bound, c.BoundBy = "https://strict.example", "alice@example.com", "alice", []string{"files:read"}, true, "mtls"
+			c.SubjectIsClient = true
+		}},
+		{"a client whose id is somebody's address", "strict", map[string]any{"/claims/client_id": "alice@example.com"}, func(c *engine.Credential) {
+			c.Issuer, c.Subject, c.ClientID, c.Scopes, c.Bound, c.BoundBy = "https://strict.example", "alice@example.com", "alice@example.com", []string{"files:read"}, true, "mtls"
+			c.SubjectIsClient = true
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -236,7 +236,7 @@ func (in *Introspection) validate(fault faultf) {
 	if in.CacheFor < 0 || in.CacheFor > MaxCacheFor {
 		fault("introspection answers are cached for at most %v", MaxCacheFor)
 	}
-	// ey begins every JWT: it would lead JWTs around their own checks.
+	// ey begins every JWT, and JWTs have checks of their own.
 	if strings.HasPrefix(in.TokenPrefix, "ey") || !isOpaque(in.TokenPrefix) && in.TokenPrefix != "" {
 		fault("token prefix %q", in.TokenPrefix)
 	}

@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"bytes"
 	"encoding/base64"
 	"slices"
 	"strings"
@@ -172,10 +173,10 @@ func containsFold(list []string, s string) bool {
 	return false
 }
 
-// isOpaque tells text of the form of RFC 6750 section 2.1 that is surely no
-// JWT, so that no JWT avoids its own checks by way of introspection.
+// isOpaque tells text of the form of RFC 6750 section 2.1 that nobody takes for
+// a JWT, so that no JWT avoids its own checks by way of introspection.
 func isOpaque(s string) bool {
-	if s == "" || len(s) > maxTokenBytes || strings.HasPrefix(s, "ey") || strings.Count(s, ".") == 2 || strings.Count(s, ".") == 4 {
+	if s == "" || len(s) > maxTokenBytes || looksLikeJWT(s) {
 		return false
 	}
 	body := strings.TrimRight(s, "=")
@@ -186,4 +187,28 @@ func isOpaque(s string) bool {
 		}
 	}
 	return body != ""
+}
+
+// looksLikeJWT: what stands before the first dot begins an object of JSON for
+// even the laxest reader. Dots alone say nothing: opaque tokens have them too.
+func looksLikeJWT(s string) bool {
+	head, _, dotted := strings.Cut(s, ".")
+	if !dotted {
+		return false
+	}
+	// Lax readers take both alphabets, and pass over what is in neither.
+	head = strings.Map(func(c rune) rune {
+		switch {
+		case c == '+':
+			return '-'
+		case c == '/':
+			return '_'
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+			return c
+		}
+		return -1
+	}, head)
+	start := make([]byte, base64.RawURLEncoding.DecodedLen(len(head)))
+	n, _ := base64.RawURLEncoding.Decode(start, []byte(head)) // up to a fault
+	return bytes.HasPrefix(bytes.TrimSpace(start[:n]), []byte("{"))
 }

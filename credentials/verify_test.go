@@ -281,7 +281,18 @@ func TestOpaqueTokensGoToOneIssuer(t *testing.T) {
 			t.Errorf("%s was asked %d times", host, n)
 		}
 	}
-	for _, token := range []string{"eyJhbGciOiJub25lIn0", "a.b.c", "a.b.c.d.e", "a b", "a_\n", strings.Repeat("a", 17<<10), "é"} {
-		want(t, v, credentials.Presented{ID: "c", Token: token, Audience: server}, engine.CodeTokenMalformed)
+	// Dots do not make a JWT, nor does its beginning without them.
+	for _, token := range []string{"Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU", "v4.public.abc", "eyJhbGciOiJub25lIn0", "a==", ".."} {
+		want(t, v, credentials.Presented{ID: "c", Token: token, Audience: server}, "")
+	}
+	// What any reader could take for a JWT is one, and a bad one here.
+	for _, token := range []string{
+		"eyJhbGciOiJub25lIn0.e30.", "e30.e30.e30", "ewo.x", "IHt9.a.b", "eyJ+.e30.e30", "e~yJ9.e30.e30", "eyJhbGciOiJFUzI1NiJ9=.e30.AAAA",
+		"a b", "a_\n", strings.Repeat("a", 17<<10), "é", "=", "",
+	} {
+		_, rejected := v.Verify(t.Context(), credentials.Presented{ID: "c", Token: token, Audience: server})
+		if rejected == nil || rejected.Code != engine.CodeTokenMalformed && rejected.Code != engine.CodeTokenAlgorithm {
+			t.Errorf("%.40q: %+v", token, rejected)
+		}
 	}
 }

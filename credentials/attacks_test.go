@@ -180,6 +180,7 @@ func play(tb testing.TB, s scene) (engine.Credential, *engine.RejectedCredential
 		c.add(time.Duration(*s.Again) * time.Second)
 		got, rejected = v.Verify(tb.Context(), p)
 	}
+	slog.New(slog.NewJSONHandler(log, nil)).Info("presented", "credential", p, "pointer", &p, "in a group", []any{p})
 	return got, rejected, p, log.String() + fmt.Sprintf("%v %+v %#v %s", p, p, p, p) + fmt.Sprint(v.Status())
 }
 

@@ -7,7 +7,6 @@ import (
 	"math/big"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/authzd/authzd/credentials"
 )
@@ -15,12 +14,7 @@ import (
 // verifier is one whose issuers' keys are there.
 func verifier(b *testing.B, w *world) *credentials.Verifier {
 	b.Helper()
-	v, err := credentials.New(trust(b, w), credentials.Options{Now: newClock().now, Transport: w})
-	if err != nil {
-		b.Fatal(err)
-	}
-	run(b, v)
-	return v
+	return start(b, trust(b, w), credentials.Options{Now: newClock().now, Transport: w})
 }
 
 func presentBase(b *testing.B, base string) (credentials.Presented, scene) {
@@ -79,16 +73,6 @@ func BenchmarkIntrospectionCached(b *testing.B) {
 
 func benchmark(b *testing.B, v *credentials.Verifier, p credentials.Presented) {
 	b.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		_, rejected := v.Verify(b.Context(), p)
-		if rejected == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			b.Fatal(rejected.Code)
-		}
-	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, rejected := v.Verify(b.Context(), p); rejected != nil {

@@ -77,8 +77,10 @@ type Introspection struct {
 	// ClientSecretFile holds the secret; it is read for every call that the
 	// cache does not answer, so that a secret can be exchanged.
 	ClientSecretFile string
-	// TokenPrefix says which opaque tokens are this issuer's; the empty prefix
-	// takes what no other issuer claims. A token goes to one issuer at most.
+	// Opaque asks about opaque tokens. TokenPrefix says which of them are this
+	// issuer's; the empty prefix takes what no other issuer claims. A token goes
+	// to one issuer at most.
+	Opaque      bool
 	TokenPrefix string
 	// CheckJWTs also asks about JWTs that verified, whether they were revoked.
 	CheckJWTs bool
@@ -138,7 +140,7 @@ func (c Config) Validate() error {
 		}
 		issuers[is.Issuer] = true
 		is.validate(fault)
-		if in := is.Introspection; in != nil {
+		if in := is.Introspection; in != nil && in.Opaque {
 			if prefixes[in.TokenPrefix] {
 				fault("another issuer claims opaque tokens with the prefix %q", in.TokenPrefix)
 			}
@@ -182,6 +184,9 @@ func (is *Issuer) validate(fault faultf) {
 	is.Mapping.validate(fault)
 	if is.Introspection != nil {
 		is.Introspection.validate(fault)
+		if !is.Introspection.Opaque && !is.Introspection.CheckJWTs && !is.Keys.none() {
+			fault("introspection is asked about nothing: opaque tokens, JWTs")
+		}
 	}
 }
 
@@ -235,6 +240,9 @@ func (in *Introspection) validate(fault faultf) {
 	}
 	if in.CacheFor < 0 || in.CacheFor > MaxCacheFor {
 		fault("introspection answers are cached for at most %v", MaxCacheFor)
+	}
+	if in.TokenPrefix != "" && !in.Opaque {
+		fault("token prefix %q without opaque tokens", in.TokenPrefix)
 	}
 	// ey begins every JWT, and JWTs have checks of their own.
 	if strings.HasPrefix(in.TokenPrefix, "ey") || !isOpaque(in.TokenPrefix) && in.TokenPrefix != "" {

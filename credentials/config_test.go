@@ -14,7 +14,7 @@ func TestValidate(t *testing.T) {
 	sound := func() credentials.Issuer {
 		return credentials.Issuer{
 			Issuer: "https://as.example", Keys: credentials.KeySource{JWKSURL: "https://as.example/jwks"},
-			Introspection: &credentials.Introspection{Endpoint: "https://as.example/i", ClientID: "c", ClientSecretFile: "f"},
+			Introspection: &credentials.Introspection{Endpoint: "https://as.example/i", ClientID: "c", ClientSecretFile: "f", Opaque: true},
 			Mapping:       credentials.EntraID(),
 		}
 	}
@@ -50,6 +50,11 @@ func TestValidate(t *testing.T) {
 		{"introspection over http", func(i *credentials.Issuer) { i.Introspection.Endpoint = "http://as.example/i" }, "not https"},
 		{"introspection without secret", func(i *credentials.Issuer) { i.Introspection.ClientSecretFile = "" }, "secret"},
 		{"answers for a minute", func(i *credentials.Issuer) { i.Introspection.CacheFor = time.Minute }, "cached"},
+		{"introspection of nothing", func(i *credentials.Issuer) { i.Introspection.Opaque = false }, "nothing"},
+		{"introspection of JWTs only", func(i *credentials.Issuer) { i.Introspection.Opaque, i.Introspection.CheckJWTs = false, true }, ""},
+		{"a prefix for nothing", func(i *credentials.Issuer) {
+			i.Introspection.Opaque, i.Introspection.CheckJWTs, i.Introspection.TokenPrefix = false, true, "t_"
+		}, "prefix"},
 		{"JWTs as opaque tokens", func(i *credentials.Issuer) { i.Introspection.TokenPrefix = "eyJ" }, "prefix"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,7 +84,7 @@ func TestValidateJoins(t *testing.T) {
 	t.Parallel()
 	is := credentials.Issuer{
 		Issuer: "ftp://as.example", Algorithms: []string{"none"},
-		Introspection: &credentials.Introspection{Endpoint: "https://as.example/i", ClientID: "c", ClientSecretFile: "f", TokenPrefix: "t_"},
+		Introspection: &credentials.Introspection{Endpoint: "https://as.example/i", ClientID: "c", ClientSecretFile: "f", Opaque: true, TokenPrefix: "t_"},
 	}
 	err := credentials.Config{Issuers: []credentials.Issuer{is, is}}.Validate()
 	for _, fault := range []string{"issuer 0", "issuer 1", "named twice", "not https", `"none"`, `prefix "t_"`} {

@@ -63,6 +63,10 @@ func (p Presented) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "credenti
 // LogValue is Format for package slog.
 func (p Presented) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }
 
+// MarshalText is Format for encoders, which look past LogValue where a
+// Presented lies within another value.
+func (p Presented) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(p)), nil }
+
 // Verifier checks tokens. Make it by New; its zero value refuses everything.
 type Verifier struct {
 	issuers map[string]*issuer
@@ -100,7 +104,7 @@ func New(c Config, o Options) (*Verifier, error) {
 	for _, given := range c.Issuers {
 		is := prepare(given, o)
 		v.issuers[is.Issuer.Issuer] = is
-		if is.introspector != nil {
+		if is.introspector != nil && is.introspector.config.Opaque {
 			v.opaque = append(v.opaque, is)
 		}
 	}
@@ -127,8 +131,10 @@ func (v *Verifier) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	all.Wait()
-	for _, is := range v.opaque {
-		is.introspector.client.CloseIdleConnections()
+	for _, is := range v.issuers {
+		if is.introspector != nil {
+			is.introspector.client.CloseIdleConnections()
+		}
 	}
 	return nil
 }

@@ -72,6 +72,9 @@ func (v *Verifier) Asserted(id, boundBy, audience string, claims rar.Value) (eng
 }
 
 func (v *Verifier) verify(ctx context.Context, p *Presented) (engine.Credential, engine.Code) {
+	if !containsFold([]string{"", "Bearer", "DPoP"}, p.Scheme) {
+		return engine.Credential{}, engine.CodeTokenMalformed
+	}
 	if is := v.opaqueIssuer(p.Token); is != nil {
 		return v.verifyOpaque(ctx, p, is)
 	}

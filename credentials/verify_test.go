@@ -179,7 +179,7 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		})
 		v := started(t, credentials.Config{Issuers: []credentials.Issuer{issuer(issuerA, jwksA), {
 			Issuer: "https://opaque.example", Introspection: &credentials.Introspection{
-				Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secretFile(t),
+				Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secretFile(t), Opaque: true,
 			},
 		}}}, w)
 		began := time.Now()
@@ -267,7 +267,7 @@ func TestOpaqueTokensGoToOneIssuer(t *testing.T) {
 	for _, prefix := range []string{"", "a_", "a_b_"} {
 		host := "https://as" + strings.ReplaceAll(prefix, "_", "-") + "x.example"
 		config.Issuers = append(config.Issuers, credentials.Issuer{Issuer: host, Introspection: &credentials.Introspection{
-			Endpoint: host + "/i", ClientID: "c", ClientSecretFile: secret, TokenPrefix: prefix,
+			Endpoint: host + "/i", ClientID: "c", ClientSecretFile: secret, Opaque: true, TokenPrefix: prefix,
 		}})
 		w.text(host+"/i", 200, `{"active": true, "sub": "alice", "aud": "`+server+`", "client_id": "agent", "exp": 4102444800}`)
 	}
@@ -295,4 +295,36 @@ func TestOpaqueTokensGoToOneIssuer(t *testing.T) {
 			t.Errorf("%.40q: %+v", token, rejected)
 		}
 	}
+}
+
+// TestJWTByIntrospection: where an issuer's keys are not configured, the issuer
+// itself is asked about its JWTs, whose form is checked all the same.
+func TestJWTByIntrospection(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	v := start(t, credentials.Config{Issuers: []credentials.Issuer{{Issuer: issuerA, Introspection: &credentials.Introspection{
+		Endpoint: "https://as.example/a/i", ClientID: "c", ClientSecretFile: secretFile(t),
+	}}}}, credentials.Options{Transport: w})
+	p := fresh(t, issuerA, "mallory", "k")
+	want(t, v, p, engine.CodeIssuerUnavailable)
+	w.text("https://as.example/a/i", 200, `{"active": false}`)
+	want(t, v, p, engine.CodeTokenRevoked)
+	w.text("https://as.example/a/i", 200, `{"active": true, "sub": "bob", "aud": "`+server+`", "client_id": "agent", "exp": 4102444800}`)
+	c, rejected := v.Verify(t.Context(), p)
+	if rejected != nil || c.Subject != "bob" || c.VerifiedBy != "introspection" {
+		t.Errorf("%+v, %+v", c, rejected)
+	}
+	for change, code := range map[string]engine.Code{"alg": engine.CodeTokenAlgorithm, "typ": engine.CodeTokenWrongKind} {
+		parts := jwsParts{
+			Key: "mallory", Sign: "none", Header: map[string]any{"alg": "ES256", "typ": "at+jwt", change: "none"},
+			Claims: map[string]any{"iss": issuerA},
+		}
+		asked := w.count("https://as.example/a/i")
+		want(t, v, credentials.Presented{ID: "c", Token: parts.build(t, ""), Audience: server}, code)
+		if w.count("https://as.example/a/i") != asked {
+			t.Errorf("asked about a token with another %s", change)
+		}
+	}
+	// Opaque tokens were not asked for.
+	want(t, v, credentials.Presented{ID: "c", Token: "opaque", Audience: server}, engine.CodeTokenMalformed)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -122,11 +123,11 @@ func trust(tb testing.TB, w *world) credentials.Config {
 			Mapping: credentials.EntraID(), AudienceNames: map[string]string{server: "11111111-2222"},
 		},
 		{Issuer: "https://opaque.example", Introspection: &credentials.Introspection{
-			Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secret, TokenPrefix: "op_",
+			Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secret, Opaque: true, TokenPrefix: "op_",
 		}},
 		{
 			Issuer: "https://revocable.example", Keys: from("https://revocable.example/jwks"), Introspection: &credentials.Introspection{
-				Endpoint: "https://revocable.example/introspect", ClientID: "authzd", ClientSecretFile: secret, TokenPrefix: "rv_", CheckJWTs: true,
+				Endpoint: "https://revocable.example/introspect", ClientID: "authzd", ClientSecretFile: secret, CheckJWTs: true,
 			},
 		},
 		{Issuer: "https://away.example", Keys: from("https://away.example/jwks")},
@@ -141,5 +142,12 @@ func start(tb testing.TB, c credentials.Config, o credentials.Options) *credenti
 		tb.Fatal(err)
 	}
 	run(tb, v)
+	for settled := false; !settled; { // every issuer was asked once
+		runtime.Gosched()
+		settled = true
+		for _, s := range v.Status() {
+			settled = settled && (s.Usable || s.Err != nil)
+		}
+	}
 	return v
 }

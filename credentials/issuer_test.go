@@ -95,6 +95,8 @@ func TestIssuerAwayForAnHour(t *testing.T) {
 		w.text(jwksA, 503, "later")
 		time.Sleep(59 * time.Minute)
 		want(t, v, token(), "")
+		// Whether this key is the issuer's, nobody can tell now.
+		want(t, v, fresh(t, issuerA, "a1", "new"), engine.CodeIssuerUnavailable)
 		if s := v.Status()[0]; !s.Usable || s.Err == nil || s.Keys != 1 {
 			t.Errorf("status of old keys: %+v", s)
 		}
@@ -110,10 +112,11 @@ func TestIssuerAwayForAnHour(t *testing.T) {
 
 		w.text(jwksA, 200, keysOf(t, "k"))
 		time.Sleep(31 * time.Second)
-		want(t, v, token(), "")
 		if s := v.Status()[0]; !s.Usable || s.Err != nil {
 			t.Errorf("status after the return: %+v", s)
 		}
+		want(t, v, token(), "")
+		want(t, v, fresh(t, issuerA, "a1", "new"), engine.CodeTokenSignature)
 	})
 }
 

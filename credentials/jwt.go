@@ -13,7 +13,6 @@ import (
 const (
 	maxTokenBytes = 16 << 10
 	maxTokenDepth = 16
-	maxKIDBytes   = 256
 )
 
 // jwt is a JWS in compact form (RFC 7515 section 7.1), taken apart and not yet

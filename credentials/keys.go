@@ -81,7 +81,7 @@ func parseKey(v rar.Value) (key, bool) {
 		return key{}, false
 	}
 	k := key{kid: text("kid"), alg: text("alg")}
-	if k.public, err = public(parsed); err != nil || len(k.kid) > maxKIDBytes {
+	if k.public, err = public(parsed); err != nil {
 		return key{}, false
 	}
 	usable := slices.ContainsFunc(algorithmNames(), k.accepts)

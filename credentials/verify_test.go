@@ -3,6 +3,7 @@ package credentials_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,6 +165,44 @@ func TestIntrospectionRequest(t *testing.T) {
 	if w.count(endpoint) != asked+1 {
 		t.Error("a refusal was cached")
 	}
+}
+
+// TestIntrospectionSecret is read for each call: it may change, and be missing.
+func TestIntrospectionSecret(t *testing.T) {
+	t.Parallel()
+	const endpoint = "https://opaque.example/introspect"
+	w, secret := newWorld(), secretFile(t)
+	v := start(t, credentials.Config{Issuers: []credentials.Issuer{{Issuer: "https://opaque.example", Introspection: &credentials.Introspection{
+		Endpoint: endpoint, ClientID: "a:b", ClientSecretFile: secret, Opaque: true,
+	}}}}, credentials.Options{Transport: w})
+	var sent string
+	w.set(endpoint, func(r *http.Request) (*http.Response, error) {
+		user, password, _ := r.BasicAuth()
+		sent = user + " " + password
+		return response(r, 200, `{"active": true, "sub": "alice", "aud": "`+server+`", "client_id": "agent", "exp": 4102444800}`), nil
+	})
+	for i, c := range []struct {
+		text, sent string
+		code       engine.Code
+	}{
+		{"one\n", "a%3Ab one", ""},
+		{"t wo%", "a%3Ab t+wo%25", ""},
+		{"\n", "", engine.CodeIssuerUnavailable},
+		{strings.Repeat("a", 300<<10), "", engine.CodeIssuerUnavailable},
+	} {
+		if err := os.WriteFile(secret, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sent = ""
+		want(t, v, credentials.Presented{ID: "c", Token: fmt.Sprintf("opaque%d", i), Audience: server}, c.code)
+		if sent != c.sent {
+			t.Errorf("secret %d: sent %q, want %q", i, sent, c.sent)
+		}
+	}
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	want(t, v, credentials.Presented{ID: "c", Token: "opaque", Audience: server}, engine.CodeIssuerUnavailable)
 }
 
 // TestIntrospectionIsBounded: a slow issuer holds at most 32 tokens, and none

@@ -25,6 +25,12 @@ type Credential struct {
 	// Details is the claim authorization_details as received; absent if the
 	// token has none.
 	Details rar.Value
+	// Withheld are objects of the token's authorization_details that its issuer
+	// may not grant. They are not in Details, grant nothing and are reported.
+	Withheld []rar.Skipped
+	// Claims are the further claims that the issuer's configuration lets policy
+	// see; absent if there are none.
+	Claims rar.Value
 	// Actors is the chain of act claims, outermost (current) first.
 	Actors []Actor
 	MayAct rar.Value

@@ -91,4 +91,12 @@ const (
 	CodeTokenDetails  Code = "token.details"
 	// CodeTokenAsserter is of claims from a caller that may not assert any.
 	CodeTokenAsserter Code = "token.asserter"
+
+	CodeTokenMalformed Code = "token.malformed"
+	CodeTokenAlgorithm Code = "token.algorithm" //nolint:gosec // a code, not a credential
+	CodeTokenWrongKind Code = "token.wrong_kind"
+	CodeTokenSignature Code = "token.signature"
+	CodeTokenRevoked   Code = "token.revoked"
+	// CodeIssuerUnavailable says nothing of the token: who could tell is away.
+	CodeIssuerUnavailable Code = "engine.issuer_unavailable"
 )

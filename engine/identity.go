@@ -38,6 +38,7 @@ func (in *input) identify(types *rar.Types) error {
 		if c.Details.Kind() != rar.Absent {
 			u.details, u.skipped = types.Granted(c.Details)
 		}
+		u.skipped = append(u.skipped, c.Withheld...)
 		in.usable = append(in.usable, u)
 	}
 	return in.settleAgent()

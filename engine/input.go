@@ -195,7 +195,7 @@ func presentedParams(m *MCP) rar.Value {
 
 // credential is what policy sees of one: no token, no unlisted claims.
 func (in *input) credential(u *usable) *ast.Term {
-	f := in.fields(20)
+	f := in.fields(21)
 	f.text("id", u.ID)
 	f.text("verified_by", u.VerifiedBy)
 	f.text("issuer", u.Issuer)
@@ -233,6 +233,7 @@ func (in *input) credential(u *usable) *ast.Term {
 	if u.Tenant != "" {
 		f.text("tenant", u.Tenant)
 	}
+	f.value("claims", u.Claims)
 	return f.object()
 }
 

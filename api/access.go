@@ -293,18 +293,8 @@ func (c call) believe(r *Request) error {
 		return nil
 	}
 	q := r.Query
-	if q.MCP != nil && q.MCP.Server != "" && q.MCP.Server != q.Audience {
-		return rightMissing("/mcp/server", callers.Assert)
-	}
-	if s := q.Subject; s != nil {
-		if len(q.Credentials)+len(q.Rejected) == 0 {
-			return rightMissing("/subject", callers.Assert)
-		}
-		for i := range s.Properties.Len() {
-			if m := s.Properties.Member(i); m.Name != "issuer" {
-				return rightMissing("/subject/properties/"+escape(m.Name), callers.Assert)
-			}
-		}
+	if err := c.meant(q, len(q.Credentials)+len(q.Rejected)); err != nil {
+		return err
 	}
 	var believed []engine.Credential
 	rejected := append([]engine.RejectedCredential(nil), q.Rejected...)
@@ -316,6 +306,28 @@ func (c call) believe(r *Request) error {
 		believed = append(believed, q.Credentials[i])
 	}
 	q.Credentials, q.Rejected = believed, rejected
+	return nil
+}
+
+// meant is the part of believe that refuses. q has its Audience, and presents n
+// credentials.
+func (c call) meant(q *engine.Query, n int) error {
+	if c.caller.Rights.Has(callers.Assert) {
+		return nil
+	}
+	if q.MCP != nil && q.MCP.Server != "" && q.MCP.Server != q.Audience {
+		return rightMissing("/mcp/server", callers.Assert)
+	}
+	if s := q.Subject; s != nil {
+		if n == 0 {
+			return rightMissing("/subject", callers.Assert)
+		}
+		for i := range s.Properties.Len() {
+			if m := s.Properties.Member(i); m.Name != "issuer" {
+				return rightMissing("/subject/properties/"+escape(m.Name), callers.Assert)
+			}
+		}
+	}
 	return nil
 }
 

@@ -28,9 +28,10 @@ func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatch
 	if err != nil {
 		return nil, err
 	}
+	seen := settled{}
 	out := &authzdv1.CheckBatchResponse{Items: make([]*authzdv1.CheckBatchItem, len(m.GetQueries()))}
 	for i, q := range m.GetQueries() {
-		if out.Items[i], err = s.batchItem(ctx, snapshot, shared, i, q); err != nil {
+		if out.Items[i], err = s.batchItem(ctx, snapshot, shared, i, q, seen); err != nil {
 			return nil, err
 		}
 	}
@@ -49,7 +50,7 @@ func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return parts{}, err
 	}
-	w := wire{limits: s.opts.Limits}
+	w := s.wire()
 	p := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
 	if w.err != nil {
 		return parts{}, w.err
@@ -59,24 +60,35 @@ func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
 
 // batchItem answers one query. Its own fault is its answer; an error is the
 // whole batch's: no time, no room, or a fault of ours.
-func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, shared parts, i int, q *authzdv1.CheckBatchQuery) (*authzdv1.CheckBatchItem, error) {
+func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, shared parts, i int, q *authzdv1.CheckBatchQuery, seen settled) (*authzdv1.CheckBatchItem, error) {
 	c := callFrom(ctx)
-	var resp *Response
-	var err error
-	if full := s.pool.onWorker(ctx, func() {
+	decode := func() (Request, error) {
 		p := shared
-		w := wire{limits: s.opts.Limits}
+		p.require = nil // waited for already
+		w := s.wire()
 		w.query(&p, q)
 		if w.err != nil {
-			err = w.err
-			return
+			return Request{}, w.err
 		}
-		var r Request
-		if r, err = p.request(); err == nil {
-			resp, err = s.decide(ctx, c, snapshot, r)
+		return p.request()
+	}
+	var resp *Response
+	var r Request
+	var err error
+	if s.verifying() {
+		r, err = s.prepare(ctx, c, decode, seen)
+	}
+	if err == nil {
+		if full := s.pool.onWorker(ctx, func() {
+			if !s.verifying() {
+				r, err = decode()
+			}
+			if err == nil {
+				resp, err = s.decide(ctx, c, snapshot, r)
+			}
+		}); full != nil {
+			return nil, full
 		}
-	}); full != nil {
-		return nil, full
 	}
 	if err == nil {
 		return &authzdv1.CheckBatchItem{Answer: &authzdv1.CheckBatchItem_Check{Check: resp.Proto()}}, nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -76,6 +77,9 @@ func (s *Server) account(ctx context.Context, c call, err error) error {
 // decide answers one query on snapshot: the decision function behind every
 // door.
 func (s *Server) decide(ctx context.Context, c call, snapshot *engine.Snapshot, r Request) (*Response, error) {
+	if len(r.presented) > 0 {
+		return nil, errors.New("a query came past the check of its credentials")
+	}
 	r.Query.Audience = s.audience(c)
 	if err := c.believe(&r); err != nil {
 		return nil, err

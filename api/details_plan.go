@@ -14,6 +14,10 @@ import (
 func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	s := d.server
 	p := plan{engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
+	if s.verifying() {
+		seen := settled{}
+		p.settle = func(ctx context.Context, r *Request) error { return s.settle(ctx, p.call, r, seen) }
+	}
 	p.audience = s.audience(p.call)
 	shared, err := p.parts(m)
 	if err != nil {
@@ -55,6 +59,8 @@ type plan struct {
 	call call
 	// run runs a step where there is room for it.
 	run func(context.Context, func()) error
+	// settle verifies the credentials of a call; nil: there is no verifier.
+	settle func(context.Context, *Request) error
 }
 
 // parts decodes what the calls have in common.
@@ -68,7 +74,7 @@ func (p *plan) parts(m *authzdv1.PlanRequest) (parts, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return parts{}, err
 	}
-	w := wire{limits: p.limits}
+	w := wire{limits: p.limits, verifying: p.settle != nil}
 	shared := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
 	if w.err != nil {
 		return parts{}, w.err
@@ -78,9 +84,12 @@ func (p *plan) parts(m *authzdv1.PlanRequest) (parts, error) {
 
 func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	planner := p.engine.NewPlanner(s)
-	var err error
 	for i, q := range m.GetCalls() {
-		if full := p.run(ctx, func() { err = p.add(ctx, planner, shared, q) }); full != nil {
+		r, err := p.request(ctx, shared, q)
+		if err != nil {
+			return nil, within("/calls", i, err)
+		}
+		if full := p.run(ctx, func() { err = planner.Add(ctx, r.Query) }); full != nil {
 			return nil, full
 		}
 		if err != nil {
@@ -88,6 +97,7 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 		}
 	}
 	var out engine.Plan
+	var err error
 	if full := p.run(ctx, func() { out, err = planner.Plan(ctx) }); full != nil {
 		return nil, full
 	}
@@ -97,28 +107,31 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 	return planProto(&out), nil
 }
 
-func (p *plan) add(ctx context.Context, planner *engine.Planner, shared parts, q *authzdv1.CheckBatchQuery) error {
+// request decodes one call, and verifies what it presents.
+func (p *plan) request(ctx context.Context, shared parts, q *authzdv1.CheckBatchQuery) (Request, error) {
 	if q.GetCommit() != nil {
-		return errorf(CodeInvalidValue, "/commit", "a planned call is not about to be executed")
+		return Request{}, errorf(CodeInvalidValue, "/commit", "a planned call is not about to be executed")
 	}
 	own := shared
 	w := wire{limits: p.limits}
 	w.query(&own, q)
 	if w.err != nil {
-		return w.err
+		return Request{}, w.err
 	}
 	r, err := own.request()
 	if err != nil {
-		return err
+		return Request{}, err
+	}
+	if p.settle != nil {
+		if err := p.settle(ctx, &r); err != nil {
+			return Request{}, err
+		}
 	}
 	r.Query.Audience = p.audience
 	// A plan is for whoever can ask an authorization server, by whatever way.
 	r.Query.Actionable = engine.NewKindSet(engine.KindScopes, engine.KindAuthorizationDetails,
 		engine.KindAuthentication, engine.KindProofOfPossession, engine.KindToken)
-	if err := p.call.believe(&r); err != nil {
-		return err
-	}
-	return planner.Add(ctx, r.Query)
+	return r, p.call.believe(&r)
 }
 
 // Values of PlanResponse.status.

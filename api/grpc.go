@@ -161,25 +161,21 @@ type decisionService struct {
 func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (*authzdv1.CheckResponse, error) {
 	s := d.server
 	c := callFrom(ctx)
-	w := wire{limits: s.opts.Limits}
-	if m.GetRequireRevision() != nil {
-		// Waited for here and not on a worker. Decoded twice, because a malformed
-		// query should not wait to be told so.
-		r, err := w.request(m)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.awaitRevision(ctx, r.Require); err != nil {
+	decode := func() (Request, error) { w := s.wire(); return w.request(m) }
+	var r Request
+	var err error
+	waits := m.GetRequireRevision() != nil || s.verifying()
+	if waits {
+		if r, err = s.prepare(ctx, c, decode, settled{}); err != nil {
 			return nil, err
 		}
 	}
 	var out *authzdv1.CheckResponse
-	var err error
 	if full := s.pool.onWorker(ctx, func() {
-		w := wire{limits: s.opts.Limits}
-		var r Request
-		if r, err = w.request(m); err != nil {
-			return
+		if !waits {
+			if r, err = decode(); err != nil {
+				return
+			}
 		}
 		var resp *Response
 		if resp, err = s.decide(ctx, c, s.opts.Engine.Snapshot(), r); err == nil {

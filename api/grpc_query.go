@@ -14,9 +14,12 @@ import (
 // wire decodes the parts of gRPC messages under the same limits, with the same
 // codes and pointers, as JSON from REST. The first error stays.
 type wire struct {
-	limits Limits
-	err    *Error
+	limits    Limits
+	verifying bool
+	err       *Error
 }
+
+func (s *Server) wire() wire { return wire{limits: s.opts.Limits, verifying: s.verifying()} }
 
 func (w *wire) fail(err *Error) {
 	if w.err == nil {
@@ -122,7 +125,7 @@ func (w *wire) require(r *authzdv1.PolicyRevision) *engine.PolicyRef {
 }
 
 func (w *wire) credentials(list []*authzdv1.Credential) credentialSet {
-	var set credentialSet
+	set := credentialSet{verifying: w.verifying}
 	for n, c := range list {
 		at := "/credentials/" + strconv.Itoa(n)
 		p := presented{
@@ -130,6 +133,11 @@ func (w *wire) credentials(list []*authzdv1.Credential) credentialSet {
 			accessToken: w.text(c.GetAccessToken(), at, "access_token"),
 			boundBy:     w.text(c.GetBoundBy(), at, "bound_by"),
 			claims:      w.object(c.GetClaims(), 3, at, "claims"),
+			scheme:      w.text(c.GetScheme(), at, "scheme"),
+			proof:       w.text(c.GetDpopProof(), at, "dpop_proof"),
+			method:      w.text(c.GetHttpMethod(), at, "http_method"),
+			url:         w.text(c.GetHttpUrl(), at, "http_url"),
+			certificate: w.text(c.GetCertificateThumbprint(), at, "certificate_thumbprint"),
 		}
 		if w.err != nil {
 			return set

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
@@ -65,19 +66,25 @@ type Request struct {
 	DenialForm mcp.Preference
 	// Require is the revision to wait for; zero: none.
 	Require engine.PolicyRef
+	// presented is what has to be verified before Query is decided.
+	presented []presented
 }
 
 // DecodeQuery decodes the JSON of POST /v1/check (message CheckRequest),
 // strictly: unknown, repeated and misspelt members are errors. What the MCP
 // message implies and the caller left out is filled in. Every error is an
-// *Error or an *mcp.Error with a JSON Pointer into data.
+// *Error or an *mcp.Error with a JSON Pointer into data. Access tokens are
+// refused: whoever has a Verifier runs a Server.
 func DecodeQuery(data []byte, l Limits) (Request, error) {
-	l = l.withDefaults()
+	return decodeQuery(data, l.withDefaults(), false)
+}
+
+func decodeQuery(data []byte, l Limits, verifying bool) (Request, error) {
 	v, err := decodeDocument(data, l.strict(0))
 	if err != nil {
 		return Request{}, err
 	}
-	p := parts{}
+	p := parts{credentials: credentialSet{verifying: verifying}}
 	if err := p.read(v); err != nil {
 		return Request{}, err
 	}
@@ -165,7 +172,10 @@ func (p *parts) request() (Request, error) {
 		return Request{}, err
 	}
 	q.Actionable = actionable(p.mcp, p.capabilities)
-	r := Request{Query: q, Capabilities: p.capabilities, DenialForm: mcp.Preference(p.denialForm)}
+	r := Request{
+		Query: q, Capabilities: p.capabilities, DenialForm: mcp.Preference(p.denialForm),
+		presented: p.credentials.presented,
+	}
 	if p.require != nil {
 		r.Require = *p.require
 	}
@@ -294,17 +304,14 @@ func actionable(m *engine.MCP, capabilities rar.Value) engine.KindSet {
 	return engine.NewKindSet(kinds...)
 }
 
-// credentialSet collects the credentials of a query.
+// credentialSet collects the credentials of a query: claims that are taken at
+// the caller's word, or, if verifying, all that is presented.
 type credentialSet struct {
-	good []engine.Credential
-	bad  []engine.RejectedCredential
-	ids  []string
-}
-
-// presented is one credential as either door found it.
-type presented struct {
-	id, accessToken, boundBy string
-	claims                   rar.Value
+	verifying bool
+	presented []presented
+	good      []engine.Credential
+	bad       []engine.RejectedCredential
+	ids       []string
 }
 
 // add takes in credential number n. Claims that are no usable credential are
@@ -318,11 +325,18 @@ func (c *credentialSet) add(n int, p presented) *Error {
 		return missing(at("/id"))
 	case p.accessToken != "" && p.claims.Kind() != rar.Absent:
 		return errorf(CodeInvalidValue, at("/access_token"), "give either claims or access_token")
-	case p.accessToken != "":
+	case p.accessToken != "" && !c.verifying:
 		return errorf(CodeAccessTokenUnsupported, at("/access_token"),
-			"this server does not verify access tokens yet: verify the token and give its claims")
-	case p.claims.Kind() == rar.Absent:
+			"tokens are verified by a server that has issuers (authzd serve --issuers): verify the token and give its claims")
+	case p.accessToken != "" && p.boundBy != "":
+		return errorf(CodeInvalidValue, at("/bound_by"), "goes with claims; a token comes with the proof itself")
+	case p.accessToken == "" && p.claims.Kind() == rar.Absent:
 		return missing(at("/claims"))
+	case p.accessToken == "" && p.evidence() != "":
+		return errorf(CodeInvalidValue, at("/"+p.evidence()), "goes with access_token; claims have bound_by")
+	}
+	if p.scheme != "" && !strings.EqualFold(p.scheme, "Bearer") && !strings.EqualFold(p.scheme, "DPoP") {
+		return errorf(CodeInvalidValue, at("/scheme"), `is "Bearer" or "DPoP"`)
 	}
 	switch p.boundBy {
 	case "", "dpop", "mtls", "mtls+dpop":
@@ -335,6 +349,10 @@ func (c *credentialSet) add(n int, p presented) *Error {
 		}
 	}
 	c.ids = append(c.ids, p.id)
+	if c.verifying {
+		c.presented = append(c.presented, p)
+		return nil
+	}
 	cred, rejected := engine.CredentialFromClaims(p.id, verifiedByPEP, p.boundBy, p.claims)
 	if rejected != nil {
 		c.bad = append(c.bad, *rejected)

@@ -149,11 +149,10 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 		if err := s.readQuery(buffer, r); err != nil {
 			return err
 		}
-		req, err := DecodeQuery(buffer.Bytes(), s.opts.Limits)
+		req, err := s.prepare(ctx, c, func() (Request, error) {
+			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying())
+		}, settled{})
 		if err != nil {
-			return err
-		}
-		if err := s.awaitRevision(ctx, req.Require); err != nil {
 			return err
 		}
 		var resp *Response

@@ -145,6 +145,16 @@ func (p *parts) readCredentials(v rar.Value) *Error {
 				return textMember(&c.accessToken, "", m)
 			case "bound_by":
 				return textMember(&c.boundBy, "", m)
+			case "scheme":
+				return textMember(&c.scheme, "", m)
+			case "dpop_proof":
+				return textMember(&c.proof, "", m)
+			case "http_method":
+				return textMember(&c.method, "", m)
+			case "http_url":
+				return textMember(&c.url, "", m)
+			case "certificate_thumbprint":
+				return textMember(&c.certificate, "", m)
 			default:
 				return unknown("", m.Name)
 			}
@@ -194,9 +204,9 @@ func objectMember(dst *rar.Value, at string, m rar.Member) *Error {
 }
 
 // maxText bounds names and identifiers, which end up in messages and logs. An
-// access token is no name.
+// access token or a proof is no name.
 func maxText(member string) int {
-	if member == "access_token" {
+	if member == "access_token" || member == "dpop_proof" {
 		return 16 << 10
 	}
 	return maxName

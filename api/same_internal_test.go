@@ -231,7 +231,9 @@ func TestRESTReadsTheContract(t *testing.T) {
 		Subject:         &authzdv1.Subject{Type: "identity", Id: "alice", Properties: []byte(`{}`)},
 		Action:          &authzdv1.Action{Name: "tools/call", Properties: []byte(`{}`)},
 		Resource:        &authzdv1.Resource{Type: "tool", Id: "pay", Properties: []byte(`{}`)},
-		Credentials:     []*authzdv1.Credential{{Id: "a", Claims: []byte(`{}`), BoundBy: "dpop"}},
+		Credentials: []*authzdv1.Credential{{Id: "a", Claims: []byte(`{}`), BoundBy: "dpop"}, {
+			Id: "b", AccessToken: "t", Scheme: "DPoP", DpopProof: "p", HttpMethod: "POST", HttpUrl: "u", CertificateThumbprint: "c",
+		}},
 		Context:         []byte(`{}`),
 		Commit:          &authzdv1.Commit{IdempotencyKey: "k"},
 		RequireRevision: &authzdv1.PolicyRevision{Bundle: "b", Revision: "r"},
@@ -241,7 +243,7 @@ func TestRESTReadsTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := DecodeQuery(text, Limits{}); err != nil {
+	if _, err := decodeQuery(text, Limits{}.withDefaults(), true); err != nil {
 		t.Errorf("%v: %s", err, text)
 	}
 	var back authzdv1.CheckRequest

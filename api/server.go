@@ -38,6 +38,9 @@ type Options struct {
 	HTTPAddr, GRPCAddr string
 	// Access secures the connections and knows the callers.
 	Access Access
+	// Verifier verifies access tokens, and says whose claims may be asserted;
+	// default none: tokens are refused, and claims are the caller's word.
+	Verifier Verifier
 	// AllowedHosts are further names that an HTTP request may give as Host;
 	// default none but localhost, loopback addresses and the address
 	// that the connection came in on.

@@ -43,6 +43,7 @@ type Config struct {
 	TLSClientCA     string
 	KeysFile        string
 	Callers         string
+	Issuers         string
 	AllowedHosts    []string
 }
 
@@ -83,6 +84,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.TLSClientCA, "tls-client-ca", "", "PEM file with the authorities that vouch for callers by client certificates; needs --callers")
 	f.StringVar(&c.Callers, "callers", "", "YAML or JSON file that gives the names in client certificates their rights (docs/security.md)")
 	f.StringVar(&c.KeysFile, keysFlag, "", "file with the static keys of callers (authzd keys create)")
+	f.StringVar(&c.Issuers, "issuers", "", "YAML or JSON file with the issuers whose access tokens count (docs/security.md); without it tokens are refused, and the claims of callers are believed")
 	f.StringArrayVar(&c.AllowedHosts, allowedHostFlag, nil, "NAME that HTTP requests may give as Host, beside loopback and the address itself; may be repeated")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 }

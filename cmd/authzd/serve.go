@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/authzd/authzd/api"
+	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
 )
@@ -30,6 +31,8 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles,\n" +
 			"reference keys, certificates and callers again and keeps the old ones if the new are at fault. Certificates,\n" +
 			"keys of callers and --callers are also read when they change. Without --bundle everything is denied.\n\n" +
+			"With --issuers access tokens are verified, and asserted claims only where their issuer admits it. The file\n" +
+			"is read at the start.\n\n" +
 			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
 			"address needs --tls-cert, --tls-key, and one of these two (docs/security.md).\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
@@ -82,7 +85,11 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	if err := p.load(ctx); err != nil {
 		return err
 	}
-	server, err := api.New(api.Options{
+	verifier, err := c.verifier(log)
+	if err != nil {
+		return err
+	}
+	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch},
 		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
@@ -91,7 +98,11 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		},
 		AllowedHosts: c.AllowedHosts,
 		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
-	})
+	}
+	if verifier != nil { // a nil pointer would be a Verifier that is there
+		options.Verifier = verifier
+	}
+	server, err := api.New(options)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -110,6 +121,9 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(running) })
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
+	if verifier != nil {
+		group.Go(func() error { return verifier.Run(running) })
+	}
 	if err := writeReady(std.out, server, p.engine.Snapshot()); err != nil {
 		group.Go(func() error { return err })
 	}
@@ -119,6 +133,23 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// verifier makes what verifies tokens; nil: no issuer is configured.
+func (c *Config) verifier(log *slog.Logger) (*credentials.Verifier, error) {
+	if c.Issuers == "" {
+		log.Info("no issuer is configured: access tokens are refused, and claims are believed as callers assert them")
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	issuers, err := readIssuers(c.Issuers)
+	if err != nil {
+		return nil, err
+	}
+	v, err := credentials.New(issuers, credentials.Options{Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Issuers, err)
+	}
+	return v, nil
 }
 
 // writeReady prints the one line that scripts wait for.

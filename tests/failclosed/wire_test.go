@@ -96,9 +96,12 @@ func (c *converter) credentials(n *node) []*authzdv1.Credential {
 	}
 	var out []*authzdv1.Credential
 	for _, v := range n.items {
-		c.members(v, "id", "claims", "access_token", "bound_by")
+		c.members(v, "id", "claims", "access_token", "bound_by",
+			"scheme", "dpop_proof", "http_method", "http_url", "certificate_thumbprint")
 		out = append(out, &authzdv1.Credential{
 			Id: c.text(v, "id"), Claims: c.json(v, "claims"), AccessToken: c.text(v, "access_token"), BoundBy: c.text(v, "bound_by"),
+			Scheme: c.text(v, "scheme"), DpopProof: c.text(v, "dpop_proof"), HttpMethod: c.text(v, "http_method"),
+			HttpUrl: c.text(v, "http_url"), CertificateThumbprint: c.text(v, "certificate_thumbprint"),
 		})
 	}
 	return out

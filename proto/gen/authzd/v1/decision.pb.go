@@ -510,23 +510,43 @@ func (x *Resource) GetProperties() []byte {
 	return nil
 }
 
-// Credential is one verified token. Exactly one of `claims` and `access_token`
-// must be given.
+// Credential is one access token: as the client sent it, to be verified here,
+// or its claims. Exactly one of `claims` and `access_token` must be given.
 type Credential struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller's name for it; decisions refer to credentials by it. Required.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The claims of an access token (RFC 9068), a JSON object, as a caller
-	// asserts them that has verified the token.
+	// asserts them that has verified the token. Where the server has issuers,
+	// the token's has to admit that.
 	Claims []byte `protobuf:"bytes,2,opt,name=claims,proto3" json:"claims,omitempty"`
-	// The access token itself, to be verified here. Part of the contract, but
-	// not accepted yet: "request.access_token_unsupported".
+	// The access token itself, a JWT (RFC 9068) or opaque (RFC 7662), at most
+	// 16 KiB. A server without issuers refuses it:
+	// "request.access_token_unsupported". A token that does not verify is no
+	// error: it is among the decision's `rejected_credentials`.
 	AccessToken string `protobuf:"bytes,3,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	// How the caller saw possession of a bound token proved: "dpop", "mtls" or
 	// "mtls+dpop". Only with `claims`. Left out: not proved.
-	BoundBy       string `protobuf:"bytes,4,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BoundBy string `protobuf:"bytes,4,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`
+	// The scheme of the Authorization header: "Bearer" or "DPoP", in any case.
+	// This and what follows only with `access_token`. Left out: "DPoP" if there
+	// is a proof, else "Bearer".
+	Scheme string `protobuf:"bytes,5,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// The header DPoP of the client's request (RFC 9449 section 4), at most
+	// 16 KiB. It counts once: what is sent again, in another query too, is
+	// refused as replayed. The queries of a batch share it.
+	DpopProof string `protobuf:"bytes,6,opt,name=dpop_proof,json=dpopProof,proto3" json:"dpop_proof,omitempty"`
+	// The HTTP method of the client's request, which the proof has to name.
+	HttpMethod string `protobuf:"bytes,7,opt,name=http_method,json=httpMethod,proto3" json:"http_method,omitempty"`
+	// The URL of the client's request as the client sees it, without query and
+	// fragment; the proof has to name it.
+	HttpUrl string `protobuf:"bytes,8,opt,name=http_url,json=httpUrl,proto3" json:"http_url,omitempty"`
+	// The SHA-256 of the client's TLS certificate in base64url (RFC 8705 section
+	// 3.1), as whoever ended TLS saw it. Callers without the right "assert" are
+	// not believed.
+	CertificateThumbprint string `protobuf:"bytes,9,opt,name=certificate_thumbprint,json=certificateThumbprint,proto3" json:"certificate_thumbprint,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Credential) Reset() {
@@ -583,6 +603,41 @@ func (x *Credential) GetAccessToken() string {
 func (x *Credential) GetBoundBy() string {
 	if x != nil {
 		return x.BoundBy
+	}
+	return ""
+}
+
+func (x *Credential) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *Credential) GetDpopProof() string {
+	if x != nil {
+		return x.DpopProof
+	}
+	return ""
+}
+
+func (x *Credential) GetHttpMethod() string {
+	if x != nil {
+		return x.HttpMethod
+	}
+	return ""
+}
+
+func (x *Credential) GetHttpUrl() string {
+	if x != nil {
+		return x.HttpUrl
+	}
+	return ""
+}
+
+func (x *Credential) GetCertificateThumbprint() string {
+	if x != nil {
+		return x.CertificateThumbprint
 	}
 	return ""
 }
@@ -1800,14 +1855,20 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12$\n" +
 	"\n" +
 	"properties\x18\x03 \x01(\fB\x04\xc0\xa0\x19\x01R\n" +
-	"properties\"~\n" +
+	"properties\"\xa2\x02\n" +
 	"\n" +
 	"Credential\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\x06claims\x18\x02 \x01(\fB\x04\xc0\xa0\x19\x01R\x06claims\x12!\n" +
 	"\faccess_token\x18\x03 \x01(\tR\vaccessToken\x12\x19\n" +
-	"\bbound_by\x18\x04 \x01(\tR\aboundByJ\x04\b\x05\x10\n" +
-	"\"1\n" +
+	"\bbound_by\x18\x04 \x01(\tR\aboundBy\x12\x16\n" +
+	"\x06scheme\x18\x05 \x01(\tR\x06scheme\x12\x1d\n" +
+	"\n" +
+	"dpop_proof\x18\x06 \x01(\tR\tdpopProof\x12\x1f\n" +
+	"\vhttp_method\x18\a \x01(\tR\n" +
+	"httpMethod\x12\x19\n" +
+	"\bhttp_url\x18\b \x01(\tR\ahttpUrl\x125\n" +
+	"\x16certificate_thumbprint\x18\t \x01(\tR\x15certificateThumbprint\"1\n" +
 	"\x06Commit\x12'\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\"D\n" +
 	"\x0ePolicyRevision\x12\x16\n" +

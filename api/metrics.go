@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/authzd/authzd/api/callers"
+	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
 )
 
@@ -27,6 +28,7 @@ type metrics struct {
 	rendering prometheus.Counter
 	refusals  *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
+	presented *prometheus.CounterVec
 	doors     map[door]*doorMetrics
 }
 
@@ -38,7 +40,7 @@ type doorMetrics struct {
 	inFlight    prometheus.Gauge
 }
 
-func newMetrics(e *engine.Engine, p *pool) *metrics {
+func newMetrics(e *engine.Engine, p *pool, v Verifier) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -63,10 +65,13 @@ func newMetrics(e *engine.Engine, p *pool) *metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authzd_reloads_total", Help: "Readings of changed certificates and of changed keys and callers, by outcome.",
 		}, []string{"files", "outcome"}),
+		presented: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_credentials_verified_total", Help: "Credentials that were judged by their issuers' settings: ok, or the code that they were rejected with.",
+		}, []string{"outcome"}),
 		doors: make(map[door]*doorMetrics),
 	}
 	m.registry.MustRegister(
-		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads,
+		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads, m.presented,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
 		}, func() float64 { return float64(p.waiting()) }),
@@ -74,6 +79,13 @@ func newMetrics(e *engine.Engine, p *pool) *metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if known, ok := v.(issuerStatus); ok {
+		m.registry.MustRegister(&issuerInfo{
+			of:      known,
+			usable:  prometheus.NewDesc("authzd_issuer_keys_usable", "Whether tokens of the issuer can be verified by its keys.", []string{"issuer"}, nil),
+			fetched: prometheus.NewDesc("authzd_issuer_keys_fetched_timestamp_seconds", "When the keys of the issuer were last fetched; 0: never.", []string{"issuer"}, nil),
+		})
+	}
 	for _, d := range []door{doorREST, doorGRPC, doorGateway} {
 		for _, why := range callers.Reasons() {
 			m.refusals.WithLabelValues(string(why), string(d))
@@ -111,5 +123,34 @@ func (i *snapshotInfo) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, ref := range live.Bundles() {
 		ch <- prometheus.MustNewConstMetric(i.desc, prometheus.GaugeValue, 1, valid(ref.Bundle), valid(ref.Revision))
+	}
+}
+
+// issuerStatus is a Verifier that tells of its issuers' keys.
+type issuerStatus interface {
+	Status() []credentials.IssuerStatus
+}
+
+type issuerInfo struct {
+	of              issuerStatus
+	usable, fetched *prometheus.Desc
+}
+
+func (i *issuerInfo) Describe(ch chan<- *prometheus.Desc) {
+	ch <- i.usable
+	ch <- i.fetched
+}
+
+func (i *issuerInfo) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range i.of.Status() {
+		usable, fetched := 0.0, 0.0
+		if s.Usable {
+			usable = 1
+		}
+		if !s.FetchedAt.IsZero() {
+			fetched = float64(s.FetchedAt.Unix())
+		}
+		ch <- prometheus.MustNewConstMetric(i.usable, prometheus.GaugeValue, usable, valid(s.Issuer))
+		ch <- prometheus.MustNewConstMetric(i.fetched, prometheus.GaugeValue, fetched, valid(s.Issuer))
 	}
 }

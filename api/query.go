@@ -318,30 +318,8 @@ type credentialSet struct {
 // rejected, which is for the engine to judge; a malformed request is an error.
 func (c *credentialSet) add(n int, p presented) *Error {
 	at := func(member string) string { return "/credentials/" + strconv.Itoa(n) + member }
-	switch {
-	case n >= maxCredentials:
-		return errorf(CodeTooLarge, "/credentials", "more than %d credentials", maxCredentials)
-	case p.id == "":
-		return missing(at("/id"))
-	case p.accessToken != "" && p.claims.Kind() != rar.Absent:
-		return errorf(CodeInvalidValue, at("/access_token"), "give either claims or access_token")
-	case p.accessToken != "" && !c.verifying:
-		return errorf(CodeAccessTokenUnsupported, at("/access_token"),
-			"tokens are verified by a server that has issuers (authzd serve --issuers): verify the token and give its claims")
-	case p.accessToken != "" && p.boundBy != "":
-		return errorf(CodeInvalidValue, at("/bound_by"), "goes with claims; a token comes with the proof itself")
-	case p.accessToken == "" && p.claims.Kind() == rar.Absent:
-		return missing(at("/claims"))
-	case p.accessToken == "" && p.evidence() != "":
-		return errorf(CodeInvalidValue, at("/"+p.evidence()), "goes with access_token; claims have bound_by")
-	}
-	if p.scheme != "" && !strings.EqualFold(p.scheme, "Bearer") && !strings.EqualFold(p.scheme, "DPoP") {
-		return errorf(CodeInvalidValue, at("/scheme"), `is "Bearer" or "DPoP"`)
-	}
-	switch p.boundBy {
-	case "", "dpop", "mtls", "mtls+dpop":
-	default:
-		return errorf(CodeInvalidValue, at("/bound_by"), `is "dpop", "mtls" or "mtls+dpop"`)
+	if err := c.check(n, &p, at); err != nil {
+		return err
 	}
 	for _, id := range c.ids {
 		if id == p.id {
@@ -360,6 +338,36 @@ func (c *credentialSet) add(n int, p presented) *Error {
 		c.good = append(c.good, cred)
 	}
 	return nil
+}
+
+// check looks at which members go together.
+func (c *credentialSet) check(n int, p *presented, at func(string) string) *Error {
+	token, claims := p.accessToken != "", p.claims.Kind() != rar.Absent
+	switch {
+	case n >= maxCredentials:
+		return errorf(CodeTooLarge, "/credentials", "more than %d credentials", maxCredentials)
+	case p.id == "":
+		return missing(at("/id"))
+	case token && claims:
+		return errorf(CodeInvalidValue, at("/access_token"), "give either claims or access_token")
+	case token && !c.verifying:
+		return errorf(CodeAccessTokenUnsupported, at("/access_token"),
+			"tokens are verified by a server that has issuers (authzd serve --issuers): verify the token and give its claims")
+	case !token && !claims:
+		return missing(at("/claims"))
+	case token && p.boundBy != "":
+		return errorf(CodeInvalidValue, at("/bound_by"), "goes with claims; a token comes with the proof itself")
+	case !token && p.evidence() != "":
+		return errorf(CodeInvalidValue, at("/"+p.evidence()), "goes with access_token; claims have bound_by")
+	}
+	if s := p.scheme; s != "" && !strings.EqualFold(s, "Bearer") && !strings.EqualFold(s, "DPoP") {
+		return errorf(CodeInvalidValue, at("/scheme"), `is "Bearer" or "DPoP"`)
+	}
+	switch p.boundBy {
+	case "", "dpop", "mtls", "mtls+dpop":
+		return nil
+	}
+	return errorf(CodeInvalidValue, at("/bound_by"), `is "dpop", "mtls" or "mtls+dpop"`)
 }
 
 func missing(path string) *Error {

@@ -19,6 +19,7 @@ import (
 // sameValue compares JSON letter by letter: digits and order of members count.
 func sameValue() cmp.Options {
 	return cmp.Options{
+		cmp.AllowUnexported(Request{}, presented{}),
 		cmp.Comparer(func(a, b rar.Value) bool {
 			return a.Kind() == b.Kind() && string(a.AppendJSON(nil)) == string(b.AppendJSON(nil))
 		}),
@@ -125,7 +126,13 @@ func draw(t *rapid.T) (string, *authzdv1.CheckRequest) {
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "credentials") {
 		c := &authzdv1.Credential{Id: strconv.Itoa(i), Claims: []byte(d.object(3)), BoundBy: d.word("bound", "dpop", "mtls", "")}
-		if d.one("good", 2) {
+		if d.one("token", 3) {
+			c = &authzdv1.Credential{
+				Id: c.GetId(), AccessToken: d.word("access token", "a.b.c"), Scheme: d.word("scheme", "", "dpop", "Bearer"),
+				DpopProof: d.word("proof", "", "d.e.f"), HttpMethod: d.word("method", "", "POST"),
+				HttpUrl: d.word("url", "", "https://mcp.example.com/"), CertificateThumbprint: d.word("certificate", "", "t"),
+			}
+		} else if d.one("good", 2) {
 			c.Claims = []byte(`{"iss": "https://as.example.com", "sub": "alice", "exp": 4102444800, "scope": "a b", "act": {"sub": "x"}, "aud": ["s"]}`)
 		}
 		m.Credentials = append(m.Credentials, c)
@@ -150,8 +157,9 @@ func TestDoorsDecodeAlike(t *testing.T) {
 	decoded, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		text, m := draw(t)
-		rest, restErr := DecodeQuery([]byte(text), Limits{})
-		w := wire{limits: Limits{}.withDefaults()}
+		verifying := rapid.Bool().Draw(t, "verifying")
+		rest, restErr := decodeQuery([]byte(text), Limits{}.withDefaults(), verifying)
+		w := wire{limits: Limits{}.withDefaults(), verifying: verifying}
 		rpc, rpcErr := w.request(m)
 		if (restErr == nil) != (rpcErr == nil) {
 			t.Fatalf("REST: %v\ngRPC: %v\n%s", restErr, rpcErr, text)
@@ -228,9 +236,9 @@ func TestRESTReadsTheContract(t *testing.T) {
 			Method: "tools/call", Params: []byte(`{"name":"pay"}`), Server: "s", Transport: "http", ProtocolVersion: "v",
 			ClientCapabilities: []byte(`{}`), Tool: []byte(`{}`), DenialForm: "auto",
 		},
-		Subject:         &authzdv1.Subject{Type: "identity", Id: "alice", Properties: []byte(`{}`)},
-		Action:          &authzdv1.Action{Name: "tools/call", Properties: []byte(`{}`)},
-		Resource:        &authzdv1.Resource{Type: "tool", Id: "pay", Properties: []byte(`{}`)},
+		Subject:  &authzdv1.Subject{Type: "identity", Id: "alice", Properties: []byte(`{}`)},
+		Action:   &authzdv1.Action{Name: "tools/call", Properties: []byte(`{}`)},
+		Resource: &authzdv1.Resource{Type: "tool", Id: "pay", Properties: []byte(`{}`)},
 		Credentials: []*authzdv1.Credential{{Id: "a", Claims: []byte(`{}`), BoundBy: "dpop"}, {
 			Id: "b", AccessToken: "t", Scheme: "DPoP", DpopProof: "p", HttpMethod: "POST", HttpUrl: "u", CertificateThumbprint: "c",
 		}},
@@ -238,7 +246,10 @@ func TestRESTReadsTheContract(t *testing.T) {
 		Commit:          &authzdv1.Commit{IdempotencyKey: "k"},
 		RequireRevision: &authzdv1.PolicyRevision{Bundle: "b", Revision: "r"},
 	}
-	everyFieldSet(t, m.ProtoReflect(), "access_token")
+	everyFieldSet(t, m.ProtoReflect(), "credentials")
+	both := proto.Clone(m.GetCredentials()[0]) // no credential may have all members
+	proto.Merge(both, m.GetCredentials()[1])
+	everyFieldSet(t, both.ProtoReflect())
 	text, err := MarshalJSON(m)
 	if err != nil {
 		t.Fatal(err)

@@ -129,7 +129,7 @@ func New(opts Options) (*Server, error) {
 	}
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
-		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p),
+		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
 		revisions: newRevisions(), health: newReadiness(), access: access,
 	}
 	s.health.look = s.observe

@@ -29,8 +29,11 @@ type presented struct {
 // evidence names the first member that goes with a token alone.
 func (p *presented) evidence() string {
 	for _, m := range []struct{ name, value string }{
-		{"scheme", p.scheme}, {"dpop_proof", p.proof}, {"http_method", p.method},
-		{"http_url", p.url}, {"certificate_thumbprint", p.certificate},
+		{"scheme", p.scheme},
+		{"dpop_proof", p.proof},
+		{"http_method", p.method},
+		{"http_url", p.url},
+		{"certificate_thumbprint", p.certificate},
 	} {
 		if m.value != "" {
 			return m.name
@@ -67,8 +70,10 @@ func (s *Server) settle(ctx context.Context, c call, r *Request, seen settled) e
 			good, bad := s.verify(ctx, c, &r.presented[i], audience)
 			if bad != nil {
 				out.bad = append(out.bad, *bad)
+				s.metrics.presented.WithLabelValues(string(bad.Code)).Inc()
 			} else {
 				out.good = append(out.good, good)
+				s.metrics.presented.WithLabelValues("ok").Inc()
 			}
 		}
 		seen[audience] = out

@@ -79,6 +79,10 @@ func TestQuerySchema(t *testing.T) {
 		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a"}],`, 1), strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","claims":[]}],`, 1),
 		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","claims":{},"access_token":"x"}],`, 1),
 		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","claims":{},"bound_by":"trust"}],`, 1),
+		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","claims":{},"dpop_proof":"x"}],`, 1),
+		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","access_token":"x","bound_by":"dpop"}],`, 1),
+		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","access_token":"x","scheme":"Basic"}],`, 1),
+		strings.Replace(callQuery, "{", `{"credentials":[{"id":"a","access_token":5}],`, 1),
 		strings.Replace(callQuery, "{", `{"commit":{},`, 1), strings.Replace(callQuery, "{", `{"require_revision":{"bundle":"a"},`, 1),
 		strings.Replace(callQuery, "{", `{"context":null,`, 1),
 	} {

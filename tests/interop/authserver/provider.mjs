@@ -26,6 +26,7 @@ export function newProvider({ issuer, types, clients, callback, resources, scope
     features: {
       devInteractions: { enabled: false },
       introspection: { enabled: true, allowedPolicy: async () => true },
+      revocation: { enabled: true },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
       resourceIndicators: resourceServers(resources, scopes, lifetime),
       richAuthorizationRequests: richRequests(types),

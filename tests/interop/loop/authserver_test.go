@@ -28,6 +28,7 @@ type authServer struct {
 	Token         string `json:"token_endpoint"`
 	PAR           string `json:"pushed_authorization_request_endpoint"`
 	Introspection string `json:"introspection_endpoint"`
+	Revocation    string `json:"revocation_endpoint"`
 	JWKS          string `json:"jwks_uri"`
 	Types         []string
 	TypesKnown    []string `json:"authorization_details_types_supported"`

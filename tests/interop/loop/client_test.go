@@ -56,6 +56,8 @@ type token struct {
 	oauthError
 	Access  string          `json:"access_token"`
 	Refresh string          `json:"refresh_token"`
+	ID      string          `json:"id_token"`
+	Type    string          `json:"token_type"`
 	Scope   string          `json:"scope"`
 	Details json.RawMessage `json:"authorization_details"`
 }

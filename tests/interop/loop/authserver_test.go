@@ -113,6 +113,19 @@ func (as *authServer) getJSON(t *testing.T, address string, into any) {
 	}
 }
 
+// rotate makes the server begin anew with another signing key; the one it had
+// is not published any more, and sessions and grants are gone.
+func (as *authServer) rotate(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, as.Issuer+"/rotate", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, http.DefaultClient, req, http.StatusNoContent)
+}
+
 // reply is an HTTP answer, read to its end.
 type reply struct {
 	Status int

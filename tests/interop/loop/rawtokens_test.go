@@ -193,3 +193,28 @@ func (w *world) turns(t *testing.T, p presented, before, after string) {
 	}
 	t.Fatalf("still %s after %v, want %s", before, most, after)
 }
+
+// TestRawRotation: a key that the server took up is learnt from the first token
+// under it, and one that it took back counts for nothing from then on.
+func TestRawRotation(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	for name, keys := range map[string]func(*authServer) string{
+		"jwks_url": fromJWKS,
+		"discover": func(*authServer) string { return "keys: {discover: true, min_interval: 1s}" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := rawPayments(t, mcpServer, keys)
+			c := newClient(t, w.as, agent, user)
+			wanted := w.hinted(t, c)
+			before := c.obtain(t, wanted, approve)
+			w.passes(t, presented{Token: before.Access})
+
+			w.as.rotate(t)
+			after := newClient(t, w.as, agent, user).obtain(t, wanted, approve)
+			w.turns(t, presented{Token: after.Access}, "token.signature", "ALLOW")
+			w.rejects(t, presented{Token: before.Access}, "token.signature")
+		})
+	}
+}

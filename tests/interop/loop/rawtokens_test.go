@@ -218,3 +218,57 @@ func TestRawRotation(t *testing.T) {
 		})
 	}
 }
+
+// swap is a server that exchanges a token it was called with (RFC 8693).
+func swap(t *testing.T, as *authServer, subject, resource string) string {
+	t.Helper()
+	var out token
+	body := asResourceServer(t, as.Token, url.Values{
+		"grant_type":         {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"subject_token":      {subject},
+		"subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+		"resource":           {resource},
+	})
+	if err := json.Unmarshal(body, &out); err != nil || out.Access == "" {
+		t.Fatalf("token exchange: %v\n%s", err, body)
+	}
+	return out.Access
+}
+
+// TestRawExchanged: a token that a server got on behalf of its user is good for
+// what the user granted, and the agent is then the server that acts.
+func TestRawExchanged(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	w := rawPayments(t, mcpServer, fromJWKS)
+	c := newClient(t, w.as, agent, user)
+	wanted := w.hinted(t, c)
+	// The user grants what both servers may do, because a token holds only what
+	// is located at its audience.
+	here := fmt.Sprintf(`["%s"]`, mcpServer)
+	if !strings.Contains(wanted.Details, here) {
+		t.Fatalf("no locations in %s", wanted.Details)
+	}
+	wanted.Details = strings.Replace(wanted.Details, here, fmt.Sprintf(`["%s","%s"]`, mcpServer, opaqueServer), 1)
+	wanted.Resource = opaqueServer
+	called := c.obtain(t, wanted, approve).Access
+	exchanged := swap(t, w.as, called, mcpServer)
+	w.passes(t, presented{Token: exchanged})
+
+	credential := fmt.Sprintf(`[{"id":"primary","access_token":%q}]`, exchanged)
+	asked := func(more string) decision { return w.rs.query(t, w.call, credential, more).Decision }
+	allowed.judge(t, asked(fmt.Sprintf(`"subject":{"type":"identity","id":%q},"context":{"agent":"resource-server"}`, user)))
+	if d := asked(fmt.Sprintf(`"context":{"agent":%q}`, agent)); d.Code != "request.agent_mismatch" {
+		t.Errorf("the first agent is taken for the one that acts: %+v", d)
+	}
+	if act := member(t, claimsOf(t, exchanged), "act"); act != `{"sub":"resource-server"}` {
+		t.Errorf("act %s", act)
+	}
+
+	// Nobody acts on behalf of themselves.
+	again := swap(t, w.as, swap(t, w.as, called, opaqueServer), mcpServer)
+	w.rejects(t, presented{Token: again}, "token.actors")
+
+	scopesOnly := c.obtain(t, ask{Scope: w.first, Resource: opaqueServer}, approve).Access
+	unmet("/0: rar.no_granted_type").judge(t, w.present(t, presented{Token: swap(t, w.as, scopesOnly, mcpServer)}).Decision)
+}

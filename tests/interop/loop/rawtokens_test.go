@@ -160,8 +160,13 @@ func TestRawOpaque(t *testing.T) {
 	// Active for the issuer, which says no audience of it.
 	w.rejects(t, presented{Token: tok.Refresh}, "token.audience")
 
-	c.revoke(t, tok.Access)
+	// This server ends a session's grant with the next consent.
+	next := c.obtain(t, wanted, approve)
+	w.passes(t, presented{Token: next.Access})
 	w.turns(t, presented{Token: tok.Access}, "ALLOW", "token.revoked")
+
+	c.revoke(t, next.Access)
+	w.turns(t, presented{Token: next.Access}, "ALLOW", "token.revoked")
 }
 
 // revoke takes a token back (RFC 7009).

@@ -3,6 +3,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import Provider, { errors } from 'oidc-provider';
+import { actorClaims, grantType, registerExchange } from './exchange.mjs';
 import { asConfiguration } from './types.mjs';
 
 /**
@@ -11,9 +12,11 @@ import { asConfiguration } from './types.mjs';
  */
 export function newProvider({ issuer, types, clients, callback, resources, scopes, lifetime }) {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return new Provider(issuer, {
+  const indicators = resourceServers(resources, scopes, lifetime);
+  const provider = new Provider(issuer, {
     clients: [...clients.map((id) => publicClient(id, callback, types)), introspector()],
     jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }] },
+    extraTokenClaims: actorClaims,
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
     cookies: { keys: ['only for tests'] },
@@ -25,12 +28,16 @@ export function newProvider({ issuer, types, clients, callback, resources, scope
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     features: {
       devInteractions: { enabled: false },
+      dPoP: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
+      revocation: { enabled: true },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
-      resourceIndicators: resourceServers(resources, scopes, lifetime),
+      resourceIndicators: indicators,
       richAuthorizationRequests: richRequests(types),
     },
   });
+  registerExchange(provider, indicators.getResourceServerInfo, forResource);
+  return provider;
 }
 
 // A client without a list of types may ask for none, so each is registered for all.
@@ -46,13 +53,14 @@ function publicClient(id, callback, types) {
   };
 }
 
-// introspector is the account under which a resource server introspects.
+// introspector is the account under which a resource server introspects and
+// exchanges tokens.
 function introspector() {
   return {
     client_id: 'resource-server',
     client_secret: 'only for tests',
     redirect_uris: [],
-    grant_types: [],
+    grant_types: [grantType],
     response_types: [],
     token_endpoint_auth_method: 'client_secret_basic',
   };

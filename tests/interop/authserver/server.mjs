@@ -1,6 +1,7 @@
 // An authorization server for tests, on a free port of loopback. Standard output
 // gets one line of JSON once it listens. It ends on SIGTERM, or when standard
-// input ends, so that it does not outlive the test that started it.
+// input ends, so that it does not outlive the test that started it. POST /rotate
+// begins anew under the same issuer, with another signing key.
 //
 //   node server.mjs --types FILE|URL… --resource URI… --client ID… --scopes "a b" \
 //                   --callback URI [--lifetime SECONDS]
@@ -29,7 +30,9 @@ await new Promise((resolve, reject) => {
 });
 const issuer = `http://127.0.0.1:${server.address().port}`;
 const types = await loadTypes(options.types);
-const provider = newProvider({
+// A provider has its key for life, so another key takes another provider. It
+// knows nothing of what the first one issued, as after a restart.
+const start = () => newProvider({
   issuer,
   types,
   clients: options.client,
@@ -37,11 +40,18 @@ const provider = newProvider({
   resources: options.resource,
   scopes: options.scopes,
   lifetime: Number(options.lifetime),
-});
-provider.on('server_error', (_ctx, err) => console.error(err));
+}).on('server_error', (_ctx, err) => console.error(err));
+let provider = start();
+let handle = provider.callback();
 
-const handle = provider.callback();
 server.on('request', (req, res) => {
+  if (req.method === 'POST' && req.url === '/rotate') {
+    provider = start();
+    handle = provider.callback();
+    res.statusCode = 204;
+    res.end();
+    return;
+  }
   if (!req.url.startsWith('/interaction/')) {
     handle(req, res);
     return;

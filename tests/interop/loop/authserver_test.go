@@ -28,6 +28,7 @@ type authServer struct {
 	Token         string `json:"token_endpoint"`
 	PAR           string `json:"pushed_authorization_request_endpoint"`
 	Introspection string `json:"introspection_endpoint"`
+	Revocation    string `json:"revocation_endpoint"`
 	JWKS          string `json:"jwks_uri"`
 	Types         []string
 	TypesKnown    []string `json:"authorization_details_types_supported"`
@@ -110,6 +111,19 @@ func (as *authServer) getJSON(t *testing.T, address string, into any) {
 	if err := json.Unmarshal(send(t, http.DefaultClient, req, http.StatusOK).Body, into); err != nil {
 		t.Fatalf("%s: %v", address, err)
 	}
+}
+
+// rotate makes the server begin anew with another signing key; the one it had
+// is not published any more, and sessions and grants are gone.
+func (as *authServer) rotate(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, as.Issuer+"/rotate", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, http.DefaultClient, req, http.StatusNoContent)
 }
 
 // reply is an HTTP answer, read to its end.

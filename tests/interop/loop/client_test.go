@@ -20,6 +20,8 @@ type client struct {
 	id   string
 	user string
 	http *http.Client
+	// key, if it has one, is what its tokens are bound to (RFC 9449).
+	key *proofKey
 }
 
 func newClient(t *testing.T, as *authServer, id, user string) *client {
@@ -56,6 +58,8 @@ type token struct {
 	oauthError
 	Access  string          `json:"access_token"`
 	Refresh string          `json:"refresh_token"`
+	ID      string          `json:"id_token"`
+	Type    string          `json:"token_type"`
 	Scope   string          `json:"scope"`
 	Details json.RawMessage `json:"authorization_details"`
 }
@@ -170,6 +174,9 @@ func (c *client) submit(t *testing.T, at string, form url.Values) reply {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if c.key != nil && at == c.as.Token {
+		req.Header.Set("DPoP", c.key.sign(t, newProof(at, "")))
+	}
 	return send(t, c.http, req,
 		http.StatusOK, http.StatusCreated, http.StatusFound, http.StatusSeeOther, http.StatusBadRequest, http.StatusUnauthorized,
 		http.StatusRequestEntityTooLarge)

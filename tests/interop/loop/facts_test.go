@@ -14,10 +14,15 @@ import (
 // introspect asks the authorization server about a token (RFC 7662).
 func introspect(t *testing.T, as *authServer, bearer string) json.RawMessage {
 	t.Helper()
+	return asResourceServer(t, as.Introspection, url.Values{"token": {bearer}})
+}
+
+// asResourceServer sends a form under the account of the resource servers.
+func asResourceServer(t *testing.T, at string, form url.Values) json.RawMessage {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	form := url.Values{"token": {bearer}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, as.Introspection, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,14 +74,16 @@ func skipIfShort(t *testing.T) {
 }
 
 // startAuthzd serves one bundle until the test ends, with a key for references.
-func startAuthzd(t *testing.T, bundle string) *pdp {
+func startAuthzd(t *testing.T, bundle string, more ...string) *pdp {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "reference.key")
 	if err := os.WriteFile(key, []byte(strings.Repeat("k", 43)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), "serve", "--http", "127.0.0.1:0",
-		"--grpc", "127.0.0.1:0", "--bundle", bundle, "--reference-key", key)
+	args := append([]string{
+		"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", bundle, "--reference-key", key,
+	}, more...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), args...)
 	log := &logBuffer{}
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()

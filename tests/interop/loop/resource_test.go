@@ -82,6 +82,12 @@ func (rs *resourceServer) decide(t *testing.T, c call, claims json.RawMessage, m
 	if claims != nil {
 		credentials = `[{"id":"access-token","claims":` + string(claims) + `}]`
 	}
+	return rs.query(t, c, credentials, more)
+}
+
+// query is decide with any credentials, a JSON array.
+func (rs *resourceServer) query(t *testing.T, c call, credentials, more string) answer {
+	t.Helper()
 	if more != "" {
 		more = "," + more
 	}

@@ -322,6 +322,11 @@ func (c call) meant(q *engine.Query, n int) error {
 		if n == 0 {
 			return rightMissing("/subject", callers.Assert)
 		}
+		// A credential names a person or a client; of what type policy would take
+		// that to be is not for this caller to say.
+		if s.Type != subjectType {
+			return rightMissing("/subject/type", callers.Assert)
+		}
 		for i := range s.Properties.Len() {
 			if m := s.Properties.Member(i); m.Name != "issuer" {
 				return rightMissing("/subject/properties/"+escape(m.Name), callers.Assert)
@@ -330,6 +335,9 @@ func (c call) meant(q *engine.Query, n int) error {
 	}
 	return nil
 }
+
+// subjectType is the type of subjects that credentials name.
+const subjectType = "identity"
 
 // verifiedByPEP marks claims that a caller asserts.
 const verifiedByPEP = "pep"

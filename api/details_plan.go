@@ -84,20 +84,29 @@ func (p *plan) parts(m *authzdv1.PlanRequest) (parts, error) {
 
 func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	planner := p.engine.NewPlanner(s)
+	var err error
 	for i, q := range m.GetCalls() {
-		r, err := p.request(ctx, shared, q)
-		if err != nil {
-			return nil, within("/calls", i, err)
+		var r Request
+		if p.settle != nil {
+			r, err = p.request(ctx, shared, q)
 		}
-		if full := p.run(ctx, func() { err = planner.Add(ctx, r.Query) }); full != nil {
-			return nil, full
+		if err == nil {
+			if full := p.run(ctx, func() {
+				if p.settle == nil {
+					r, err = p.request(ctx, shared, q)
+				}
+				if err == nil {
+					err = planner.Add(ctx, r.Query)
+				}
+			}); full != nil {
+				return nil, full
+			}
 		}
 		if err != nil {
 			return nil, within("/calls", i, err)
 		}
 	}
 	var out engine.Plan
-	var err error
 	if full := p.run(ctx, func() { out, err = planner.Plan(ctx) }); full != nil {
 		return nil, full
 	}

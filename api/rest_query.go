@@ -221,8 +221,14 @@ func wrongType(path, want string, got rar.Value) *Error {
 }
 
 func unknown(at, name string) *Error {
+	// A name may be a secret that slipped into its place.
+	if len(name) > maxToldName {
+		name = strings.ToValidUTF8(name[:maxToldName], "") + "…"
+	}
 	return errorf(CodeUnknownMember, at+"/"+escape(name), "no such member in this version of the contract")
 }
+
+const maxToldName = 64
 
 // escape writes name as a reference token of a JSON Pointer (RFC 6901).
 func escape(name string) string {

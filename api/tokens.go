@@ -15,6 +15,8 @@ import (
 type Verifier interface {
 	// Verify checks a token as the client sent it.
 	Verify(context.Context, credentials.Presented) (engine.Credential, *engine.RejectedCredential)
+	// Admits tells whether claims of an issuer may be asserted at all.
+	Admits(issuer, audience string) bool
 	// Asserted checks claims whose token a caller has verified.
 	Asserted(id, boundBy, audience string, claims rar.Value) (engine.Credential, *engine.RejectedCredential)
 }
@@ -64,9 +66,16 @@ func (s *Server) settle(ctx context.Context, c call, r *Request, seen settled) e
 	if q.MCP != nil && q.MCP.Server != "" {
 		audience = q.MCP.Server
 	}
+	// Who could not assert claims of a person can not leave them out instead.
+	if sub := q.Subject; sub != nil && len(r.presented) == 0 && !s.opts.Verifier.Admits(sub.Issuer, audience) {
+		return errorf(CodeInvalidValue, "/subject/properties/issuer", "no credential is given, and this issuer admits no subject on a caller's word")
+	}
 	out, done := seen[audience]
 	if !done {
 		for i := range r.presented {
+			if err := ctx.Err(); err != nil {
+				return err //nolint:wrapcheck // classed by its identity
+			}
 			good, bad := s.verify(ctx, c, &r.presented[i], audience)
 			if bad != nil {
 				out.bad = append(out.bad, *bad)
@@ -112,10 +121,16 @@ func (s *Server) prepare(ctx context.Context, c call, decode func() (Request, er
 	if err := s.awaitRevision(ctx, r.Require); err != nil {
 		return Request{}, err
 	}
-	if s.verifying() {
-		if err := s.settle(ctx, c, &r, seen); err != nil {
-			return Request{}, err
-		}
+	if !s.verifying() {
+		return r, nil
+	}
+	// Whoever is over what may wait is told before a proof is used up.
+	if err := s.pool.admit(); err != nil {
+		return Request{}, err
+	}
+	defer s.pool.leave()
+	if err := s.settle(ctx, c, &r, seen); err != nil {
+		return Request{}, err
 	}
 	return r, nil
 }

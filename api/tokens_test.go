@@ -301,6 +301,11 @@ func TestProofs(t *testing.T) {
 		return presenting(t, "bound", object{"id": "a", "access_token": token})
 	})
 	d.everywhere(t, "", "DENY a=token.proof", func(n string) string {
+		c := cred(i.proof(t, token, n+" as Bearer"))
+		c["scheme"] = "Bearer"
+		return presenting(t, "bound", c)
+	})
+	d.everywhere(t, "", "DENY a=token.proof", func(n string) string {
 		c := cred(i.proof(t, token, n+" elsewhere"))
 		c["http_url"] = "https://mcp.example.com/other"
 		return presenting(t, "bound", c)
@@ -394,6 +399,13 @@ func TestTokensAndRights(t *testing.T) {
 			d.everywhere(t, c.key, c.want, func(n string) string { return presenting(t, "read", c.cred(n)) })
 		})
 	}
+	t.Run("another type, check", func(t *testing.T) {
+		t.Parallel()
+		d.everywhere(t, check, "api.right_missing /subject/type", func(string) string {
+			q := presenting(t, "read", object{"id": "a", "access_token": i.token(t, nil)})
+			return strings.Replace(q, `{"mcp"`, `{"subject": {"type": "service", "id": "alice"}, "mcp"`, 1)
+		})
+	})
 	t.Run("another server, check", func(t *testing.T) {
 		t.Parallel()
 		d.everywhere(t, check, "api.right_missing /mcp/server", func(string) string {
@@ -401,6 +413,27 @@ func TestTokensAndRights(t *testing.T) {
 			return strings.Replace(q, `"server": "https://mcp.example.com"`, `"server": "https://other.example.com"`, 1)
 		})
 	})
+}
+
+// A subject without a credential is taken where its claims would be.
+func TestBareSubjects(t *testing.T) {
+	t.Parallel()
+	i := newIssuing(t)
+	other := i.config.Issuers[0]
+	other.Issuer, other.AcceptAsserted = "https://asserted.example.com", true
+	i.config.Issuers = append(i.config.Issuers, other)
+	d := i.start(t, nil)
+	bare := func(properties string) func(string) string {
+		return func(string) string {
+			return strings.Replace(presenting(t, "read"), `{"mcp"`, `{"subject": {"type": "identity", "id": "alice"`+properties+`}, "mcp"`, 1)
+		}
+	}
+	const refused = "request.invalid_value /subject/properties/issuer"
+	d.everywhere(t, "", refused, bare(""))
+	d.everywhere(t, "", refused, bare(`, "properties": {"issuer": "`+issuerURL+`"}`))
+	d.everywhere(t, "", refused, bare(`, "properties": {"issuer": "https://evil.example.com"}`))
+	// Decided by policy, which wants a scope.
+	d.everywhere(t, "", "DENY", bare(`, "properties": {"issuer": "https://asserted.example.com"}`))
 }
 
 // Whatever is presented, no part of it is in an answer, a log or a metric.
@@ -420,6 +453,7 @@ func TestTokensStaySecret(t *testing.T) {
 		{"id": "a", "access_token": token[:len(token)-8] + "AAAAAAAA"},
 		{"id": "a", "access_token": strings.ReplaceAll(token, ".", "")},
 		{"id": "a", "access_token": []string{token}},
+		{"id": "a", token: 1},
 	} {
 		q := presenting(t, "bound", c)
 		seen.Write(d.post(t, "/v1/check", q).body)
@@ -438,7 +472,7 @@ func TestTokensStaySecret(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`"decision":"ALLOW"`, `authzd_credentials_verified_total{outcome="ok"} 1`, `authzd_credentials_verified_total{outcome="token.signature"} 2`,
+		`"decision":"ALLOW"`, `authzd_credentials_verified_total{outcome="ok"} 1`, `"rejected":["token.proof"]`, `authzd_credentials_verified_total{outcome="token.signature"} 2`,
 		`authzd_issuer_keys_usable{issuer="https://as.example.com"} 1`,
 	} {
 		if !strings.Contains(seen.String(), want) {
@@ -455,6 +489,8 @@ func (w waiting) Verify(ctx context.Context, p credentials.Presented) (engine.Cr
 	<-ctx.Done()
 	return engine.Credential{}, &engine.RejectedCredential{ID: p.ID, Code: engine.CodeIssuerUnavailable}
 }
+
+func (w waiting) Admits(string, string) bool { return false }
 
 func (w waiting) Asserted(id, _, _ string, _ rar.Value) (engine.Credential, *engine.RejectedCredential) {
 	return engine.Credential{}, &engine.RejectedCredential{ID: id, Code: engine.CodeTokenIssuer}

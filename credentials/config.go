@@ -168,10 +168,17 @@ func (is *Issuer) validate(fault faultf) {
 	if is.MaxLifetime < 0 {
 		fault("max lifetime is negative")
 	}
+	meant := map[string]bool{}
 	for resource, name := range is.AudienceNames {
-		if resource == "" || name == "" {
+		switch {
+		case resource == "" || name == "":
 			fault("an audience name is empty")
+		case meant[name]:
+			fault("the audience name %q stands for two resources, which could not be told apart", name)
+		case len(is.Audiences) > 0 && !slices.Contains(is.Audiences, resource):
+			fault("an audience name is given to %q, which is not among the audiences", resource)
 		}
+		meant[name] = true
 	}
 	if slices.Contains(is.Audiences, "") {
 		fault("an audience is empty")

@@ -90,6 +90,16 @@ func (in *introspector) checkAnswer(v rar.Value) engine.Code {
 	if given && (kind.Kind() != rar.String || !containsFold([]string{"Bearer", "DPoP", "access_token"}, kind.Text())) {
 		return engine.CodeTokenWrongKind
 	}
+	// Some servers call a refresh token active and leave token_type out (RFC 7662
+	// section 2.2 makes it optional); what they do say has to fit.
+	if !saysAccess(v) {
+		return engine.CodeTokenWrongKind
+	}
+	_, used := v.Get("token_use")
+	_, typed := v.Get("typ")
+	if !given && !used && !typed && siblingClaims(v) {
+		return engine.CodeTokenWrongKind
+	}
 	return ""
 }
 

@@ -348,6 +348,24 @@ func TestKeysFromAFile(t *testing.T) {
 	})
 }
 
+// TestKeysAnybodyWrites: whoever can write keys can make tokens.
+func TestKeysAnybodyWrites(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(name, []byte(keysOf(t, "k")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(name, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		v := started(t, credentials.Config{Issuers: []credentials.Issuer{
+			{Issuer: issuerA, Keys: credentials.KeySource{File: name}},
+		}}, newWorld())
+		want(t, v, fresh(t, issuerA, "a1", "k"), engine.CodeIssuerUnavailable)
+	})
+}
+
 // TestWithoutRun: nobody fetches, so nothing verifies, and nothing hangs.
 func TestWithoutRun(t *testing.T) {
 	t.Parallel()

@@ -136,6 +136,12 @@ func (t *jwt) checkKind(acceptJWT bool, clients []string) engine.Code {
 // accessTokenClaims tells an access token whose header says only JWT from its
 // siblings.
 func accessTokenClaims(claims rar.Value) bool {
+	_, ok := claims.Get("aud")
+	return ok && !siblingClaims(claims) && saysAccess(claims)
+}
+
+// siblingClaims finds what only other kinds of tokens have.
+func siblingClaims(claims rar.Value) bool {
 	for _, name := range []string{
 		"nonce", "at_hash", "c_hash", "s_hash", // ID token
 		"events",                 // logout token, security event
@@ -144,14 +150,16 @@ func accessTokenClaims(claims rar.Value) bool {
 		"resource", // ID-JAG names its resource beside aud
 	} {
 		if _, ok := claims.Get(name); ok {
-			return false
+			return true
 		}
 	}
-	if _, ok := claims.Get("aud"); !ok {
-		return false
-	}
+	return false
+}
+
+// saysAccess is false of claims that say that they are of another kind.
+func saysAccess(claims rar.Value) bool {
 	// Keycloak and Cognito say in a claim what the header does not.
-	for name, want := range map[string][]string{"typ": {"Bearer", "DPoP"}, "token_use": {"access"}} {
+	for name, want := range map[string][]string{"typ": {"Bearer", "DPoP"}, "token_use": {"access", "access_token"}} {
 		v, ok := claims.Get(name)
 		if !ok {
 			continue

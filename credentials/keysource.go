@@ -2,6 +2,8 @@ package credentials
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -115,7 +117,13 @@ func (s *keySource) landed(set *keySet, err error) {
 	}
 }
 
-func (s *keySource) fetch(ctx context.Context) ([]key, error) {
+func (s *keySource) fetch(ctx context.Context) (keys []key, err error) {
+	// A key set that the library chokes on is its issuer's trouble alone.
+	defer func() {
+		if v := recover(); v != nil {
+			keys, err = nil, fmt.Errorf("the key set could not be read: panic: %v", v)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
 	defer cancel()
 	body, err := s.read(ctx)
@@ -145,6 +153,13 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Mode().Perm()&0o002 != 0:
+		return nil, errors.New(name + ": everybody may write to it, and so decide who is trusted: chmod o-w")
+	}
 	body, err := io.ReadAll(io.LimitReader(f, maxFetchBytes+1))
 	if err == nil && len(body) > maxFetchBytes {
 		err = errTooBig

@@ -46,16 +46,23 @@ func (v *Verifier) Verify(ctx context.Context, p Presented) (engine.Credential, 
 	return c, nil
 }
 
+// Admits tells whether a trusted enforcement point may assert who somebody of
+// this issuer is, for the resource audience.
+func (v *Verifier) Admits(iss, audience string) bool {
+	is := v.issuers[iss]
+	return is != nil && is.AcceptAsserted && is.issuesFor(audience)
+}
+
 // Asserted holds claims that a trusted enforcement point verified against the
 // same rules as a token's, from the fourth check on: their issuer is
 // configured and may be asserted, and possession was proved as boundBy says.
 // Whether this caller may assert at all is for who calls to know.
 func (v *Verifier) Asserted(id, boundBy, audience string, claims rar.Value) (engine.Credential, *engine.RejectedCredential) {
 	iss, _ := text(claims, "iss")
-	is := v.issuers[iss]
-	if is == nil || !is.AcceptAsserted || !is.issuesFor(audience) {
+	if !v.Admits(iss, audience) {
 		return rejected(id, engine.CodeTokenIssuer)
 	}
+	is := v.issuers[iss]
 	p := Presented{ID: id, Audience: audience}
 	c, code := is.judge(&p, claims, v.now(), byPEP, func() (string, engine.Code) {
 		cnf, bound := claims.Get("cnf")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/credentials"
+	"github.com/authzd/authzd/rar"
 )
 
 // issuersFile is the file of --issuers: credentials.Config as text. What is left
@@ -106,8 +108,12 @@ func readIssuers(name string) (credentials.Config, error) {
 
 func parseIssuers(data []byte, folder string) (credentials.Config, error) {
 	// First the bounds, and what YAML has beyond JSON.
-	if _, err := bundles.DecodeYAML(data, bundles.Limits{MaxYAMLBytes: maxConfigBytes}); err != nil {
+	doc, err := bundles.DecodeYAML(data, bundles.Limits{MaxYAMLBytes: maxConfigBytes})
+	if err != nil {
 		return credentials.Config{}, err //nolint:wrapcheck // names the place
+	}
+	if err := meantSettings(doc, "", ""); err != nil {
+		return credentials.Config{}, err
 	}
 	var f issuersFile
 	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil {
@@ -127,6 +133,50 @@ func parseIssuers(data []byte, folder string) (credentials.Config, error) {
 	}
 	faults = append(faults, c.Validate())
 	return c, errors.Join(faults...)
+}
+
+// meantSettings refuses what a reader would take for a setting and the decoder for
+// none: nothing, an empty text, list or map, and values of another type than
+// they are read as. A list of servers that came out empty would mean any.
+func meantSettings(v rar.Value, at, name string) error {
+	switch v.Kind() {
+	case rar.Object, rar.Array:
+		if v.Len() == 0 {
+			return fmt.Errorf("%s: is empty: leave it out", at)
+		}
+	case rar.String:
+		if v.Text() == "" {
+			return fmt.Errorf("%s: is empty: leave it out", at)
+		}
+	case rar.Bool:
+		if !slices.Contains(switches(), name) {
+			return fmt.Errorf("%s: is true or false where a text is meant: write it in quotes", at)
+		}
+	case rar.Number:
+		return fmt.Errorf("%s: is a number where a text is meant: write it in quotes, and a time with its unit", at)
+	default:
+		return fmt.Errorf("%s: has no value: leave it out", at)
+	}
+	for i := range v.Len() {
+		var err error
+		if v.Kind() == rar.Object {
+			m := v.Member(i)
+			err = meantSettings(m.Value, at+"/"+m.Name, m.Name)
+		} else {
+			err = meantSettings(v.Index(i), at+"/"+strconv.Itoa(i), "")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func switches() []string {
+	return []string{
+		"discover", "accept_jwt", "require_single_audience", "require_bound", "scope_array",
+		"opaque", "check_jwts", "accept_asserted",
+	}
 }
 
 func (e *issuerEntry) issuer(folder string) (credentials.Issuer, error) {

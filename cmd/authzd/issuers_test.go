@@ -79,7 +79,7 @@ func TestIssuersFileRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":           {"", ""},
-		"no issuers":      {"issuers: []", "none is given"},
+		"no issuers":      {"issuers: []", "/issuers: is empty"},
 		"a list":          {"- issuer: https://as.example.com", ""},
 		"unknown":         {oneIssuer + "    accept_assert: true\n", "accept_assert"},
 		"unknown on top":  {oneIssuer + "issuer: x\n", "issuer"},
@@ -91,6 +91,14 @@ func TestIssuersFileRefused(t *testing.T) {
 		"text for a list": {oneIssuer + "    audiences: https://mcp.example.com\n", ""},
 		"anchors":         {"a: &x 1\n" + oneIssuer, ""},
 		"two documents":   {oneIssuer + "---\n" + oneIssuer, ""},
+		"no list":         {oneIssuer + "    audiences: []\n", "/issuers/0/audiences: is empty"},
+		"no value":        {oneIssuer + "    max_lifetime:\n", "/issuers/0/max_lifetime: has no value"},
+		"bare map":        {oneIssuer + "    introspection:\n", "/issuers/0/introspection: has no value"},
+		"empty text":      {oneIssuer + "    mapping: {tenant_claim: \"\"}\n", "tenant_claim: is empty"},
+		"a number":        {oneIssuer + "    details_types: [1.10]\n", "/details_types/0: is a number"},
+		"a bool":          {oneIssuer + "    mapping: {client_tokens: {claim: a, equals: true}}\n", "equals: is true or false"},
+		"one name twice":  {oneIssuer + "    audience_names: {https://a.example: api, https://b.example: api}\n", "stands for two"},
+		"name of another": {oneIssuer + "    audiences: [https://a.example]\n    audience_names: {https://b.example: api}\n", "not among the audiences"},
 		"preset":          {oneIssuer + "    preset: Keycloak\n", `"Keycloak" is not one of entra-id, keycloak, okta, ping`},
 		"http":            {"issuers:\n  - issuer: http://as.example.com\n    keys: {discover: true}\n", "is not https"},
 		"no keys":         {"issuers:\n  - issuer: https://as.example.com\n", "keys come from one of"},

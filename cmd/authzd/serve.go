@@ -119,10 +119,15 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	defer signal.Stop(hangups)
 
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Run(running) })
+	// Tokens of calls under way need the verifier until the server has ended.
+	verifying, stopVerifying := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer stopVerifying()
+		return server.Run(running)
+	})
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
 	if verifier != nil {
-		group.Go(func() error { return verifier.Run(running) })
+		group.Go(func() error { return verifier.Run(verifying) })
 	}
 	if err := writeReady(std.out, server, p.engine.Snapshot()); err != nil {
 		group.Go(func() error { return err })

@@ -46,6 +46,8 @@ permit["bound"] := {"require": [authzd.proof_of_possession]} if tool == "bound"
 
 permit["logged"] := {"require": [authzd.scopes(["read"])], "obligations": [{"id": "log", "level": 9007199254740993}]} if tool == "logged"
 
+permit["echo"] := {"obligations": [{"id": "input", "value": input}]} if tool == "echo"
+
 permit["exact"] := {} if {
 	tool == "exact"
 	args.n == 9007199254740993
@@ -75,6 +77,7 @@ const policyData = `{
     "fresh": {"arguments": {"type": "object"}},
     "bound": {"arguments": {"type": "object"}},
     "logged": {"arguments": {"type": "object"}},
+    "echo": {"arguments": {"type": "object"}},
     "exact": {"arguments": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}},
     "spell": {"arguments": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}},
     "blocked": {"arguments": {"type": "object", "properties": {"who": {"type": "string"}}}}

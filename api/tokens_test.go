@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -464,15 +465,19 @@ func TestTokensStaySecret(t *testing.T) {
 			_, _ = fmt.Fprint(&seen, resp, err)
 		}
 	}
+	// What policy sees is an answer too: this permit hands out its input.
+	unbound := i.token(t, nil)
+	seen.Write(d.post(t, "/v1/check", presenting(t, "echo", object{"id": "a", "access_token": unbound})).body)
 	seen.Write(d.do(t, http.MethodGet, "/metrics", "", nil).body)
 	_, _ = io.WriteString(&seen, d.logs.String())
-	for _, secret := range append(strings.Split(token, ".")[1:], strings.Split(proof, ".")[1:]...) {
+	secrets := slices.Concat(strings.Split(token, ".")[1:], strings.Split(proof, ".")[1:], strings.Split(unbound, ".")[1:])
+	for _, secret := range secrets {
 		if strings.Contains(seen.String(), secret[:40]) {
 			t.Errorf("a part of a token was told: %s", seen.String())
 		}
 	}
 	for _, want := range []string{
-		`"decision":"ALLOW"`, `authzd_credentials_verified_total{outcome="ok"} 1`, `"rejected":["token.proof"]`, `authzd_credentials_verified_total{outcome="token.signature"} 2`,
+		`"decision":"ALLOW"`, `"verified_by":"pdp"`, `authzd_credentials_verified_total{outcome="ok"} 2`, `"rejected":["token.proof"]`, `authzd_credentials_verified_total{outcome="token.signature"} 2`,
 		`authzd_issuer_keys_usable{issuer="https://as.example.com"} 1`,
 	} {
 		if !strings.Contains(seen.String(), want) {

@@ -127,3 +127,90 @@ without_leading_zeros(digits) := trimmed if {
 with_point("") := ""
 
 with_point(digits) := concat("", [".", digits]) if digits != ""
+
+# Whose authority is used, and who acts with it. These say something of every
+# usable credential, so that adding one never makes a permit hold, and are false
+# without any. A wrong argument is an error, as in decimal.
+
+# METADATA
+# title: person
+# description: |
+#   Every credential is a person's: none is what a client holds for itself, whose
+#   subject may read like a person's (RFC 9068 section 5). A value.
+default person := false
+
+person if {
+	count(input.credentials) > 0
+	every c in input.credentials {
+		c.subject_is_client == false
+	}
+}
+
+# METADATA
+# title: agent_among(list)
+# description: |
+#   The client of every credential, and whoever acts by it (the outermost `act`,
+#   RFC 8693 section 4.1), is in `list`, an array or set of ids, byte by byte.
+#   Agents further down the chain do not count for anything.
+agent_among(list) if {
+	is_list(list)
+	count(input.credentials) > 0
+	every c in input.credentials {
+		c.client_id in list
+		acts_within(c, list)
+	}
+} else := to_number("authzd.agent_among: want an array or set") if {
+	not is_list(list)
+} else := false
+
+# METADATA
+# title: hops_at_most(n)
+# description: |
+#   No credential was handed on more than `n` times: its chain of `act` has at
+#   most `n` actors. 0 admits tokens without actors only.
+hops_at_most(n) if {
+	is_number(n)
+	count(input.credentials) > 0
+	every c in input.credentials {
+		count(c.actors) <= n
+	}
+} else := to_number("authzd.hops_at_most: want a number") if {
+	not is_number(n)
+} else := false
+
+# METADATA
+# title: agent_of(owners)
+# description: |
+#   The client of every credential is its subject's own: `owners` is an object of
+#   client ids, each with the id of the subject who alone may use that agent.
+agent_of(owners) if {
+	is_object(owners)
+	count(input.credentials) > 0
+	every c in input.credentials {
+		owners[c.client_id] == c.subject
+	}
+} else := to_number("authzd.agent_of: want an object") if {
+	not is_object(owners)
+} else := false
+
+# METADATA
+# title: cimd_origin(id)
+# description: |
+#   The origin ("https://agent.example") of a client id that is a URL
+#   (draft-ietf-oauth-client-id-metadata-document), undefined of any other: of
+#   other schemes, with a fragment, a user, a host in capitals or no path.
+#   A domain vouches for what is served on it; compare ids themselves with ==.
+cimd_origin(id) := origin if {
+	[_, origin] := regex.find_all_string_submatch_n(
+		`^(https://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?)/[^\x00-\x20#\\]*$`,
+		id, 1,
+	)[0]
+}
+
+acts_within(c, _) if count(c.actors) == 0
+
+acts_within(c, list) if c.actors[0].subject in list
+
+is_list(x) if is_array(x)
+
+is_list(x) if is_set(x)

@@ -279,3 +279,96 @@ test_decimal_result_is_a_decimal if {
 		authzd.decimal(written) == written
 	}
 }
+
+# Whose authority is used.
+
+alice := {
+	"subject": "alice", "subject_is_client": false, "client_id": "https://agent.example/cimd.json",
+	"actors": [{"issuer": "i", "subject": "a1"}, {"issuer": "i", "subject": "a2"}],
+}
+
+robot := object.union(alice, {"subject": "https://agent.example/cimd.json", "subject_is_client": true})
+
+direct := object.union(alice, {"actors": []})
+
+test_person if authzd.person with input.credentials as [alice]
+
+test_person_not_a_client if {
+	not authzd.person with input.credentials as [robot]
+	not authzd.person with input.credentials as [alice, robot]
+}
+
+test_person_needs_a_credential if {
+	authzd.person == false with input.credentials as []
+	authzd.person == false with input as {}
+	authzd.person == false with input.credentials as [{"subject": "alice"}]
+}
+
+test_agent_among if {
+	authzd.agent_among(["https://agent.example/cimd.json"]) with input.credentials as [direct]
+	authzd.agent_among({"https://agent.example/cimd.json", "a1"}) with input.credentials as [alice, direct]
+}
+
+test_agent_among_is_exact if {
+	every id in ["https://agent.example/cimd.JSON", "https://agent.example/", "https://agent.example/cimd.json/", ""] {
+		authzd.agent_among([id]) == false with input.credentials as [direct]
+	}
+}
+
+test_agent_among_every_credential if {
+	authzd.agent_among(["other"]) == false with input.credentials as [direct]
+	authzd.agent_among(["https://agent.example/cimd.json"]) == false with input.credentials as [
+		direct,
+		object.union(direct, {"client_id": "other"}),
+	]
+	authzd.agent_among(["x"]) == false with input.credentials as []
+}
+
+# An agent down the chain lends nothing to the one that acts.
+test_agent_among_outermost_actor if {
+	authzd.agent_among(["https://agent.example/cimd.json", "a2"]) == false with input.credentials as [alice]
+}
+
+test_hops_at_most if {
+	authzd.hops_at_most(2) with input.credentials as [alice]
+	authzd.hops_at_most(0) with input.credentials as [direct]
+	authzd.hops_at_most(1) == false with input.credentials as [alice]
+	authzd.hops_at_most(1) == false with input.credentials as [direct, alice]
+	authzd.hops_at_most(8) == false with input.credentials as []
+}
+
+test_agent_of if {
+	authzd.agent_of({"https://agent.example/cimd.json": "alice"}) with input.credentials as [alice]
+	authzd.agent_of({"https://agent.example/cimd.json": "bob"}) == false with input.credentials as [alice]
+	authzd.agent_of({"other": "alice"}) == false with input.credentials as [alice]
+	authzd.agent_of({}) == false with input.credentials as [alice]
+	authzd.agent_of({"a": "alice"}) == false with input.credentials as []
+}
+
+# In Rego a text is more than any number, so a wrong argument must not compare.
+test_wrong_arguments_are_no_yes if {
+	every wrong in ["2", null, true, [2], {"2": 2}] {
+		not authzd.hops_at_most(wrong) with input.credentials as [alice]
+	}
+	every wrong in ["https://agent.example/cimd.json", null, 1, {"a": "https://agent.example/cimd.json"}] {
+		not authzd.agent_among(wrong) with input.credentials as [direct]
+	}
+	every wrong in ["alice", ["alice"], null, {"alice"}] {
+		not authzd.agent_of(wrong) with input.credentials as [alice]
+	}
+}
+
+test_cimd_origin if {
+	authzd.cimd_origin("https://agent.example/cimd.json") == "https://agent.example"
+	authzd.cimd_origin("https://agent.example:8443/a/b?c=d") == "https://agent.example:8443"
+}
+
+test_cimd_origin_of_nothing_else if {
+	every id in [
+		"client-1", "", "http://agent.example/a", "https://agent.example", "https://agent.example@evil.example/a",
+		"https://Agent.example/a", "https://agent.example\\@evil.example/a", "https://agent.example/a#b", "https:///a",
+		"https://evil.example/https://agent.example/ a", " https://agent.example/a", "https://.example/a", "https://agent.example:/a",
+	] {
+		not authzd.cimd_origin(id)
+	}
+}

@@ -501,6 +501,38 @@ func (w waiting) Asserted(id, _, _ string, _ rar.Value) (engine.Credential, *eng
 	return engine.Credential{}, &engine.RejectedCredential{ID: id, Code: engine.CodeTokenIssuer}
 }
 
+// away is a verifier whose issuers do not answer.
+type away struct{ waiting }
+
+func (away) Verify(_ context.Context, p credentials.Presented) (engine.Credential, *engine.RejectedCredential) {
+	return engine.Credential{}, &engine.RejectedCredential{ID: p.ID, Code: engine.CodeIssuerUnavailable}
+}
+
+// A client whose issuer is away is not sent for another token.
+func TestIssuerAway(t *testing.T) {
+	t.Parallel()
+	d := start(t, func(o *api.Options) { o.Verifier = away{} })
+	q := presenting(t, "read", object{"id": "a", "access_token": "t"})
+	d.everywhere(t, "", "DENY a=engine.issuer_unavailable", func(string) string { return q })
+	var m struct {
+		Error       struct{ Code string }
+		Remediation struct{ Status string }
+		Denial      struct {
+			HTTP struct {
+				Status  int
+				Headers map[string]string
+			}
+		}
+	}
+	if err := json.Unmarshal(d.post(t, "/v1/check", q).body, &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Error.Code != "engine.issuer_unavailable" || m.Remediation.Status == "available" ||
+		m.Denial.HTTP.Status == http.StatusUnauthorized || m.Denial.HTTP.Headers["WWW-Authenticate"] != "" {
+		t.Errorf("%+v", m)
+	}
+}
+
 // While a token waits for its issuer, others are decided: it takes no worker.
 func TestWaitingTokensTakeNoWorker(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ type Options struct {
 	Transport http.RoundTripper
 	// Replay remembers DPoP proofs; default NewMemoryReplay(0).
 	Replay ReplayStore
-	// Log receives what Run finds; default nothing.
+	// Log receives what Run finds, and introspections that failed; default nothing.
 	Log *slog.Logger
 }
 

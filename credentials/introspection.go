@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -32,6 +33,24 @@ type introspector struct {
 	cached map[[32]byte]answer
 	// swept is when answers that are over were last looked for.
 	swept time.Time
+	// warned is when a failed call was last told.
+	warned time.Time
+	log    *slog.Logger
+}
+
+// warnEvery keeps an issuer that is away from filling the log.
+const warnEvery = 10 * time.Second
+
+func (in *introspector) warn(ctx context.Context, err error, now time.Time) {
+	in.mu.Lock()
+	due := now.Sub(in.warned) >= warnEvery
+	if due {
+		in.warned = now
+	}
+	in.mu.Unlock()
+	if due && ctx.Err() == nil {
+		in.log.WarnContext(ctx, "introspection failed", "issuer", in.issuer, "error", err)
+	}
 }
 
 // answer is a response for an active token.
@@ -46,6 +65,7 @@ func newIntrospector(is Issuer, o Options) *introspector {
 	return &introspector{
 		config: c, issuer: is.Issuer, client: newClient(o.Transport),
 		places: make(chan struct{}, maxAsking), cached: map[[32]byte]answer{},
+		log: o.Log,
 	}
 }
 
@@ -64,6 +84,7 @@ func (in *introspector) ask(ctx context.Context, token string, now time.Time) (r
 	}
 	v, err := in.call(ctx, token)
 	if err != nil {
+		in.warn(ctx, err, now)
 		return rar.Value{}, engine.CodeIssuerUnavailable
 	}
 	// Strictly true: a text "true" or a number is a mistake somewhere.

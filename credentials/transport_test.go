@@ -1,10 +1,13 @@
 package credentials_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
@@ -40,4 +43,32 @@ func TestDefaultTransport(t *testing.T) {
 	want(t, v, fresh(t, as.URL+"/moved", "a1", "k"), engine.CodeIssuerUnavailable)
 	want(t, v, fresh(t, as.URL+"/huge", "a1", "k"), engine.CodeIssuerUnavailable)
 	want(t, v, credentials.Presented{ID: "c", Token: "opaque", Audience: server}, "")
+}
+
+// TestIntrospectionAwayIsTold: once in a while, and not by its token.
+func TestIntrospectionAwayIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.text("https://opaque.example/introspect", 503, "later")
+	var log bytes.Buffer
+	at := time.Unix(clockStart, 0)
+	v, err := credentials.New(credentials.Config{Issuers: []credentials.Issuer{{
+		Issuer: "https://opaque.example",
+		Introspection: &credentials.Introspection{
+			Endpoint: "https://opaque.example/introspect", ClientID: "authzd", ClientSecretFile: secretFile(t), Opaque: true,
+		},
+	}}}, credentials.Options{Transport: w, Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, bad := v.Verify(t.Context(), credentials.Presented{ID: "a", Token: "op_secret", Audience: server})
+		if bad == nil || bad.Code != engine.CodeIssuerUnavailable {
+			t.Errorf("%+v", bad)
+		}
+	}
+	told := log.String()
+	if strings.Count(told, "introspection failed") != 1 || !strings.Contains(told, "https://opaque.example") || strings.Contains(told, "op_secret") {
+		t.Errorf("told: %s", told)
+	}
 }

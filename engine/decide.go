@@ -192,8 +192,15 @@ func (d *deciding) needToken(presented bool) {
 	r := Reason{Code: CodeNoCredential, Message: "neither a credential nor a subject was given"}
 	if presented {
 		r = Reason{Code: CodeNoUsableCredential, Message: "no presented credential is usable"}
+		away := false
 		for _, x := range d.in.rejected {
 			r.Detail = append(r.Detail, x.ID+": "+string(x.Code))
+			away = away || x.Code == CodeIssuerUnavailable
+		}
+		if away { // another token would not help
+			d.decision.Reasons = append(d.decision.Reasons, r)
+			d.fail(&Fault{Code: CodeIssuerUnavailable, Message: "the issuer of a presented credential could not be asked"})
+			return
 		}
 	}
 	d.decision.Reasons = append(d.decision.Reasons, r)

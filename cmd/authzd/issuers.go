@@ -86,24 +86,24 @@ func presets() map[string]func() credentials.Mapping {
 
 // readIssuers reads the file of --issuers, strictly: who writes a name wrong
 // would trust another token than they think. Files in it are relative to it.
-func readIssuers(name string) (credentials.Config, error) {
+func readIssuers(name string) (credentials.Config, []byte, error) {
 	file, err := os.Open(name) //nolint:gosec // the operator names the file
 	if err != nil {
-		return credentials.Config{}, fmt.Errorf("read issuers: %w", err)
+		return credentials.Config{}, nil, fmt.Errorf("read issuers: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // read only, nothing to lose
 	if info, err := file.Stat(); err == nil && info.Mode().Perm()&0o002 != 0 {
-		return credentials.Config{}, fmt.Errorf("%s: everybody may write to it, and so decide whom to trust: chmod o-w", name)
+		return credentials.Config{}, nil, fmt.Errorf("%s: everybody may write to it, and so decide whom to trust: chmod o-w", name)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxConfigBytes+1))
 	if err != nil {
-		return credentials.Config{}, fmt.Errorf("read issuers: %w", err)
+		return credentials.Config{}, nil, fmt.Errorf("read issuers: %w", err)
 	}
 	c, err := parseIssuers(data, filepath.Dir(name))
 	if err != nil {
-		return credentials.Config{}, fmt.Errorf("%s: %w", name, err)
+		return credentials.Config{}, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return c, nil
+	return c, data, nil
 }
 
 func parseIssuers(data []byte, folder string) (credentials.Config, error) {

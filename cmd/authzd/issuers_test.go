@@ -48,7 +48,7 @@ func TestIssuersFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readIssuers(file)
+	got, _, err := readIssuers(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +122,13 @@ func TestIssuersFileWritable(t *testing.T) {
 	if err := os.WriteFile(file, []byte(oneIssuer), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readIssuers(file); err != nil {
+	if _, _, err := readIssuers(file); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readIssuers(file); err == nil || !strings.Contains(err.Error(), "everybody may write") {
+	if _, _, err := readIssuers(file); err == nil || !strings.Contains(err.Error(), "everybody may write") {
 		t.Errorf("%v", err)
 	}
 }

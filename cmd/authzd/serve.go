@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/authzd/authzd/api"
-	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
 )
@@ -29,10 +28,10 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 		Short: "Serve decisions over gRPC and REST",
 		Long: "Serves decisions. Standard output gets one line of JSON once the server can decide; standard error\n" +
 			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles,\n" +
-			"reference keys, certificates and callers again and keeps the old ones if the new are at fault. Certificates,\n" +
+			"reference keys, issuers, certificates and callers again and keeps the old ones if the new are at fault. Certificates,\n" +
 			"keys of callers and --callers are also read when they change. Without --bundle everything is denied.\n\n" +
-			"With --issuers access tokens are verified, and asserted claims only where their issuer admits it. The file\n" +
-			"is read at the start.\n\n" +
+			"With --issuers access tokens are verified, and claims and subjects that callers assert count only where their\n" +
+			"issuer admits it. SIGHUP reads the file again.\n\n" +
 			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
 			"address needs --tls-cert, --tls-key, and one of these two (docs/security.md).\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
@@ -85,7 +84,7 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	if err := p.load(ctx); err != nil {
 		return err
 	}
-	verifier, err := c.verifier(log)
+	issuers, err := c.issuers(log)
 	if err != nil {
 		return err
 	}
@@ -99,8 +98,9 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		AllowedHosts: c.AllowedHosts,
 		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
 	}
-	if verifier != nil { // a nil pointer would be a Verifier that is there
-		options.Verifier = verifier
+	if issuers != nil { // a nil pointer would be a Verifier that is there
+		options.Verifier = issuers
+		p.reloadIssuers = issuers.reload
 	}
 	server, err := api.New(options)
 	if err != nil {
@@ -126,8 +126,8 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		return server.Run(running)
 	})
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
-	if verifier != nil {
-		group.Go(func() error { return verifier.Run(verifying) })
+	if issuers != nil {
+		group.Go(func() error { return issuers.run(verifying) })
 	}
 	if err := writeReady(std.out, server, p.engine.Snapshot()); err != nil {
 		group.Go(func() error { return err })
@@ -140,21 +140,13 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	return nil
 }
 
-// verifier makes what verifies tokens; nil: no issuer is configured.
-func (c *Config) verifier(log *slog.Logger) (*credentials.Verifier, error) {
+// issuers opens the file of --issuers; nil: no issuer is configured.
+func (c *Config) issuers(log *slog.Logger) (*issuerSource, error) {
 	if c.Issuers == "" {
 		log.Info("no issuer is configured: access tokens are refused, and claims are believed as callers assert them")
 		return nil, nil //nolint:nilnil // none is an answer
 	}
-	issuers, err := readIssuers(c.Issuers)
-	if err != nil {
-		return nil, err
-	}
-	v, err := credentials.New(issuers, credentials.Options{Log: log})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Issuers, err)
-	}
-	return v, nil
+	return openIssuers(c.Issuers, log)
 }
 
 // writeReady prints the one line that scripts wait for.
@@ -180,6 +172,8 @@ type policySource struct {
 	log      *slog.Logger
 	// reloadServer reads the server's own files; nil: it has none.
 	reloadServer func(context.Context)
+	// reloadIssuers reads the file of issuers; nil: there is none.
+	reloadIssuers func(context.Context)
 }
 
 // load compiles the bundles and makes them live. On an error what was live
@@ -229,6 +223,9 @@ func (p *policySource) reload(ctx context.Context) {
 	}
 	if p.reloadServer != nil {
 		p.reloadServer(ctx)
+	}
+	if p.reloadIssuers != nil {
+		p.reloadIssuers(ctx)
 	}
 	if err := p.load(ctx); err != nil {
 		p.logRefused(err)

@@ -206,8 +206,11 @@ func objectMember(dst *rar.Value, at string, m rar.Member) *Error {
 // maxText bounds names and identifiers, which end up in messages and logs. An
 // access token or a proof is no name.
 func maxText(member string) int {
-	if member == "access_token" || member == "dpop_proof" {
+	switch member {
+	case "access_token":
 		return 16 << 10
+	case "dpop_proof":
+		return 8 << 10
 	}
 	return maxName
 }

@@ -278,6 +278,7 @@ func TestTokens(t *testing.T) {
 		"claims and a proof": {"request.invalid_value /credentials/0/dpop_proof", []object{{"id": "a", "claims": object{}, "dpop_proof": "x"}}},
 		"other scheme":       {"request.invalid_value /credentials/0/scheme", []object{{"id": "a", "access_token": good, "scheme": "Basic"}}},
 		"no token":           {"request.missing_member /credentials/0/claims", []object{{"id": "a"}}},
+		"proof too long":     {"request.too_large /credentials/0/dpop_proof", []object{{"id": "a", "access_token": good, "dpop_proof": strings.Repeat("x", 8<<10+1)}}},
 		"token too long":     {"request.too_large /credentials/0/access_token", []object{bearer(strings.Repeat("x", 16<<10+1))}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -533,7 +533,7 @@ type Credential struct {
 	// is a proof, else "Bearer".
 	Scheme string `protobuf:"bytes,5,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	// The header DPoP of the client's request (RFC 9449 section 4), at most
-	// 16 KiB. It counts once: what is sent again, in another query too, is
+	// 8 KiB. It counts once: what is sent again, in another query too, is
 	// refused as replayed. The queries of a batch for one server share it. It is
 	// used up even if an error comes instead of a decision.
 	DpopProof string `protobuf:"bytes,6,opt,name=dpop_proof,json=dpopProof,proto3" json:"dpop_proof,omitempty"`

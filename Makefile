@@ -81,7 +81,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
 		list=$$(go test -run '^$$' -list '^Fuzz' "$$dir"); \
 		for name in $$(awk '/^Fuzz/ { print $$1 }' <<<"$$list" | grep -E '$(FUZZ)' | grep -vE '$(FUZZ_SKIP)' || true); do \
 			echo "fuzz: $$dir $$name for $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$dir"; \
+			.ci/fuzz "$$dir" "$$name" $(FUZZTIME); \
 			ran=$$((ran + 1)); \
 		done; \
 	done; \

@@ -88,6 +88,64 @@ func (Decision) EnumDescriptor() ([]byte, []int) {
 	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{0}
 }
 
+// ToolAccess is what can be said of a tool before its arguments are known.
+type ToolAccess int32
+
+const (
+	// Not an answer. Read it as HIDDEN.
+	ToolAccess_TOOL_ACCESS_UNSPECIFIED ToolAccess = 0
+	// Some arguments may be allowed as things are. "POSSIBLE" in REST.
+	ToolAccess_TOOL_ACCESS_POSSIBLE ToolAccess = 1
+	// Some arguments may be allowed once what is missing is obtained.
+	// "AFTER_REMEDIATION" in REST.
+	ToolAccess_TOOL_ACCESS_AFTER_REMEDIATION ToolAccess = 2
+	// No arguments would be allowed. "HIDDEN" in REST.
+	ToolAccess_TOOL_ACCESS_HIDDEN ToolAccess = 3
+)
+
+// Enum value maps for ToolAccess.
+var (
+	ToolAccess_name = map[int32]string{
+		0: "TOOL_ACCESS_UNSPECIFIED",
+		1: "TOOL_ACCESS_POSSIBLE",
+		2: "TOOL_ACCESS_AFTER_REMEDIATION",
+		3: "TOOL_ACCESS_HIDDEN",
+	}
+	ToolAccess_value = map[string]int32{
+		"TOOL_ACCESS_UNSPECIFIED":       0,
+		"TOOL_ACCESS_POSSIBLE":          1,
+		"TOOL_ACCESS_AFTER_REMEDIATION": 2,
+		"TOOL_ACCESS_HIDDEN":            3,
+	}
+)
+
+func (x ToolAccess) Enum() *ToolAccess {
+	p := new(ToolAccess)
+	*p = x
+	return p
+}
+
+func (x ToolAccess) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ToolAccess) Descriptor() protoreflect.EnumDescriptor {
+	return file_authzd_v1_decision_proto_enumTypes[1].Descriptor()
+}
+
+func (ToolAccess) Type() protoreflect.EnumType {
+	return &file_authzd_v1_decision_proto_enumTypes[1]
+}
+
+func (x ToolAccess) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ToolAccess.Descriptor instead.
+func (ToolAccess) EnumDescriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{1}
+}
+
 // CheckRequest asks: may this subject, with these credentials, do this?
 // Either `mcp` or `action` and `resource` must be given.
 type CheckRequest struct {
@@ -1815,6 +1873,342 @@ func (*CheckBatchItem_Check) isCheckBatchItem_Answer() {}
 
 func (*CheckBatchItem_Error) isCheckBatchItem_Answer() {}
 
+// FilterToolsRequest asks, for each tool: could this subject, with these
+// credentials, call it with any arguments at all?
+type FilterToolsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server and how its client speaks to it, as in CheckRequest. `method`
+	// is "tools/call" or left out; `params` and `tool` must be left out.
+	Mcp *MCPMessage `protobuf:"bytes,1,opt,name=mcp,proto3" json:"mcp,omitempty"`
+	// As in CheckRequest.
+	Subject *Subject `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// As in CheckRequest.
+	Credentials []*Credential `protobuf:"bytes,3,rep,name=credentials,proto3" json:"credentials,omitempty"`
+	// As in CheckRequest. The answer holds for calls with this context.
+	Context []byte `protobuf:"bytes,4,opt,name=context,proto3" json:"context,omitempty"`
+	// As in CheckRequest.
+	RequireRevision *PolicyRevision `protobuf:"bytes,5,opt,name=require_revision,json=requireRevision,proto3" json:"require_revision,omitempty"`
+	// Entries of tools/list, JSON objects with a `name` that differs from the
+	// others', and as far as the server gives them `inputSchema` and
+	// `annotations`.
+	Tools         [][]byte `protobuf:"bytes,6,rep,name=tools,proto3" json:"tools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterToolsRequest) Reset() {
+	*x = FilterToolsRequest{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterToolsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterToolsRequest) ProtoMessage() {}
+
+func (x *FilterToolsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterToolsRequest.ProtoReflect.Descriptor instead.
+func (*FilterToolsRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FilterToolsRequest) GetMcp() *MCPMessage {
+	if x != nil {
+		return x.Mcp
+	}
+	return nil
+}
+
+func (x *FilterToolsRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *FilterToolsRequest) GetCredentials() []*Credential {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+func (x *FilterToolsRequest) GetContext() []byte {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *FilterToolsRequest) GetRequireRevision() *PolicyRevision {
+	if x != nil {
+		return x.RequireRevision
+	}
+	return nil
+}
+
+func (x *FilterToolsRequest) GetTools() [][]byte {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+// FilterToolsResponse holds the answers.
+type FilterToolsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each tool, in their order.
+	Tools []*FilteredTool `protobuf:"bytes,1,rep,name=tools,proto3" json:"tools,omitempty"`
+	// The policy that answered.
+	Policy *PolicyRevision `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	// As in CheckResponse.
+	RejectedCredentials []*RejectedCredential `protobuf:"bytes,3,rep,name=rejected_credentials,json=rejectedCredentials,proto3" json:"rejected_credentials,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *FilterToolsResponse) Reset() {
+	*x = FilterToolsResponse{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterToolsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterToolsResponse) ProtoMessage() {}
+
+func (x *FilterToolsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterToolsResponse.ProtoReflect.Descriptor instead.
+func (*FilterToolsResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FilterToolsResponse) GetTools() []*FilteredTool {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *FilterToolsResponse) GetPolicy() *PolicyRevision {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *FilterToolsResponse) GetRejectedCredentials() []*RejectedCredential {
+	if x != nil {
+		return x.RejectedCredentials
+	}
+	return nil
+}
+
+// FilteredTool is the answer for one tool.
+type FilteredTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tool's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Read anything but POSSIBLE and AFTER_REMEDIATION as HIDDEN.
+	Access ToolAccess `protobuf:"varint,2,opt,name=access,proto3,enum=authzd.v1.ToolAccess" json:"access,omitempty"`
+	// What a call needs in all, by the permit that would decide; unset if
+	// nothing is known to be needed, and on HIDDEN.
+	Needs *ToolNeeds `protobuf:"bytes,3,opt,name=needs,proto3" json:"needs,omitempty"`
+	// The permit that would decide, or the forbid that hides; unset if none is
+	// known. Not for the MCP client.
+	Rule          string `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilteredTool) Reset() {
+	*x = FilteredTool{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilteredTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilteredTool) ProtoMessage() {}
+
+func (x *FilteredTool) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilteredTool.ProtoReflect.Descriptor instead.
+func (*FilteredTool) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FilteredTool) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FilteredTool) GetAccess() ToolAccess {
+	if x != nil {
+		return x.Access
+	}
+	return ToolAccess_TOOL_ACCESS_UNSPECIFIED
+}
+
+func (x *FilteredTool) GetNeeds() *ToolNeeds {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+func (x *FilteredTool) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+// ToolNeeds is what a call of a tool needs, whether it is held already or not,
+// and without what depends on the arguments. It tells nothing that a denial
+// would not.
+type ToolNeeds struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The scopes to hold.
+	Scopes []string `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// The types of authorization_details (RFC 9396) to hold.
+	AuthorizationDetailsTypes []string `protobuf:"bytes,2,rep,name=authorization_details_types,json=authorizationDetailsTypes,proto3" json:"authorization_details_types,omitempty"`
+	// The acceptable authentication context classes, the preferred first.
+	AcrValues []string `protobuf:"bytes,3,rep,name=acr_values,json=acrValues,proto3" json:"acr_values,omitempty"`
+	// The greatest age of the sign-in in seconds.
+	MaxAge *int32 `protobuf:"varint,4,opt,name=max_age,json=maxAge,proto3,oneof" json:"max_age,omitempty"`
+	// The token must be bound to a key, and possession of it proved.
+	ProofOfPossession bool `protobuf:"varint,5,opt,name=proof_of_possession,json=proofOfPossession,proto3" json:"proof_of_possession,omitempty"`
+	// Somebody else has to approve.
+	Approval bool `protobuf:"varint,6,opt,name=approval,proto3" json:"approval,omitempty"`
+	// A usable access token.
+	Token         bool `protobuf:"varint,7,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolNeeds) Reset() {
+	*x = ToolNeeds{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolNeeds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolNeeds) ProtoMessage() {}
+
+func (x *ToolNeeds) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolNeeds.ProtoReflect.Descriptor instead.
+func (*ToolNeeds) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ToolNeeds) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *ToolNeeds) GetAuthorizationDetailsTypes() []string {
+	if x != nil {
+		return x.AuthorizationDetailsTypes
+	}
+	return nil
+}
+
+func (x *ToolNeeds) GetAcrValues() []string {
+	if x != nil {
+		return x.AcrValues
+	}
+	return nil
+}
+
+func (x *ToolNeeds) GetMaxAge() int32 {
+	if x != nil && x.MaxAge != nil {
+		return *x.MaxAge
+	}
+	return 0
+}
+
+func (x *ToolNeeds) GetProofOfPossession() bool {
+	if x != nil {
+		return x.ProofOfPossession
+	}
+	return false
+}
+
+func (x *ToolNeeds) GetApproval() bool {
+	if x != nil {
+		return x.Approval
+	}
+	return false
+}
+
+func (x *ToolNeeds) GetToken() bool {
+	if x != nil {
+		return x.Token
+	}
+	return false
+}
+
 var File_authzd_v1_decision_proto protoreflect.FileDescriptor
 
 const file_authzd_v1_decision_proto_rawDesc = "" +
@@ -1963,15 +2357,49 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x0eCheckBatchItem\x120\n" +
 	"\x05check\x18\x01 \x01(\v2\x18.authzd.v1.CheckResponseH\x00R\x05check\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.authzd.v1.ErrorH\x00R\x05errorB\b\n" +
-	"\x06answer*K\n" +
+	"\x06answer\"\xa6\x02\n" +
+	"\x12FilterToolsRequest\x12'\n" +
+	"\x03mcp\x18\x01 \x01(\v2\x15.authzd.v1.MCPMessageR\x03mcp\x12,\n" +
+	"\asubject\x18\x02 \x01(\v2\x12.authzd.v1.SubjectR\asubject\x127\n" +
+	"\vcredentials\x18\x03 \x03(\v2\x15.authzd.v1.CredentialR\vcredentials\x12\x1e\n" +
+	"\acontext\x18\x04 \x01(\fB\x04\xc0\xa0\x19\x01R\acontext\x12D\n" +
+	"\x10require_revision\x18\x05 \x01(\v2\x19.authzd.v1.PolicyRevisionR\x0frequireRevision\x12\x1a\n" +
+	"\x05tools\x18\x06 \x03(\fB\x04\xc0\xa0\x19\x01R\x05tools\"\xd5\x01\n" +
+	"\x13FilterToolsResponse\x123\n" +
+	"\x05tools\x18\x01 \x03(\v2\x17.authzd.v1.FilteredToolB\x04Ƞ\x19\x01R\x05tools\x121\n" +
+	"\x06policy\x18\x02 \x01(\v2\x19.authzd.v1.PolicyRevisionR\x06policy\x12V\n" +
+	"\x14rejected_credentials\x18\x03 \x03(\v2\x1d.authzd.v1.RejectedCredentialB\x04Ƞ\x19\x01R\x13rejectedCredentials\"\x91\x01\n" +
+	"\fFilteredTool\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x06access\x18\x02 \x01(\x0e2\x15.authzd.v1.ToolAccessR\x06access\x12*\n" +
+	"\x05needs\x18\x03 \x01(\v2\x14.authzd.v1.ToolNeedsR\x05needs\x12\x12\n" +
+	"\x04rule\x18\x04 \x01(\tR\x04rule\"\x8e\x02\n" +
+	"\tToolNeeds\x12\x16\n" +
+	"\x06scopes\x18\x01 \x03(\tR\x06scopes\x12>\n" +
+	"\x1bauthorization_details_types\x18\x02 \x03(\tR\x19authorizationDetailsTypes\x12\x1d\n" +
+	"\n" +
+	"acr_values\x18\x03 \x03(\tR\tacrValues\x12\x1c\n" +
+	"\amax_age\x18\x04 \x01(\x05H\x00R\x06maxAge\x88\x01\x01\x12.\n" +
+	"\x13proof_of_possession\x18\x05 \x01(\bR\x11proofOfPossession\x12\x1a\n" +
+	"\bapproval\x18\x06 \x01(\bR\bapproval\x12\x14\n" +
+	"\x05token\x18\a \x01(\bR\x05tokenB\n" +
+	"\n" +
+	"\b_max_age*K\n" +
 	"\bDecision\x12\x18\n" +
 	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDECISION_ALLOW\x10\x01\x12\x11\n" +
-	"\rDECISION_DENY\x10\x022\xca\x01\n" +
+	"\rDECISION_DENY\x10\x02*~\n" +
+	"\n" +
+	"ToolAccess\x12\x1b\n" +
+	"\x17TOOL_ACCESS_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14TOOL_ACCESS_POSSIBLE\x10\x01\x12!\n" +
+	"\x1dTOOL_ACCESS_AFTER_REMEDIATION\x10\x02\x12\x16\n" +
+	"\x12TOOL_ACCESS_HIDDEN\x10\x032\xb5\x02\n" +
 	"\x0fDecisionService\x12P\n" +
 	"\x05Check\x12\x17.authzd.v1.CheckRequest\x1a\x18.authzd.v1.CheckResponse\"\x14\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/v1/check\x12e\n" +
 	"\n" +
-	"CheckBatch\x12\x1c.authzd.v1.CheckBatchRequest\x1a\x1d.authzd.v1.CheckBatchResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/check:batchB7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
+	"CheckBatch\x12\x1c.authzd.v1.CheckBatchRequest\x1a\x1d.authzd.v1.CheckBatchResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/check:batch\x12i\n" +
+	"\vFilterTools\x12\x1d.authzd.v1.FilterToolsRequest\x1a\x1e.authzd.v1.FilterToolsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/tools:filterB7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
 
 var (
 	file_authzd_v1_decision_proto_rawDescOnce sync.Once
@@ -1985,74 +2413,90 @@ func file_authzd_v1_decision_proto_rawDescGZIP() []byte {
 	return file_authzd_v1_decision_proto_rawDescData
 }
 
-var file_authzd_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_authzd_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_authzd_v1_decision_proto_goTypes = []any{
 	(Decision)(0),                 // 0: authzd.v1.Decision
-	(*CheckRequest)(nil),          // 1: authzd.v1.CheckRequest
-	(*MCPMessage)(nil),            // 2: authzd.v1.MCPMessage
-	(*Subject)(nil),               // 3: authzd.v1.Subject
-	(*Action)(nil),                // 4: authzd.v1.Action
-	(*Resource)(nil),              // 5: authzd.v1.Resource
-	(*Credential)(nil),            // 6: authzd.v1.Credential
-	(*Commit)(nil),                // 7: authzd.v1.Commit
-	(*PolicyRevision)(nil),        // 8: authzd.v1.PolicyRevision
-	(*CheckResponse)(nil),         // 9: authzd.v1.CheckResponse
-	(*Reason)(nil),                // 10: authzd.v1.Reason
-	(*Error)(nil),                 // 11: authzd.v1.Error
-	(*Remediation)(nil),           // 12: authzd.v1.Remediation
-	(*Hint)(nil),                  // 13: authzd.v1.Hint
-	(*Denial)(nil),                // 14: authzd.v1.Denial
-	(*HTTPDenial)(nil),            // 15: authzd.v1.HTTPDenial
-	(*MetRequirement)(nil),        // 16: authzd.v1.MetRequirement
-	(*RejectedCredential)(nil),    // 17: authzd.v1.RejectedCredential
-	(*CheckBatchRequest)(nil),     // 18: authzd.v1.CheckBatchRequest
-	(*CheckBatchQuery)(nil),       // 19: authzd.v1.CheckBatchQuery
-	(*CheckBatchResponse)(nil),    // 20: authzd.v1.CheckBatchResponse
-	(*CheckBatchItem)(nil),        // 21: authzd.v1.CheckBatchItem
-	nil,                           // 22: authzd.v1.HTTPDenial.HeadersEntry
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(ToolAccess)(0),               // 1: authzd.v1.ToolAccess
+	(*CheckRequest)(nil),          // 2: authzd.v1.CheckRequest
+	(*MCPMessage)(nil),            // 3: authzd.v1.MCPMessage
+	(*Subject)(nil),               // 4: authzd.v1.Subject
+	(*Action)(nil),                // 5: authzd.v1.Action
+	(*Resource)(nil),              // 6: authzd.v1.Resource
+	(*Credential)(nil),            // 7: authzd.v1.Credential
+	(*Commit)(nil),                // 8: authzd.v1.Commit
+	(*PolicyRevision)(nil),        // 9: authzd.v1.PolicyRevision
+	(*CheckResponse)(nil),         // 10: authzd.v1.CheckResponse
+	(*Reason)(nil),                // 11: authzd.v1.Reason
+	(*Error)(nil),                 // 12: authzd.v1.Error
+	(*Remediation)(nil),           // 13: authzd.v1.Remediation
+	(*Hint)(nil),                  // 14: authzd.v1.Hint
+	(*Denial)(nil),                // 15: authzd.v1.Denial
+	(*HTTPDenial)(nil),            // 16: authzd.v1.HTTPDenial
+	(*MetRequirement)(nil),        // 17: authzd.v1.MetRequirement
+	(*RejectedCredential)(nil),    // 18: authzd.v1.RejectedCredential
+	(*CheckBatchRequest)(nil),     // 19: authzd.v1.CheckBatchRequest
+	(*CheckBatchQuery)(nil),       // 20: authzd.v1.CheckBatchQuery
+	(*CheckBatchResponse)(nil),    // 21: authzd.v1.CheckBatchResponse
+	(*CheckBatchItem)(nil),        // 22: authzd.v1.CheckBatchItem
+	(*FilterToolsRequest)(nil),    // 23: authzd.v1.FilterToolsRequest
+	(*FilterToolsResponse)(nil),   // 24: authzd.v1.FilterToolsResponse
+	(*FilteredTool)(nil),          // 25: authzd.v1.FilteredTool
+	(*ToolNeeds)(nil),             // 26: authzd.v1.ToolNeeds
+	nil,                           // 27: authzd.v1.HTTPDenial.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_authzd_v1_decision_proto_depIdxs = []int32{
-	2,  // 0: authzd.v1.CheckRequest.mcp:type_name -> authzd.v1.MCPMessage
-	3,  // 1: authzd.v1.CheckRequest.subject:type_name -> authzd.v1.Subject
-	4,  // 2: authzd.v1.CheckRequest.action:type_name -> authzd.v1.Action
-	5,  // 3: authzd.v1.CheckRequest.resource:type_name -> authzd.v1.Resource
-	6,  // 4: authzd.v1.CheckRequest.credentials:type_name -> authzd.v1.Credential
-	7,  // 5: authzd.v1.CheckRequest.commit:type_name -> authzd.v1.Commit
-	8,  // 6: authzd.v1.CheckRequest.require_revision:type_name -> authzd.v1.PolicyRevision
+	3,  // 0: authzd.v1.CheckRequest.mcp:type_name -> authzd.v1.MCPMessage
+	4,  // 1: authzd.v1.CheckRequest.subject:type_name -> authzd.v1.Subject
+	5,  // 2: authzd.v1.CheckRequest.action:type_name -> authzd.v1.Action
+	6,  // 3: authzd.v1.CheckRequest.resource:type_name -> authzd.v1.Resource
+	7,  // 4: authzd.v1.CheckRequest.credentials:type_name -> authzd.v1.Credential
+	8,  // 5: authzd.v1.CheckRequest.commit:type_name -> authzd.v1.Commit
+	9,  // 6: authzd.v1.CheckRequest.require_revision:type_name -> authzd.v1.PolicyRevision
 	0,  // 7: authzd.v1.CheckResponse.decision:type_name -> authzd.v1.Decision
-	10, // 8: authzd.v1.CheckResponse.reasons:type_name -> authzd.v1.Reason
-	11, // 9: authzd.v1.CheckResponse.error:type_name -> authzd.v1.Error
-	12, // 10: authzd.v1.CheckResponse.remediation:type_name -> authzd.v1.Remediation
-	14, // 11: authzd.v1.CheckResponse.denial:type_name -> authzd.v1.Denial
-	16, // 12: authzd.v1.CheckResponse.met:type_name -> authzd.v1.MetRequirement
-	23, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 14: authzd.v1.CheckResponse.policy:type_name -> authzd.v1.PolicyRevision
-	17, // 15: authzd.v1.CheckResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
-	13, // 16: authzd.v1.Remediation.hints:type_name -> authzd.v1.Hint
-	15, // 17: authzd.v1.Denial.http:type_name -> authzd.v1.HTTPDenial
-	22, // 18: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
-	6,  // 19: authzd.v1.CheckBatchRequest.credentials:type_name -> authzd.v1.Credential
-	19, // 20: authzd.v1.CheckBatchRequest.queries:type_name -> authzd.v1.CheckBatchQuery
-	8,  // 21: authzd.v1.CheckBatchRequest.require_revision:type_name -> authzd.v1.PolicyRevision
-	2,  // 22: authzd.v1.CheckBatchQuery.mcp:type_name -> authzd.v1.MCPMessage
-	3,  // 23: authzd.v1.CheckBatchQuery.subject:type_name -> authzd.v1.Subject
-	4,  // 24: authzd.v1.CheckBatchQuery.action:type_name -> authzd.v1.Action
-	5,  // 25: authzd.v1.CheckBatchQuery.resource:type_name -> authzd.v1.Resource
-	7,  // 26: authzd.v1.CheckBatchQuery.commit:type_name -> authzd.v1.Commit
-	21, // 27: authzd.v1.CheckBatchResponse.items:type_name -> authzd.v1.CheckBatchItem
-	9,  // 28: authzd.v1.CheckBatchItem.check:type_name -> authzd.v1.CheckResponse
-	11, // 29: authzd.v1.CheckBatchItem.error:type_name -> authzd.v1.Error
-	1,  // 30: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
-	18, // 31: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
-	9,  // 32: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
-	20, // 33: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
-	32, // [32:34] is the sub-list for method output_type
-	30, // [30:32] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	11, // 8: authzd.v1.CheckResponse.reasons:type_name -> authzd.v1.Reason
+	12, // 9: authzd.v1.CheckResponse.error:type_name -> authzd.v1.Error
+	13, // 10: authzd.v1.CheckResponse.remediation:type_name -> authzd.v1.Remediation
+	15, // 11: authzd.v1.CheckResponse.denial:type_name -> authzd.v1.Denial
+	17, // 12: authzd.v1.CheckResponse.met:type_name -> authzd.v1.MetRequirement
+	28, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
+	9,  // 14: authzd.v1.CheckResponse.policy:type_name -> authzd.v1.PolicyRevision
+	18, // 15: authzd.v1.CheckResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
+	14, // 16: authzd.v1.Remediation.hints:type_name -> authzd.v1.Hint
+	16, // 17: authzd.v1.Denial.http:type_name -> authzd.v1.HTTPDenial
+	27, // 18: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
+	7,  // 19: authzd.v1.CheckBatchRequest.credentials:type_name -> authzd.v1.Credential
+	20, // 20: authzd.v1.CheckBatchRequest.queries:type_name -> authzd.v1.CheckBatchQuery
+	9,  // 21: authzd.v1.CheckBatchRequest.require_revision:type_name -> authzd.v1.PolicyRevision
+	3,  // 22: authzd.v1.CheckBatchQuery.mcp:type_name -> authzd.v1.MCPMessage
+	4,  // 23: authzd.v1.CheckBatchQuery.subject:type_name -> authzd.v1.Subject
+	5,  // 24: authzd.v1.CheckBatchQuery.action:type_name -> authzd.v1.Action
+	6,  // 25: authzd.v1.CheckBatchQuery.resource:type_name -> authzd.v1.Resource
+	8,  // 26: authzd.v1.CheckBatchQuery.commit:type_name -> authzd.v1.Commit
+	22, // 27: authzd.v1.CheckBatchResponse.items:type_name -> authzd.v1.CheckBatchItem
+	10, // 28: authzd.v1.CheckBatchItem.check:type_name -> authzd.v1.CheckResponse
+	12, // 29: authzd.v1.CheckBatchItem.error:type_name -> authzd.v1.Error
+	3,  // 30: authzd.v1.FilterToolsRequest.mcp:type_name -> authzd.v1.MCPMessage
+	4,  // 31: authzd.v1.FilterToolsRequest.subject:type_name -> authzd.v1.Subject
+	7,  // 32: authzd.v1.FilterToolsRequest.credentials:type_name -> authzd.v1.Credential
+	9,  // 33: authzd.v1.FilterToolsRequest.require_revision:type_name -> authzd.v1.PolicyRevision
+	25, // 34: authzd.v1.FilterToolsResponse.tools:type_name -> authzd.v1.FilteredTool
+	9,  // 35: authzd.v1.FilterToolsResponse.policy:type_name -> authzd.v1.PolicyRevision
+	18, // 36: authzd.v1.FilterToolsResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
+	1,  // 37: authzd.v1.FilteredTool.access:type_name -> authzd.v1.ToolAccess
+	26, // 38: authzd.v1.FilteredTool.needs:type_name -> authzd.v1.ToolNeeds
+	2,  // 39: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
+	19, // 40: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
+	23, // 41: authzd.v1.DecisionService.FilterTools:input_type -> authzd.v1.FilterToolsRequest
+	10, // 42: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
+	21, // 43: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
+	24, // 44: authzd.v1.DecisionService.FilterTools:output_type -> authzd.v1.FilterToolsResponse
+	42, // [42:45] is the sub-list for method output_type
+	39, // [39:42] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_authzd_v1_decision_proto_init() }
@@ -2066,13 +2510,14 @@ func file_authzd_v1_decision_proto_init() {
 		(*CheckBatchItem_Check)(nil),
 		(*CheckBatchItem_Error)(nil),
 	}
+	file_authzd_v1_decision_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_authzd_v1_decision_proto_rawDesc), len(file_authzd_v1_decision_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   22,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,8 +31,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Check_FullMethodName      = "/authzd.v1.DecisionService/Check"
-	DecisionService_CheckBatch_FullMethodName = "/authzd.v1.DecisionService/CheckBatch"
+	DecisionService_Check_FullMethodName       = "/authzd.v1.DecisionService/Check"
+	DecisionService_CheckBatch_FullMethodName  = "/authzd.v1.DecisionService/CheckBatch"
+	DecisionService_FilterTools_FullMethodName = "/authzd.v1.DecisionService/FilterTools"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -49,6 +50,10 @@ type DecisionServiceClient interface {
 	// with the error that it would have got from Check. A fault of what they
 	// share, such as a malformed credential, fails the whole call.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
+	// FilterTools says which of a server's tools the caller could call with some
+	// arguments, for a server that answers tools/list. Nothing that Check would
+	// allow is hidden; what is listed may still be denied by Check.
+	FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -79,6 +84,16 @@ func (c *decisionServiceClient) CheckBatch(ctx context.Context, in *CheckBatchRe
 	return out, nil
 }
 
+func (c *decisionServiceClient) FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FilterToolsResponse)
+	err := c.cc.Invoke(ctx, DecisionService_FilterTools_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -93,6 +108,10 @@ type DecisionServiceServer interface {
 	// with the error that it would have got from Check. A fault of what they
 	// share, such as a malformed credential, fails the whole call.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
+	// FilterTools says which of a server's tools the caller could call with some
+	// arguments, for a server that answers tools/list. Nothing that Check would
+	// allow is hidden; what is listed may still be denied by Check.
+	FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -108,6 +127,9 @@ func (UnimplementedDecisionServiceServer) Check(context.Context, *CheckRequest) 
 }
 func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckBatch not implemented")
+}
+func (UnimplementedDecisionServiceServer) FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FilterTools not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -166,6 +188,24 @@ func _DecisionService_CheckBatch_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_FilterTools_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FilterToolsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).FilterTools(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_FilterTools_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).FilterTools(ctx, req.(*FilterToolsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -180,6 +220,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CheckBatch",
 			Handler:    _DecisionService_CheckBatch_Handler,
+		},
+		{
+			MethodName: "FilterTools",
+			Handler:    _DecisionService_FilterTools_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -252,6 +252,9 @@ func (r *Response) Proto() *authzdv1.CheckResponse {
 	for _, c := range d.Rejected {
 		out.RejectedCredentials = append(out.RejectedCredentials, &authzdv1.RejectedCredential{Id: c.ID, Code: string(c.Code)})
 	}
+	if d.Subject != (engine.SubjectRef{}) {
+		out.Subject = &authzdv1.Identity{Issuer: valid(d.Subject.Issuer), Id: valid(d.Subject.ID)}
+	}
 	return out
 }
 

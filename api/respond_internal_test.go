@@ -98,7 +98,8 @@ func someDecision(t *rapid.T) engine.Decision {
 	d := engine.Decision{
 		Allow: rapid.Bool().Draw(t, "allow"), ID: text("id"), Rule: text("rule"),
 		Message: text("message"), MessageAdmin: text("admin"), CallDigest: "sha-256:abc",
-		Policy: engine.PolicyRef{Bundle: text("bundle"), Revision: text("revision")},
+		Policy:  engine.PolicyRef{Bundle: text("bundle"), Revision: text("revision")},
+		Subject: engine.SubjectRef{Issuer: text("issuer"), ID: text("subject")},
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "reasons") {
 		d.Reasons = append(d.Reasons, engine.Reason{Code: "requirement.unmet", Kind: engine.KindScopes, Rule: text("r"), Message: text("m"), Detail: texts(t, "detail")})
@@ -217,7 +218,7 @@ func fullResponse(t *testing.T) *authzdv1.CheckResponse {
 		Obligations: [][]byte{[]byte(`{"id":"o","n":12000.50}`)}, CallDigest: "d",
 		ExpiresAt: timestamppb.New(time.Date(2026, 11, 22, 18, 0, 0, 5e6, time.UTC)),
 		Policy:    &authzdv1.PolicyRevision{Bundle: "b", Revision: "r"}, RejectedCredentials: []*authzdv1.RejectedCredential{{Id: "c", Code: "x"}},
-		Message: "m", MessageAdmin: "ma",
+		Message: "m", MessageAdmin: "ma", Subject: &authzdv1.Identity{Issuer: "i", Id: "s"},
 	}
 }
 

@@ -120,6 +120,12 @@ func (r *Response) AppendJSON(dst []byte) []byte {
 	})
 	o.text("message", r.Message)
 	o.text("message_admin", d.MessageAdmin)
+	if d.Subject != (engine.SubjectRef{}) {
+		who := open(o.name("subject"))
+		who.text("issuer", d.Subject.Issuer)
+		who.text("id", d.Subject.ID)
+		o.b = who.close()
+	}
 	return o.close()
 }
 

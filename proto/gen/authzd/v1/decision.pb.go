@@ -840,7 +840,9 @@ type CheckResponse struct {
 	// Policy's or the engine's words for the client; also within `denial`.
 	Message string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
 	// Policy's words for administrators. Never for the client.
-	MessageAdmin  string `protobuf:"bytes,16,opt,name=message_admin,json=messageAdmin,proto3" json:"message_admin,omitempty"`
+	MessageAdmin string `protobuf:"bytes,16,opt,name=message_admin,json=messageAdmin,proto3" json:"message_admin,omitempty"`
+	// Who was decided about. Unset if nobody could be identified.
+	Subject       *Identity `protobuf:"bytes,17,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +989,68 @@ func (x *CheckResponse) GetMessageAdmin() string {
 	return ""
 }
 
+func (x *CheckResponse) GetSubject() *Identity {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+// Identity is the pair that names a subject.
+type Identity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who issued the id; unset if the query named a subject without one.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Unique within its issuer.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Identity) Reset() {
+	*x = Identity{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Identity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Identity) ProtoMessage() {}
+
+func (x *Identity) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Identity.ProtoReflect.Descriptor instead.
+func (*Identity) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Identity) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Identity) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Reason is one finding on the way to the decision.
 type Reason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1007,7 +1071,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[9]
+	mi := &file_authzd_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1083,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[9]
+	mi := &file_authzd_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1096,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reason) GetCode() string {
@@ -1087,7 +1151,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[10]
+	mi := &file_authzd_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1163,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[10]
+	mi := &file_authzd_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1176,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Error) GetCode() string {
@@ -1159,7 +1223,7 @@ type Remediation struct {
 
 func (x *Remediation) Reset() {
 	*x = Remediation{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[11]
+	mi := &file_authzd_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1235,7 @@ func (x *Remediation) String() string {
 func (*Remediation) ProtoMessage() {}
 
 func (x *Remediation) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[11]
+	mi := &file_authzd_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1248,7 @@ func (x *Remediation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remediation.ProtoReflect.Descriptor instead.
 func (*Remediation) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Remediation) GetStatus() string {
@@ -1248,7 +1312,7 @@ type Hint struct {
 
 func (x *Hint) Reset() {
 	*x = Hint{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[12]
+	mi := &file_authzd_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1324,7 @@ func (x *Hint) String() string {
 func (*Hint) ProtoMessage() {}
 
 func (x *Hint) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[12]
+	mi := &file_authzd_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1337,7 @@ func (x *Hint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hint.ProtoReflect.Descriptor instead.
 func (*Hint) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hint) GetType() string {
@@ -1371,7 +1435,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[13]
+	mi := &file_authzd_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1447,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[13]
+	mi := &file_authzd_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1460,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Denial) GetHttp() *HTTPDenial {
@@ -1433,7 +1497,7 @@ type HTTPDenial struct {
 
 func (x *HTTPDenial) Reset() {
 	*x = HTTPDenial{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[14]
+	mi := &file_authzd_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1509,7 @@ func (x *HTTPDenial) String() string {
 func (*HTTPDenial) ProtoMessage() {}
 
 func (x *HTTPDenial) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[14]
+	mi := &file_authzd_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1522,7 @@ func (x *HTTPDenial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HTTPDenial.ProtoReflect.Descriptor instead.
 func (*HTTPDenial) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HTTPDenial) GetStatus() int32 {
@@ -1488,7 +1552,7 @@ type MetRequirement struct {
 
 func (x *MetRequirement) Reset() {
 	*x = MetRequirement{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[15]
+	mi := &file_authzd_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1564,7 @@ func (x *MetRequirement) String() string {
 func (*MetRequirement) ProtoMessage() {}
 
 func (x *MetRequirement) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[15]
+	mi := &file_authzd_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1577,7 @@ func (x *MetRequirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetRequirement.ProtoReflect.Descriptor instead.
 func (*MetRequirement) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MetRequirement) GetKind() string {
@@ -1543,7 +1607,7 @@ type RejectedCredential struct {
 
 func (x *RejectedCredential) Reset() {
 	*x = RejectedCredential{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[16]
+	mi := &file_authzd_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1619,7 @@ func (x *RejectedCredential) String() string {
 func (*RejectedCredential) ProtoMessage() {}
 
 func (x *RejectedCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[16]
+	mi := &file_authzd_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1632,7 @@ func (x *RejectedCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectedCredential.ProtoReflect.Descriptor instead.
 func (*RejectedCredential) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejectedCredential) GetId() string {
@@ -1600,7 +1664,7 @@ type CheckBatchRequest struct {
 
 func (x *CheckBatchRequest) Reset() {
 	*x = CheckBatchRequest{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[17]
+	mi := &file_authzd_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1676,7 @@ func (x *CheckBatchRequest) String() string {
 func (*CheckBatchRequest) ProtoMessage() {}
 
 func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[17]
+	mi := &file_authzd_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1689,7 @@ func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchRequest.ProtoReflect.Descriptor instead.
 func (*CheckBatchRequest) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckBatchRequest) GetCredentials() []*Credential {
@@ -1670,7 +1734,7 @@ type CheckBatchQuery struct {
 
 func (x *CheckBatchQuery) Reset() {
 	*x = CheckBatchQuery{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[18]
+	mi := &file_authzd_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1746,7 @@ func (x *CheckBatchQuery) String() string {
 func (*CheckBatchQuery) ProtoMessage() {}
 
 func (x *CheckBatchQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[18]
+	mi := &file_authzd_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1759,7 @@ func (x *CheckBatchQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchQuery.ProtoReflect.Descriptor instead.
 func (*CheckBatchQuery) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckBatchQuery) GetMcp() *MCPMessage {
@@ -1751,7 +1815,7 @@ type CheckBatchResponse struct {
 
 func (x *CheckBatchResponse) Reset() {
 	*x = CheckBatchResponse{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[19]
+	mi := &file_authzd_v1_decision_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1827,7 @@ func (x *CheckBatchResponse) String() string {
 func (*CheckBatchResponse) ProtoMessage() {}
 
 func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[19]
+	mi := &file_authzd_v1_decision_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1840,7 @@ func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchResponse.ProtoReflect.Descriptor instead.
 func (*CheckBatchResponse) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{19}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckBatchResponse) GetItems() []*CheckBatchItem {
@@ -1802,7 +1866,7 @@ type CheckBatchItem struct {
 
 func (x *CheckBatchItem) Reset() {
 	*x = CheckBatchItem{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[20]
+	mi := &file_authzd_v1_decision_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1878,7 @@ func (x *CheckBatchItem) String() string {
 func (*CheckBatchItem) ProtoMessage() {}
 
 func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[20]
+	mi := &file_authzd_v1_decision_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1891,7 @@ func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchItem.ProtoReflect.Descriptor instead.
 func (*CheckBatchItem) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{20}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckBatchItem) GetAnswer() isCheckBatchItem_Answer {
@@ -1898,7 +1962,7 @@ type FilterToolsRequest struct {
 
 func (x *FilterToolsRequest) Reset() {
 	*x = FilterToolsRequest{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[21]
+	mi := &file_authzd_v1_decision_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1974,7 @@ func (x *FilterToolsRequest) String() string {
 func (*FilterToolsRequest) ProtoMessage() {}
 
 func (x *FilterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[21]
+	mi := &file_authzd_v1_decision_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1987,7 @@ func (x *FilterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterToolsRequest.ProtoReflect.Descriptor instead.
 func (*FilterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{21}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FilterToolsRequest) GetMcp() *MCPMessage {
@@ -1983,7 +2047,7 @@ type FilterToolsResponse struct {
 
 func (x *FilterToolsResponse) Reset() {
 	*x = FilterToolsResponse{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[22]
+	mi := &file_authzd_v1_decision_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2059,7 @@ func (x *FilterToolsResponse) String() string {
 func (*FilterToolsResponse) ProtoMessage() {}
 
 func (x *FilterToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[22]
+	mi := &file_authzd_v1_decision_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2072,7 @@ func (x *FilterToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterToolsResponse.ProtoReflect.Descriptor instead.
 func (*FilterToolsResponse) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{22}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FilterToolsResponse) GetTools() []*FilteredTool {
@@ -2051,7 +2115,7 @@ type FilteredTool struct {
 
 func (x *FilteredTool) Reset() {
 	*x = FilteredTool{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[23]
+	mi := &file_authzd_v1_decision_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2127,7 @@ func (x *FilteredTool) String() string {
 func (*FilteredTool) ProtoMessage() {}
 
 func (x *FilteredTool) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[23]
+	mi := &file_authzd_v1_decision_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2140,7 @@ func (x *FilteredTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilteredTool.ProtoReflect.Descriptor instead.
 func (*FilteredTool) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{23}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FilteredTool) GetName() string {
@@ -2132,7 +2196,7 @@ type ToolNeeds struct {
 
 func (x *ToolNeeds) Reset() {
 	*x = ToolNeeds{}
-	mi := &file_authzd_v1_decision_proto_msgTypes[24]
+	mi := &file_authzd_v1_decision_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2208,7 @@ func (x *ToolNeeds) String() string {
 func (*ToolNeeds) ProtoMessage() {}
 
 func (x *ToolNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_authzd_v1_decision_proto_msgTypes[24]
+	mi := &file_authzd_v1_decision_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2221,7 @@ func (x *ToolNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolNeeds.ProtoReflect.Descriptor instead.
 func (*ToolNeeds) Descriptor() ([]byte, []int) {
-	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{24}
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ToolNeeds) GetScopes() []string {
@@ -2268,7 +2332,7 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\"D\n" +
 	"\x0ePolicyRevision\x12\x16\n" +
 	"\x06bundle\x18\x01 \x01(\tR\x06bundle\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\tR\brevision\"\xe7\x05\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"\x96\x06\n" +
 	"\rCheckResponse\x12/\n" +
 	"\bdecision\x18\x01 \x01(\x0e2\x13.authzd.v1.DecisionR\bdecision\x12\x1f\n" +
 	"\vdecision_id\x18\x02 \x01(\tR\n" +
@@ -2289,7 +2353,11 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x06policy\x18\r \x01(\v2\x19.authzd.v1.PolicyRevisionR\x06policy\x12V\n" +
 	"\x14rejected_credentials\x18\x0e \x03(\v2\x1d.authzd.v1.RejectedCredentialB\x04Ƞ\x19\x01R\x13rejectedCredentials\x12\x18\n" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x12#\n" +
-	"\rmessage_admin\x18\x10 \x01(\tR\fmessageAdmin\"v\n" +
+	"\rmessage_admin\x18\x10 \x01(\tR\fmessageAdmin\x12-\n" +
+	"\asubject\x18\x11 \x01(\v2\x13.authzd.v1.IdentityR\asubject\"2\n" +
+	"\bIdentity\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"v\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -2414,7 +2482,7 @@ func file_authzd_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_authzd_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_authzd_v1_decision_proto_goTypes = []any{
 	(Decision)(0),                 // 0: authzd.v1.Decision
 	(ToolAccess)(0),               // 1: authzd.v1.ToolAccess
@@ -2427,24 +2495,25 @@ var file_authzd_v1_decision_proto_goTypes = []any{
 	(*Commit)(nil),                // 8: authzd.v1.Commit
 	(*PolicyRevision)(nil),        // 9: authzd.v1.PolicyRevision
 	(*CheckResponse)(nil),         // 10: authzd.v1.CheckResponse
-	(*Reason)(nil),                // 11: authzd.v1.Reason
-	(*Error)(nil),                 // 12: authzd.v1.Error
-	(*Remediation)(nil),           // 13: authzd.v1.Remediation
-	(*Hint)(nil),                  // 14: authzd.v1.Hint
-	(*Denial)(nil),                // 15: authzd.v1.Denial
-	(*HTTPDenial)(nil),            // 16: authzd.v1.HTTPDenial
-	(*MetRequirement)(nil),        // 17: authzd.v1.MetRequirement
-	(*RejectedCredential)(nil),    // 18: authzd.v1.RejectedCredential
-	(*CheckBatchRequest)(nil),     // 19: authzd.v1.CheckBatchRequest
-	(*CheckBatchQuery)(nil),       // 20: authzd.v1.CheckBatchQuery
-	(*CheckBatchResponse)(nil),    // 21: authzd.v1.CheckBatchResponse
-	(*CheckBatchItem)(nil),        // 22: authzd.v1.CheckBatchItem
-	(*FilterToolsRequest)(nil),    // 23: authzd.v1.FilterToolsRequest
-	(*FilterToolsResponse)(nil),   // 24: authzd.v1.FilterToolsResponse
-	(*FilteredTool)(nil),          // 25: authzd.v1.FilteredTool
-	(*ToolNeeds)(nil),             // 26: authzd.v1.ToolNeeds
-	nil,                           // 27: authzd.v1.HTTPDenial.HeadersEntry
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*Identity)(nil),              // 11: authzd.v1.Identity
+	(*Reason)(nil),                // 12: authzd.v1.Reason
+	(*Error)(nil),                 // 13: authzd.v1.Error
+	(*Remediation)(nil),           // 14: authzd.v1.Remediation
+	(*Hint)(nil),                  // 15: authzd.v1.Hint
+	(*Denial)(nil),                // 16: authzd.v1.Denial
+	(*HTTPDenial)(nil),            // 17: authzd.v1.HTTPDenial
+	(*MetRequirement)(nil),        // 18: authzd.v1.MetRequirement
+	(*RejectedCredential)(nil),    // 19: authzd.v1.RejectedCredential
+	(*CheckBatchRequest)(nil),     // 20: authzd.v1.CheckBatchRequest
+	(*CheckBatchQuery)(nil),       // 21: authzd.v1.CheckBatchQuery
+	(*CheckBatchResponse)(nil),    // 22: authzd.v1.CheckBatchResponse
+	(*CheckBatchItem)(nil),        // 23: authzd.v1.CheckBatchItem
+	(*FilterToolsRequest)(nil),    // 24: authzd.v1.FilterToolsRequest
+	(*FilterToolsResponse)(nil),   // 25: authzd.v1.FilterToolsResponse
+	(*FilteredTool)(nil),          // 26: authzd.v1.FilteredTool
+	(*ToolNeeds)(nil),             // 27: authzd.v1.ToolNeeds
+	nil,                           // 28: authzd.v1.HTTPDenial.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_authzd_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: authzd.v1.CheckRequest.mcp:type_name -> authzd.v1.MCPMessage
@@ -2455,48 +2524,49 @@ var file_authzd_v1_decision_proto_depIdxs = []int32{
 	8,  // 5: authzd.v1.CheckRequest.commit:type_name -> authzd.v1.Commit
 	9,  // 6: authzd.v1.CheckRequest.require_revision:type_name -> authzd.v1.PolicyRevision
 	0,  // 7: authzd.v1.CheckResponse.decision:type_name -> authzd.v1.Decision
-	11, // 8: authzd.v1.CheckResponse.reasons:type_name -> authzd.v1.Reason
-	12, // 9: authzd.v1.CheckResponse.error:type_name -> authzd.v1.Error
-	13, // 10: authzd.v1.CheckResponse.remediation:type_name -> authzd.v1.Remediation
-	15, // 11: authzd.v1.CheckResponse.denial:type_name -> authzd.v1.Denial
-	17, // 12: authzd.v1.CheckResponse.met:type_name -> authzd.v1.MetRequirement
-	28, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 8: authzd.v1.CheckResponse.reasons:type_name -> authzd.v1.Reason
+	13, // 9: authzd.v1.CheckResponse.error:type_name -> authzd.v1.Error
+	14, // 10: authzd.v1.CheckResponse.remediation:type_name -> authzd.v1.Remediation
+	16, // 11: authzd.v1.CheckResponse.denial:type_name -> authzd.v1.Denial
+	18, // 12: authzd.v1.CheckResponse.met:type_name -> authzd.v1.MetRequirement
+	29, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
 	9,  // 14: authzd.v1.CheckResponse.policy:type_name -> authzd.v1.PolicyRevision
-	18, // 15: authzd.v1.CheckResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
-	14, // 16: authzd.v1.Remediation.hints:type_name -> authzd.v1.Hint
-	16, // 17: authzd.v1.Denial.http:type_name -> authzd.v1.HTTPDenial
-	27, // 18: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
-	7,  // 19: authzd.v1.CheckBatchRequest.credentials:type_name -> authzd.v1.Credential
-	20, // 20: authzd.v1.CheckBatchRequest.queries:type_name -> authzd.v1.CheckBatchQuery
-	9,  // 21: authzd.v1.CheckBatchRequest.require_revision:type_name -> authzd.v1.PolicyRevision
-	3,  // 22: authzd.v1.CheckBatchQuery.mcp:type_name -> authzd.v1.MCPMessage
-	4,  // 23: authzd.v1.CheckBatchQuery.subject:type_name -> authzd.v1.Subject
-	5,  // 24: authzd.v1.CheckBatchQuery.action:type_name -> authzd.v1.Action
-	6,  // 25: authzd.v1.CheckBatchQuery.resource:type_name -> authzd.v1.Resource
-	8,  // 26: authzd.v1.CheckBatchQuery.commit:type_name -> authzd.v1.Commit
-	22, // 27: authzd.v1.CheckBatchResponse.items:type_name -> authzd.v1.CheckBatchItem
-	10, // 28: authzd.v1.CheckBatchItem.check:type_name -> authzd.v1.CheckResponse
-	12, // 29: authzd.v1.CheckBatchItem.error:type_name -> authzd.v1.Error
-	3,  // 30: authzd.v1.FilterToolsRequest.mcp:type_name -> authzd.v1.MCPMessage
-	4,  // 31: authzd.v1.FilterToolsRequest.subject:type_name -> authzd.v1.Subject
-	7,  // 32: authzd.v1.FilterToolsRequest.credentials:type_name -> authzd.v1.Credential
-	9,  // 33: authzd.v1.FilterToolsRequest.require_revision:type_name -> authzd.v1.PolicyRevision
-	25, // 34: authzd.v1.FilterToolsResponse.tools:type_name -> authzd.v1.FilteredTool
-	9,  // 35: authzd.v1.FilterToolsResponse.policy:type_name -> authzd.v1.PolicyRevision
-	18, // 36: authzd.v1.FilterToolsResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
-	1,  // 37: authzd.v1.FilteredTool.access:type_name -> authzd.v1.ToolAccess
-	26, // 38: authzd.v1.FilteredTool.needs:type_name -> authzd.v1.ToolNeeds
-	2,  // 39: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
-	19, // 40: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
-	23, // 41: authzd.v1.DecisionService.FilterTools:input_type -> authzd.v1.FilterToolsRequest
-	10, // 42: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
-	21, // 43: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
-	24, // 44: authzd.v1.DecisionService.FilterTools:output_type -> authzd.v1.FilterToolsResponse
-	42, // [42:45] is the sub-list for method output_type
-	39, // [39:42] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	19, // 15: authzd.v1.CheckResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
+	11, // 16: authzd.v1.CheckResponse.subject:type_name -> authzd.v1.Identity
+	15, // 17: authzd.v1.Remediation.hints:type_name -> authzd.v1.Hint
+	17, // 18: authzd.v1.Denial.http:type_name -> authzd.v1.HTTPDenial
+	28, // 19: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
+	7,  // 20: authzd.v1.CheckBatchRequest.credentials:type_name -> authzd.v1.Credential
+	21, // 21: authzd.v1.CheckBatchRequest.queries:type_name -> authzd.v1.CheckBatchQuery
+	9,  // 22: authzd.v1.CheckBatchRequest.require_revision:type_name -> authzd.v1.PolicyRevision
+	3,  // 23: authzd.v1.CheckBatchQuery.mcp:type_name -> authzd.v1.MCPMessage
+	4,  // 24: authzd.v1.CheckBatchQuery.subject:type_name -> authzd.v1.Subject
+	5,  // 25: authzd.v1.CheckBatchQuery.action:type_name -> authzd.v1.Action
+	6,  // 26: authzd.v1.CheckBatchQuery.resource:type_name -> authzd.v1.Resource
+	8,  // 27: authzd.v1.CheckBatchQuery.commit:type_name -> authzd.v1.Commit
+	23, // 28: authzd.v1.CheckBatchResponse.items:type_name -> authzd.v1.CheckBatchItem
+	10, // 29: authzd.v1.CheckBatchItem.check:type_name -> authzd.v1.CheckResponse
+	13, // 30: authzd.v1.CheckBatchItem.error:type_name -> authzd.v1.Error
+	3,  // 31: authzd.v1.FilterToolsRequest.mcp:type_name -> authzd.v1.MCPMessage
+	4,  // 32: authzd.v1.FilterToolsRequest.subject:type_name -> authzd.v1.Subject
+	7,  // 33: authzd.v1.FilterToolsRequest.credentials:type_name -> authzd.v1.Credential
+	9,  // 34: authzd.v1.FilterToolsRequest.require_revision:type_name -> authzd.v1.PolicyRevision
+	26, // 35: authzd.v1.FilterToolsResponse.tools:type_name -> authzd.v1.FilteredTool
+	9,  // 36: authzd.v1.FilterToolsResponse.policy:type_name -> authzd.v1.PolicyRevision
+	19, // 37: authzd.v1.FilterToolsResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
+	1,  // 38: authzd.v1.FilteredTool.access:type_name -> authzd.v1.ToolAccess
+	27, // 39: authzd.v1.FilteredTool.needs:type_name -> authzd.v1.ToolNeeds
+	2,  // 40: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
+	20, // 41: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
+	24, // 42: authzd.v1.DecisionService.FilterTools:input_type -> authzd.v1.FilterToolsRequest
+	10, // 43: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
+	22, // 44: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
+	25, // 45: authzd.v1.DecisionService.FilterTools:output_type -> authzd.v1.FilterToolsResponse
+	43, // [43:46] is the sub-list for method output_type
+	40, // [40:43] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_authzd_v1_decision_proto_init() }
@@ -2505,19 +2575,19 @@ func file_authzd_v1_decision_proto_init() {
 		return
 	}
 	file_authzd_v1_options_proto_init()
-	file_authzd_v1_decision_proto_msgTypes[12].OneofWrappers = []any{}
-	file_authzd_v1_decision_proto_msgTypes[20].OneofWrappers = []any{
+	file_authzd_v1_decision_proto_msgTypes[13].OneofWrappers = []any{}
+	file_authzd_v1_decision_proto_msgTypes[21].OneofWrappers = []any{
 		(*CheckBatchItem_Check)(nil),
 		(*CheckBatchItem_Error)(nil),
 	}
-	file_authzd_v1_decision_proto_msgTypes[24].OneofWrappers = []any{}
+	file_authzd_v1_decision_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_authzd_v1_decision_proto_rawDesc), len(file_authzd_v1_decision_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

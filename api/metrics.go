@@ -16,6 +16,8 @@ const (
 	doorREST    door = "rest"
 	doorGRPC    door = "grpc"
 	doorGateway door = "gateway"
+	// doorLocal is an enforcement point in this process.
+	doorLocal door = "local"
 )
 
 // metrics are this server's own; there is no global registry.
@@ -86,7 +88,7 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier) *metrics {
 			fetched: prometheus.NewDesc("authzd_issuer_keys_fetched_timestamp_seconds", "When the keys of the issuer were last fetched; 0: never.", []string{"issuer"}, nil),
 		})
 	}
-	for _, d := range []door{doorREST, doorGRPC, doorGateway} {
+	for _, d := range []door{doorREST, doorGRPC, doorGateway, doorLocal} {
 		for _, why := range callers.Reasons() {
 			m.refusals.WithLabelValues(string(why), string(d))
 		}

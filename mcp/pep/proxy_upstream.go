@@ -1,0 +1,227 @@
+package pep
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"time"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// upstreamTransport keeps connections for many sessions with one server.
+func upstreamTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 10 * time.Minute, // a tool may take its time before it answers
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConns:          1024,
+		MaxIdleConnsPerHost:   1024,
+		ForceAttemptHTTP2:     true,
+		DisableCompression:    true,
+	}
+}
+
+func (p *Proxy) reverse() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport: p.o.Transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			p.outgoing(r.Out)
+			r.SetXForwarded()
+		},
+		ModifyResponse: p.incoming,
+		FlushInterval:  -1, // events go on as they come
+		ErrorHandler:   p.failed,
+		ErrorLog:       slog.NewLogLogger(p.e.opts.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// outgoing addresses a request to the server and takes the client's credentials
+// off it.
+func (p *Proxy) outgoing(r *http.Request) {
+	u := *p.o.Upstream
+	r.URL, r.Host = &u, u.Host
+	h := r.Header
+	token := h.Values("Authorization")
+	for _, name := range []string{"Authorization", "DPoP", "Proxy-Authorization", "Cookie", "Origin", "Referer"} {
+		h.Del(name)
+	}
+	// What is looked at must be plain.
+	h.Set("Accept-Encoding", "identity")
+	switch p.o.UpstreamAuth {
+	case AuthHeader:
+		h.Set(p.o.UpstreamHeader[0], p.o.UpstreamHeader[1])
+	case AuthPassthrough:
+		h["Authorization"] = token
+		if len(token) == 0 {
+			h.Del("Authorization")
+		}
+	case AuthNone:
+	}
+}
+
+var errUpstream = errors.New("the server's answer can not be passed on")
+
+// incoming looks at the server's answer.
+func (p *Proxy) incoming(r *http.Response) error {
+	x, _ := r.Request.Context().Value(exchangeKey{}).(*exchange)
+	if x == nil {
+		return errUpstream
+	}
+	// Challenges of the server are about the proxy's credential, not the client's.
+	if p.o.UpstreamAuth != AuthPassthrough && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden) {
+		return fmt.Errorf("%w: it refuses the proxy (%s); see --upstream-auth", errUpstream, r.Status)
+	}
+	if r.Request.Method == http.MethodDelete && r.StatusCode < 300 && x.session.id != "" {
+		p.sessions.drop(x.session.id)
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if p.e.opts.Observe && len(x.own) == 0 {
+		return nil
+	}
+	encoded := r.Header.Get("Content-Encoding") != "" && r.Header.Get("Content-Encoding") != "identity"
+	switch {
+	case kind == "text/event-stream" && !encoded:
+		began := p.beginner(r, x)
+		r.Body = newEventReader(r.Body, p.e.opts.MaxResult, func(data []byte) ([]byte, bool) {
+			return p.lookAtEvent(r.Request.Context(), x, began, data)
+		})
+		r.ContentLength = -1
+		r.Header.Del("Content-Length")
+		return nil
+	case len(x.own) == 0:
+		return nil
+	case kind == "application/json" && !encoded:
+		return p.lookAtBody(r, x)
+	case r.StatusCode >= http.StatusMultipleChoices:
+		return nil
+	}
+	return fmt.Errorf("%w: a list is to be shortened, and it is of type %q", errUpstream, r.Header.Get("Content-Type"))
+}
+
+// beginner gives what remembers the session that the server begins with this
+// answer, once its result is there.
+func (p *Proxy) beginner(r *http.Response, x *exchange) func(pending, rar.Value) {
+	id := r.Header.Get(headerSession)
+	return func(asked pending, result rar.Value) {
+		if id == "" || x.owner == nil && !p.e.opts.Observe {
+			return
+		}
+		h := &httpSession{id: id, owner: x.owner}
+		h.initialized(asked, result)
+		if !p.sessions.put(h) {
+			p.e.opts.Log.Error("the server begins a session under an id that another one has")
+		}
+	}
+}
+
+// lookAtBody reads a whole answer in JSON.
+func (p *Proxy) lookAtBody(r *http.Response, x *exchange) error {
+	raw, err := io.ReadAll(io.LimitReader(r.Body, int64(p.e.opts.MaxResult)+1))
+	_ = r.Body.Close() // read to its end, or given up
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUpstream, err)
+	case len(raw) > p.e.opts.MaxResult:
+		return fmt.Errorf("%w: it is longer than %d bytes", errUpstream, p.e.opts.MaxResult)
+	}
+	out, keep := p.lookAtEvent(r.Request.Context(), x, p.beginner(r, x), raw)
+	if !keep {
+		return fmt.Errorf("%w: it is not JSON", errUpstream)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(out))
+	r.ContentLength = int64(len(out))
+	r.Header.Set("Content-Length", strconv.Itoa(len(out)))
+	return nil
+}
+
+// lookAtEvent looks at one text of the server: a message, or a batch of them.
+func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending, rar.Value), raw []byte) ([]byte, bool) {
+	changed := mayMention(raw, notificationToolsChanged)
+	isStream := x.id.Kind() == rar.Absent
+	if len(x.own) == 0 && !changed && !(isStream && mayMention(raw, `"result"`)) {
+		return raw, true
+	}
+	v, err := rar.DecodeStrict(raw, rar.Limits{MaxBytes: p.e.opts.MaxResult, MaxDepth: maxDepth})
+	if err != nil {
+		p.e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "a message of the server was dropped: it can not be read, and lists are to be shortened",
+			slog.String("error", err.Error()))
+		return nil, p.e.opts.Observe
+	}
+	if changed {
+		p.toolsChanged(x, v)
+	}
+	if v.Kind() != rar.Array {
+		return p.lookAtMessage(ctx, x, began, v, raw), true
+	}
+	out := []byte{'['}
+	for i := range v.Len() {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, p.lookAtMessage(ctx, x, began, v.Index(i), v.Index(i).AppendJSON(nil))...)
+	}
+	return append(out, ']'), true
+}
+
+// lookAtMessage shortens a list and notes a session that begins.
+func (p *Proxy) lookAtMessage(ctx context.Context, x *exchange, began func(pending, rar.Value), v rar.Value, raw []byte) []byte {
+	id, hasID := v.Get("id")
+	result, hasResult := v.Get("result")
+	if _, isCall := v.Get("method"); isCall || !hasID || !hasResult {
+		return raw
+	}
+	asked, expected := x.own[idKey(id)]
+	if expected {
+		x.session.answers(id, result)
+	} else if asked, expected = x.session.answers(id, result); !expected {
+		// A stream that is resumed may bring the answer to a request that nobody
+		// remembers: what looks like a list is one.
+		asked = pending{method: listIn(result), caller: x.caller}
+	}
+	if asked.method == methodInitialize {
+		began(asked, result)
+		return raw
+	}
+	shorter, changed, err := p.e.Filter(ctx, asked.caller, asked.method, result)
+	switch {
+	case err != nil:
+		return failure(id, 0, rpcInternal, textFilter).body
+	case changed:
+		return with(v, "result", shorter).AppendJSON(nil)
+	}
+	return raw
+}
+
+// listIn tells which list a result looks like.
+func listIn(result rar.Value) string {
+	for _, method := range []string{methodToolsList, methodResourcesList, methodTemplatesList, methodPromptsList} {
+		if list, ok := result.Get(listMember(method)); ok && list.Kind() == rar.Array {
+			return method
+		}
+	}
+	return ""
+}
+
+// failed answers where the server does not, or not so that it could be passed
+// on.
+func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client has gone
+	}
+	p.e.opts.Log.LogAttrs(r.Context(), slog.LevelError, "no answer of the server", slog.String("error", err.Error()))
+	var id rar.Value
+	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+		id = x.id
+	}
+	p.send(w, failure(id, http.StatusBadGateway, rpcInternal, "The MCP server behind this proxy gave no answer that can be passed on."))
+}

@@ -1,0 +1,109 @@
+package pep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authzd/authzd/rar"
+)
+
+const (
+	// refetchAfter is how long an unknown tool stays unknown before the server is
+	// asked again.
+	refetchAfter = 5 * time.Second
+	maxToolPages = 100
+	maxTools     = 10_000
+)
+
+// toolBook remembers the tools that a server lists to one caller. A tool that
+// is not in it is asked about without its entry, which the service refuses
+// unless policy declares the tool itself (COAZ-MCP: no default for a tool whose
+// declaration was not seen).
+type toolBook struct {
+	mu sync.Mutex
+	// tools are the entries by name, as JSON text; nil: never fetched.
+	tools   map[string][]byte
+	fetched time.Time
+	// stale: the server said that its tools are others now.
+	stale atomic.Bool
+}
+
+// fetcher asks the server for all its tools.
+type fetcher func(context.Context) (map[string][]byte, error)
+
+// entry gives the tool's entry, from the server if need be; nil: there is none.
+// Calls for one book wait for each other, so that a server is asked once.
+func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fetcher) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stale.Swap(false) {
+		b.tools = nil
+	}
+	now := e.opts.Now()
+	old := now.Sub(b.fetched)
+	if entry, known := b.tools[name]; known && old < e.opts.ToolsTTL {
+		return entry
+	}
+	if b.tools != nil && old < refetchAfter {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
+	defer cancel()
+	tools, err := fetch(ctx)
+	if err != nil {
+		e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the server's tools are not known", slog.String("error", err.Error()))
+		return nil
+	}
+	b.tools, b.fetched = tools, now
+	return tools[name]
+}
+
+// changed makes the next call ask again. It never waits, because who calls it
+// may be who has to deliver an answer that entry waits for.
+func (b *toolBook) changed() { b.stale.Store(true) }
+
+// fetchTools reads every page of tools/list through page, which sends one
+// request with these params and gives its result.
+func fetchTools(ctx context.Context, page func(ctx context.Context, params rar.Value) (rar.Value, error), meta rar.Value) (map[string][]byte, error) {
+	tools := map[string][]byte{}
+	cursor := rar.Value{}
+	for range maxToolPages {
+		var params []rar.Member
+		if cursor.Kind() != rar.Absent {
+			params = append(params, rar.Member{Name: "cursor", Value: cursor})
+		}
+		if meta.Kind() == rar.Object {
+			params = append(params, rar.Member{Name: "_meta", Value: meta})
+		}
+		result, err := page(ctx, rar.ObjectValue(params...))
+		if err != nil {
+			return nil, fmt.Errorf("list the server's tools: %w", err)
+		}
+		list, _ := result.Get("tools")
+		if list.Kind() != rar.Array {
+			return nil, errors.New("list the server's tools: the result has none")
+		}
+		for i := range list.Len() {
+			name := text(list.Index(i), "name")
+			// Of two tools of one name the server calls one, and nobody knows which:
+			// its entry is not known.
+			if _, twice := tools[name]; twice {
+				tools[name] = nil
+				continue
+			}
+			tools[name] = list.Index(i).AppendJSON(nil)
+		}
+		if len(tools) > maxTools {
+			return nil, fmt.Errorf("list the server's tools: more than %d", maxTools)
+		}
+		if cursor, _ = result.Get("nextCursor"); cursor.Kind() != rar.String || cursor.Text() == "" {
+			return tools, nil
+		}
+	}
+	return nil, fmt.Errorf("list the server's tools: more than %d pages", maxToolPages)
+}

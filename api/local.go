@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/authzd/authzd/api/callers"
@@ -31,6 +33,11 @@ func (s *Server) RunLocal(ctx context.Context) error {
 	group.Go(func() error { s.pool.serve(ctx); return nil })
 	group.Go(func() error { s.watch(ctx); return nil })
 	return group.Wait() //nolint:wrapcheck // nothing in it fails
+}
+
+// ServeMetrics writes the server's metrics in the form of Prometheus.
+func (s *Server) ServeMetrics(w http.ResponseWriter, r *http.Request) {
+	promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
 // Check decides one query; as DecisionService.Check. Errors are gRPC statuses.

@@ -59,9 +59,7 @@ const (
 )
 
 // isList tells the settings that may be given several times.
-func isList(flag string) bool {
-	return flag == bundleFlag || flag == referenceKeyFlag || flag == allowedHostFlag
-}
+func isList(flag *pflag.Flag) bool { return flag.Value.Type() == "stringArray" }
 
 // define declares the flags of c with their defaults.
 func (c *Config) define(f *pflag.FlagSet) {
@@ -99,7 +97,7 @@ func (c *Config) fill(f *pflag.FlagSet, getenv func(string) string) error {
 			return
 		}
 		values := []string{text}
-		if isList(flag.Name) {
+		if isList(flag) {
 			values = strings.Split(text, ",")
 		}
 		if err := setFlag(f, flag.Name, values); err != nil {
@@ -163,7 +161,7 @@ func fillMember(f *pflag.FlagSet, key string, v rar.Value) error {
 	if flag == nil || strings.Contains(key, "-") || flag.Name == configFlag || !isSetting(flag) {
 		return errors.New("no such setting")
 	}
-	values, err := settingTexts(flag.Name, v)
+	values, err := settingTexts(flag, v)
 	if err != nil || flag.Changed {
 		return err
 	}
@@ -171,22 +169,26 @@ func fillMember(f *pflag.FlagSet, key string, v rar.Value) error {
 }
 
 // settingTexts spells a setting as its flag would be given.
-func settingTexts(name string, v rar.Value) ([]string, error) {
-	if isList(name) {
+func settingTexts(flag *pflag.Flag, v rar.Value) ([]string, error) {
+	if isList(flag) {
 		if v.Kind() != rar.Array {
-			return nil, errors.New("must be a list of " + listOf(name))
+			return nil, errors.New("must be a list of " + listOf(flag.Name))
 		}
 		out := make([]string, 0, v.Len())
 		for i := range v.Len() {
 			if v.Index(i).Kind() != rar.String {
-				return nil, errors.New("must be a list of " + listOf(name))
+				return nil, errors.New("must be a list of " + listOf(flag.Name))
 			}
 			out = append(out, v.Index(i).Text())
 		}
 		return out, nil
 	}
-	if k := v.Kind(); k != rar.String && k != rar.Number {
-		return nil, fmt.Errorf("must be one value, not %s", k)
+	switch v.Kind() {
+	case rar.String, rar.Number:
+	case rar.Bool:
+		return []string{strconv.FormatBool(v.Bool())}, nil
+	default:
+		return nil, fmt.Errorf("must be one value, not %s", v.Kind())
 	}
 	return []string{v.Text()}, nil
 }
@@ -197,6 +199,8 @@ func listOf(name string) string {
 		return "NAME=PATH"
 	case allowedHostFlag:
 		return "names"
+	case allowedOriginFlag, issuingFlag:
+		return "URLs"
 	}
 	return "files"
 }

@@ -138,14 +138,14 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 			return
 		}
 		value := flag.DefValue
-		if isList(flag.Name) {
+		if isList(flag) {
 			value = "a=b"
 		}
 		if _, err := settings(t, nil, map[string]string{envName(flag.Name): value}, ""); err != nil {
 			t.Errorf("%s=%s: %v", envName(flag.Name), value, err)
 		}
 		text := strings.ReplaceAll(flag.Name, "-", "_") + `: "` + value + `"`
-		if isList(flag.Name) {
+		if isList(flag) {
 			text = strings.ReplaceAll(flag.Name, "-", "_") + ": [a=b]"
 		}
 		if _, err := settings(t, nil, nil, text); err != nil {

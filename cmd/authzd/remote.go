@@ -51,16 +51,24 @@ type remoteOptions struct {
 
 func (r *remoteOptions) define(f *pflag.FlagSet) {
 	f.DurationVar(&r.timeout, "timeout", 5*time.Second, "give up after this time; with --addr only")
-	f.StringVar(&r.ca, "tls-ca", "", "PEM file with the authorities of the server's certificate; default the system's; with --addr only")
-	f.StringVar(&r.cert, "cert", "", "PEM file with a client certificate; with --addr only")
+	r.defineFor(f, "addr")
+}
+
+// defineFor declares how the server that flag names is connected to.
+func (r *remoteOptions) defineFor(f *pflag.FlagSet, flag string) {
+	only := "; with --" + flag + " only"
+	f.StringVar(&r.ca, "tls-ca", "", "PEM file with the authorities of the server's certificate; default the system's"+only)
+	f.StringVar(&r.cert, "cert", "", "PEM file with a client certificate"+only)
 	f.StringVar(&r.certKey, "key", "", "PEM file with the key of --cert")
-	f.StringVar(&r.keyEnv, "key-env", "", "environment variable with the caller's key (authzd keys create); with --addr only")
+	f.StringVar(&r.keyEnv, "key-env", "", "environment variable with the caller's key (authzd keys create)"+only)
 }
 
 // local refuses flags that would be without effect.
-func (r *remoteOptions) local() error {
+func (r *remoteOptions) local() error { return r.localFor("addr") }
+
+func (r *remoteOptions) localFor(flag string) error {
 	if r.ca != "" || r.cert != "" || r.certKey != "" || r.keyEnv != "" {
-		return errors.New("--tls-ca, --cert, --key and --key-env need --addr")
+		return errors.New("--tls-ca, --cert, --key and --key-env need --" + flag)
 	}
 	return nil
 }
@@ -116,12 +124,12 @@ func (k callerKey) GetRequestMetadata(context.Context, ...string) (map[string]st
 func (callerKey) RequireTransportSecurity() bool { return false }
 
 // dial connects to a server.
-func (r *remoteOptions) dial(std stdio, addr string) (*grpc.ClientConn, error) {
+func (r *remoteOptions) dial(std stdio, addr string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	transport, err := r.transport(addr)
 	if err != nil {
 		return nil, err
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(transport)}
+	options := append([]grpc.DialOption{grpc.WithTransportCredentials(transport)}, more...)
 	if r.keyEnv != "" {
 		key := strings.TrimSpace(std.getenv(r.keyEnv))
 		if key == "" {

@@ -137,7 +137,7 @@ func (p *Proxy) Sessions() int { return p.sessions.len() }
 // ServeHTTP serves the endpoint and the resource's metadata, and nothing else of
 // the server.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !p.hostAllowed(r.Host) {
+	if !p.Serves(r.Host) {
 		http.Error(w, "this host is not served here", http.StatusMisdirectedRequest)
 		return
 	}
@@ -180,8 +180,8 @@ func (p *Proxy) endpoint() string {
 	return "/"
 }
 
-// hostAllowed: see AllowedHosts.
-func (p *Proxy) hostAllowed(host string) bool {
+// Serves tells whether a request may give this Host; see AllowedHosts.
+func (p *Proxy) Serves(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h

@@ -152,9 +152,11 @@ func TestPipeRefuses(t *testing.T) {
 			setup: func(p *pdp) { p.away = true }, want: `"code":-32603`,
 		},
 		"an empty answer": {
-			line:  `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"p"}}`,
-			setup: func(p *pdp) { p.answer = func(*authzdv1.CheckRequest) (*authzdv1.CheckResponse, error) { return nil, nil } },
-			want:  `"code":-32603`,
+			line: `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"p"}}`,
+			setup: func(p *pdp) {
+				p.answer = func(*authzdv1.CheckRequest) (*authzdv1.CheckResponse, error) { return nil, nil }
+			},
+			want: `"code":-32603`,
 		},
 		"an allow without an end": {
 			line: `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"p"}}`,

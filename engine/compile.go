@@ -25,6 +25,7 @@ type Snapshot struct {
 	bundles      []PolicyRef
 	asks         Asks
 	disclosable  *disclosable
+	filter       *filter
 }
 
 // Policy names the bundle that holds the entry point, and its revision.
@@ -129,6 +130,7 @@ func (c *compilation) run(ctx context.Context) {
 	s := &Snapshot{untypedTools: main.untypedTools, types: types, tools: tools, eval: eval}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
+	s.filter = newFilter(c.modules, eval, packageRef(main.entrypoint))
 	for i := range c.bundles {
 		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
 	}

@@ -22,8 +22,11 @@ type scope struct {
 	open func(ast.Var) bool
 	// bound are the left-out expressions that give them one.
 	bound map[ast.Var]*ast.Expr
+	// args are the values of the parameters of the function that it is in.
+	args map[ast.Var]*ast.Term
 	// elsewhere: the value stands in another rule than the one that is written,
-	// so nothing but constants can be taken over.
+	// so nothing but constants can be taken over: what that rule looks at may be
+	// undefined where another rule of its name gives the value.
 	elsewhere bool
 }
 
@@ -47,6 +50,9 @@ func (in *inliner) term(t *ast.Term, s *scope, depth int) *ast.Term {
 		if !s.open(v) {
 			return t
 		}
+		if known := s.args[v]; known != nil {
+			return known
+		}
 		if e := s.bound[v]; e != nil {
 			return in.binding(e, v, s, depth-1)
 		}
@@ -58,8 +64,11 @@ func (in *inliner) term(t *ast.Term, s *scope, depth int) *ast.Term {
 	case ast.Object:
 		return in.object(v, s, depth)
 	case ast.Ref:
-		if known := in.document(v, depth); known != nil {
-			return known
+		// What is evaluated needs no reading off.
+		if s.elsewhere || in.maker.refDepends(v) {
+			if known := in.document(v, depth); known != nil {
+				return known
+			}
 		}
 	}
 	if s.elsewhere || in.maker.depends(t) || s.uses(t) {
@@ -92,26 +101,92 @@ func (in *inliner) object(o ast.Object, s *scope, depth int) *ast.Term {
 	return ast.ObjectTerm(out...)
 }
 
-// document is the value of a rule that depends on arguments and is the only one
-// of its name; nil if there is no such rule.
+// document is the value of rules; nil if it can not be read off.
 func (in *inliner) document(ref ast.Ref, depth int) *ast.Term {
-	if !ref[0].Equal(ast.DefaultRootDocument) || !in.maker.refDepends(ref) {
+	if !ref[0].Equal(ast.DefaultRootDocument) {
 		return nil
 	}
-	return in.only(ref, 0, depth)
+	return in.rules(ref, nil, depth)
 }
 
-// only is the value of the one rule or function that ref names.
-func (in *inliner) only(ref ast.Ref, args, depth int) *ast.Term {
+// rules is the value of the rules or the function that ref names: what all of
+// them agree on.
+func (in *inliner) rules(ref ast.Ref, operands []*ast.Term, depth int) *ast.Term {
 	node := in.maker.nodeAt(ref)
-	if node == nil || len(node.Values) != 1 || len(node.Children) > 0 {
+	if node == nil || len(node.Values) == 0 || len(node.Children) > 0 {
 		return nil
 	}
-	r := node.Values[0]
-	if r.Default || r.Else != nil || r.Head.Key != nil || r.Head.Value == nil || len(r.Head.Args) != args {
-		return nil
+	var out *ast.Term
+	for _, r := range node.Values {
+		for ; r != nil; r = r.Else {
+			if r.Head.Key != nil || r.Head.Value == nil || len(r.Head.Args) != len(operands) {
+				return nil
+			}
+			s := in.elsewhere(r.Body)
+			s.args = map[ast.Var]*ast.Term{}
+			for i, a := range r.Head.Args {
+				if v, ok := a.Value.(ast.Var); ok {
+					s.args[v] = operands[i]
+				}
+			}
+			out = agreed(out, in.term(r.Head.Value, s, depth-1))
+		}
 	}
-	return in.term(r.Head.Value, in.elsewhere(r.Body), depth-1)
+	return out
+}
+
+// agreed is what is known of a value that is one of two. Of objects, a member
+// that one of them lacks is unknown: it may be missing.
+func agreed(a, b *ast.Term) *ast.Term {
+	if a == nil || a.Equal(b) {
+		return b
+	}
+	x, object := a.Value.(ast.Object)
+	y, both := b.Value.(ast.Object)
+	if !object || !both {
+		return Unknown()
+	}
+	var out [][2]*ast.Term
+	x.Foreach(func(k, v *ast.Term) {
+		if other := y.Get(k); other != nil {
+			out = append(out, [2]*ast.Term{k, agreed(v, other)})
+		} else {
+			out = append(out, [2]*ast.Term{k, Unknown()})
+		}
+	})
+	y.Foreach(func(k, _ *ast.Term) {
+		if x.Get(k) == nil {
+			out = append(out, [2]*ast.Term{k, Unknown()})
+		}
+	})
+	return ast.ObjectTerm(out...)
+}
+
+// union is what object.union makes of two values.
+func union(a, b *ast.Term) *ast.Term {
+	x, object := a.Value.(ast.Object)
+	y, both := b.Value.(ast.Object)
+	if !object || !both {
+		return Unknown()
+	}
+	out, ok := x.Merge(y)
+	if !ok { // a name that both have
+		out = ast.NewObject()
+		x.Foreach(out.Insert)
+		// A member of b that may be missing leaves the one of a; below, object.union
+		// goes on into both.
+		y.Foreach(func(k, v *ast.Term) {
+			have := x.Get(k)
+			_, deep := v.Value.(ast.Object)
+			switch {
+			case have == nil || !deep && !HasUnknown(v.Value):
+				out.Insert(k, v)
+			default:
+				out.Insert(k, Unknown())
+			}
+		})
+	}
+	return ast.NewTerm(out)
 }
 
 // elsewhere is the scope of a body that is not evaluated.
@@ -143,9 +218,16 @@ func (in *inliner) binding(e *ast.Expr, v ast.Var, s *scope, depth int) *ast.Ter
 	if known := in.constructor(operator, operands, s, depth); known != nil {
 		return known
 	}
+	known := make([]*ast.Term, len(operands))
+	for i, t := range operands {
+		known[i] = in.term(t, s, depth)
+	}
+	if operator.String() == "object.union" && len(known) == 2 {
+		return union(known[0], known[1])
+	}
 	if operator[0].Equal(ast.DefaultRootDocument) {
-		if known := in.only(operator, len(operands), depth); known != nil {
-			return known
+		if value := in.rules(operator, known, depth); value != nil {
+			return value
 		}
 	}
 	return Unknown()

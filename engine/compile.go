@@ -118,6 +118,11 @@ func (c *compilation) run(ctx context.Context) {
 	c.judge(main, tools)
 	c.warnLax(main)
 	c.checkPublicData()
+	c.assemble(ctx, main, types, tools)
+}
+
+// assemble makes the snapshot, if nothing speaks against it.
+func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Types, tools *toolSchemas) {
 	compiler := c.compileRego(main)
 	if c.failed || ctx.Err() != nil {
 		return

@@ -74,14 +74,18 @@ func (g *grammar) one(list ...string) string { return list[g.r.IntN(len(list))] 
 
 func (g *grammar) helper(i int) {
 	name := fmt.Sprintf("h%d", i)
-	switch g.r.IntN(8) {
-	case 0, 1:
+	switch g.r.IntN(10) {
+	case 0, 1, 8, 9:
 		if g.odds(3) {
 			g.line("default %s := %t", name, g.odds(3))
 		}
 		value := g.one("true", "true", "true", "false")
 		for range 1 + g.r.IntN(2) {
-			g.line("%s := %s if {\n%s}", name, value, g.body())
+			rule := fmt.Sprintf("%s := %s if {\n%s}", name, value, g.body())
+			for g.odds(5) {
+				rule += fmt.Sprintf(" else := %s if {\n%s}", g.one("true", "false"), g.body())
+			}
+			g.line("%s", rule)
 		}
 		g.conditions = append(g.conditions, name)
 	case 2:
@@ -102,7 +106,7 @@ func (g *grammar) helper(i int) {
 		}
 		g.predicates = append(g.predicates, name)
 	case 5:
-		g.line("%s(p) := %s if {\n%s}", name, g.one("p", g.text(), "concat(\"\", [p, "+g.text()+"])"), g.body())
+		g.line("%s(p) := %s if {\n%s}", name, g.one("p", "p", "concat(\"\", [p, "+g.text()+"])"), g.body())
 		g.functions = append(g.functions, name)
 	case 6:
 		g.line("%s contains %s if {\n%s}", name, g.text(), g.body())
@@ -125,7 +129,7 @@ func (g *grammar) body() string {
 // text is a term that is a string, where it is defined.
 func (g *grammar) text() string {
 	pool := []string{`"a"`, `"b"`, "args.s", "input.mcp.params.arguments.s", "input.subject.id", "input.resource.id", "input.mcp.params.name",
-		"data.names[input.resource.id]", "data.names[args.s]", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`}
+		"data.names[input.resource.id]", "data.names[args.s]", "input.mcp.params._meta.k", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`}
 	for _, v := range g.values {
 		pool = append(pool, v, v)
 	}
@@ -139,7 +143,22 @@ func (g *grammar) list() string {
 	return g.one("args.l", "data.list", "input.credentials[0].scopes", "data.list", `object.get(args, "l", [])`)
 }
 
+// free is a condition that does not depend on arguments.
+func (g *grammar) free() string {
+	who := g.one("input.subject.id", "input.resource.id", "input.context.mode", "input.mcp.params.name", "data.names[input.resource.id]")
+	constant := g.one(`"alice"`, `"bob"`, `"a"`, `"t1"`, `"t2"`)
+	return g.one(
+		who+" == "+constant, who+" == "+constant, who+" != "+constant, "not "+who+" == "+constant,
+		who+" in data.list", "not "+who+" in data.list", `"s1" in input.credentials[0].scopes`,
+		"every e in data.list { e != "+who+" }", "count({e | some e in data.list; e == "+who+"}) == 1",
+		g.one("data.flags.on", "data.flags.off", "data.flags[input.resource.id]"),
+	)
+}
+
 func (g *grammar) condition() string {
+	if g.odds(3) {
+		return g.free()
+	}
 	g.locals++
 	local := fmt.Sprintf("v%d", g.locals)
 	pool := []string{
@@ -157,10 +176,17 @@ func (g *grammar) condition() string {
 		fmt.Sprintf("some %s in %s\n\t%s == %s", local, g.list(), local, g.text()),
 		fmt.Sprintf("%s := \"s\"\n\targs[%s] == %s", local, local, g.text()),
 		"count(input.mcp.params) > " + g.one("0", "1", "2"),
+		fmt.Sprintf("some %s\n\targs[%s] == %s", local, local, g.text()),
+		fmt.Sprintf("some %s\n\tinput[%s].mode == %s", local, local, g.text()),
+		fmt.Sprintf("some %s\n\tinput.mcp.params[%s] == %s", local, local, g.text()),
+		fmt.Sprintf("[%s, other_%s] := [%s, %s]\n\t%s == other_%s", local, local, g.text(), g.text(), local, local),
+		fmt.Sprintf("%s := {e: 1 | some e in %s; e != %s}\n\t%s[%s]", local, g.list(), g.text(), local, g.text()),
+		fmt.Sprintf("some %s\n\tdata.names[%s] == %s\n\t%s == %s", local, local, g.text(), local, g.text()),
+		fmt.Sprintf("walk(args, [_, %s])\n\t%s == %s", local, local, g.text()),
 		`startswith(` + g.text() + `, "a")`,
 	}
 	for _, h := range g.conditions {
-		pool = append(pool, h, h, "not "+h)
+		pool = append(pool, h, h, h, "not "+h, "not "+h, h+" == "+g.one("true", "false"))
 	}
 	for _, f := range g.predicates {
 		pool = append(pool, f+"("+g.text()+")", "not "+f+"("+g.text()+")")

@@ -49,7 +49,7 @@ func TestFilterOracle(t *testing.T) {
 	}
 	o := oracle{data: oracleJSON(t, oracleData)}
 	for seed := uint64(1); o.cases < want; seed++ {
-		if o.refused > 20*(o.policies+10) {
+		if o.refused > o.policies+20 {
 			t.Fatalf("of %d policies all but %d are refused", o.refused+o.policies, o.policies)
 		}
 		o.policy(t, seed)
@@ -66,8 +66,8 @@ func TestFilterOracle(t *testing.T) {
 }
 
 type oracle struct {
-	data                                                           rar.Value
-	cases, allowed, policies, refused, tools, hidden, after, seeds int
+	data                                                    rar.Value
+	cases, allowed, policies, refused, tools, hidden, after int
 }
 
 // policy asks about one random policy.
@@ -75,12 +75,8 @@ func (o *oracle) policy(t *testing.T, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 42)) //nolint:gosec // the same each time, and no secret
 	text := (&grammar{r: r}).policy()
-	s, _, err := Compile(t.Context(), []Bundle{{
-		Name: "oracle", Revision: "r", Roots: []string{""}, Data: o.data,
-		Metadata: oracleJSON(t, `{"contract": 1, "untyped_tools": true, "lax_forbids": true}`),
-		Modules:  []Module{{Path: "policy.rego", Text: text}},
-	}})
-	if err != nil {
+	s := o.compile(t, text)
+	if s == nil {
 		o.refused++
 		return
 	}
@@ -91,11 +87,33 @@ func (o *oracle) policy(t *testing.T, seed uint64) {
 	}
 	now := time.Unix(1_700_000_000, 0)
 	e := New(Options{Now: func() time.Time { return now }, Budget: time.Minute})
-	for range 3 {
+	for range 2 {
 		o.caller(t, e, s, r, func(format string, args ...any) {
 			t.Errorf("seed %d: %s\n%s", seed, fmt.Sprintf(format, args...), text)
 		})
 	}
+}
+
+// compile makes a snapshot of what the contract refuses too, such as permits
+// that look at any element of a list: the weakening does not rest on its rules.
+func (o *oracle) compile(t *testing.T, text string) *Snapshot {
+	t.Helper()
+	c := &compilation{bundles: []Bundle{{
+		Name: "oracle", Revision: "r", Roots: []string{""}, Data: o.data,
+		Metadata: oracleJSON(t, `{"contract": 1, "untyped_tools": true, "lax_forbids": true}`),
+		Modules:  []Module{{Path: "policy.rego", Text: text}},
+	}}}
+	s, _ := readSettings(&c.bundles[0])
+	c.settings = []settings{s}
+	c.parse()
+	c.data = o.data
+	if !c.failed {
+		c.assemble(t.Context(), s, c.compileTypes(), newToolSchemas())
+	}
+	if c.failed && os.Getenv("FILTER_ORACLE_SHOW") != "" {
+		t.Logf("%v\n%s", c.findings, text)
+	}
+	return c.snapshot
 }
 
 // caller asks about the calls of one random caller.
@@ -132,9 +150,9 @@ func (o *oracle) caller(t *testing.T, e *Engine, s *Snapshot, r *rand.Rand, fail
 			o.after++
 		case ToolPossible:
 		}
-		for range 4 {
+		for range 3 {
 			arguments := `{"s": "` + one("a", "b", "t1", "alice", "s1") + `", "n": ` + one("0", "4", "60") + `, "l": ` +
-				one(`[]`, `["a"]`, `["a", "c"]`, `["t1", "b"]`) + one("", `, "x": "`+one("a", "b", "alice")+`"`) + `}`
+				one(`[]`, `["a"]`, `["a", "c"]`, `["t1", "b"]`) + one("", `, "x": "`+one("a", "b", "alice")+`"`) + `}` + one("", `, "_meta": {"k": "`+one("a", "t1")+`"}`)
 			call := caller
 			call.Action, call.Resource = Action{Name: "tools/call"}, Resource{Type: "tool", ID: tool.Name}
 			call.MCP = &MCP{Method: "tools/call", Server: "srv", Params: oracleJSON(t, `{"name": "`+tool.Name+`", "arguments": `+arguments+`}`)}

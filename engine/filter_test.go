@@ -108,6 +108,7 @@ func TestWeakening(t *testing.T) {
 		{"an argument by a local", args + `permit["a"] := {} if { n := args.n; m := n + 1; m < 5; input.subject.id != "bob" }`, "possible"},
 		{"what the local would compare with", args + `permit["a"] := {} if { n := args.s; n == input.subject.id; input.subject.id == "bob" }`, "hidden"},
 		{"a later use of a left-out variable", args + `permit["a"] := {} if { n := args.n; n > 3; n < 2 }`, "possible"},
+		{"_meta", `allow if input.mcp.params._meta.k == "never"`, "possible"},
 		{"params as a whole", `permit["a"] := {} if { count(input.mcp.params) > 7 }`, "possible"},
 		{"mcp as a whole", `permit["a"] := {} if { m := input.mcp; m.method == "x" }`, "possible"},
 		{"input as a whole", `permit["a"] := {} if { count(input) > 77 }`, "possible"},
@@ -124,6 +125,8 @@ permit["a"] := {} if mine(input.resource.id)`, "hidden"},
 permit["a"] := {} if limit == 99`, "possible"},
 		{"not of an argument", args + `permit["a"] := {} if not args.n == 5`, "possible"},
 		{"not of a rule that depends", args + "small if args.n < 5\n" + `permit["a"] := {} if not small`, "possible"},
+		{"not of a rule that depends in part", args + `ok if { args.n < 5; input.subject.id == "bob" }
+permit["a"] := {} if not ok`, "possible"},
 		{"not of a rule that does not", `bob if input.subject.id == "bob"
 permit["a"] := {} if not bob`, "possible"},
 		{"not of a rule that does not, no", `alice if input.subject.id == "alice@example.com"
@@ -168,6 +171,9 @@ permit["a"] := {} if ok`, "possible"},
 inner if { args.n > 1; input.subject.id == "bob" }
 permit["a"] := {} if ok`, "hidden"},
 
+		{"such with an else", args + `ok if { input.subject.id == "bob" } else if { args.n < 6 }
+permit["a"] := {} if ok`, "possible"},
+
 		// Forbids.
 		{"a forbid for all", "permit[\"a\"] := {}\n" + `forbid["f"] := {}`, "hidden"},
 		{"a forbid of one argument", args + "permit[\"a\"] := {}\n" + `forbid["f"] := {} if args.n == 5`, "possible"},
@@ -183,6 +189,8 @@ permit["a"] := {} if ok`, "hidden"},
 		{"deny, a set that depends", args + "allow := true\ndeny contains args.s if input.resource.id == \"t\"", "possible"},
 		{"deny of two kinds", args + "allow := true\ndeny contains \"x\" if args.n == 5\ndeny contains \"y\" if input.resource.id == \"u\"", "possible"},
 		{"deny by default", args + "allow := true\ndefault deny := true\ndeny := false if args.n == 5", "possible"},
+		{"deny with an else that does not depend", "allow := true\ndeny if { input.resource.id == \"t\" } else := false", "hidden"},
+		{"deny with an else that does not depend, no", "allow := true\ndeny := false if { input.resource.id == \"t\" } else := true", "possible"},
 		{"deny with an else", args + "allow := true\ndeny := false if { args.n == 5 } else := true", "possible"},
 
 		// Faults: nothing is known.

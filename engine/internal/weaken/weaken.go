@@ -117,11 +117,11 @@ func (m *maker) permit(document string, r *ast.Rule) {
 	}
 }
 
-// forbid adds a rule that does not depend on arguments, as it is. With an else,
-// or as a default, its value hangs on other rules, and it is left out: fewer
+// forbid adds a rule that does not depend on arguments, as it is. A default and
+// the further branches of an else hang on other rules and are left out: fewer
 // forbids hide less.
 func (m *maker) forbid(document string, r *ast.Rule) {
-	if m.dependent[r] || r.Default || r.Else != nil || len(r.Head.Args) > 0 {
+	if m.dependent[r] || r.Default || len(r.Head.Args) > 0 {
 		return
 	}
 	rest := r.Ref()[len(m.entry)+1:]

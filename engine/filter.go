@@ -163,6 +163,7 @@ func (f *filtering) answer(ctx context.Context, t *ListedTool) FilteredTool {
 	key := f.key.of(t)
 	cache := &f.snapshot.filter.cache
 	if known, ok := cache.get(key, f.in.now); ok {
+		known.Name = t.Name
 		return known
 	}
 	f.setTool(t)

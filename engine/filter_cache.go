@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +15,10 @@ const (
 	// usable is part of the key; only the age of a sign-in goes on within it.
 	maxFiltered = 16384
 	filterTTL   = 10 * time.Second
+	// maxFilteredText bounds the texts of one answer that is kept. They are names
+	// of rules and scopes; a policy that makes some of what a caller sends is free
+	// to, but not to fill the memory with them.
+	maxFilteredText = 1024
 )
 
 type filterKey [sha256.Size]byte
@@ -47,12 +52,37 @@ func (c *filterCache) get(k filterKey, now time.Time) (FilteredTool, bool) {
 }
 
 func (c *filterCache) put(k filterKey, t FilteredTool, now time.Time) {
+	kept, small := t.kept()
+	if !small {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.recent == nil || len(c.recent) >= maxFiltered {
 		c.older, c.recent = c.recent, make(map[filterKey]filtered)
 	}
-	c.recent[k] = filtered{tool: t, until: now.Add(filterTTL)}
+	c.recent[k] = filtered{tool: kept, until: now.Add(filterTTL)}
+}
+
+// kept is t without its name and with texts of its own: a piece of a request
+// would keep the whole of it in memory.
+func (t FilteredTool) kept() (FilteredTool, bool) {
+	out := FilteredTool{Access: t.Access, Rule: strings.Clone(t.Rule)}
+	size := len(t.Rule)
+	clone := func(list []string) []string {
+		texts := make([]string, len(list))
+		for i, s := range list {
+			texts[i] = strings.Clone(s)
+			size += len(s)
+		}
+		return texts
+	}
+	if t.Needs != nil {
+		n := *t.Needs
+		n.Scopes, n.DetailTypes, n.ACRValues = clone(n.Scopes), clone(n.DetailTypes), clone(n.ACRValues)
+		out.Needs = &n
+	}
+	return out, size <= maxFilteredText
 }
 
 // callerKey is of who asks and from where: of the members of the input document

@@ -22,10 +22,13 @@ const grammarHead = `package authz
 
 import data.authzd.v1 as authzd
 
-args := input.mcp.params.arguments
-
 library := authzd.decimal("1")
 
+`
+
+// grammarFoot stands behind all rules that use it: dependence is not found in
+// the order of the text.
+const grammarFoot = `args := input.mcp.params.arguments
 `
 
 // policy writes one.
@@ -62,6 +65,7 @@ func (g *grammar) policy() string {
 	case 3:
 		g.line("deny := %t if {\n%s} else := %t if {\n%s}", g.odds(2), g.body(), g.odds(2), g.body())
 	}
+	g.out.WriteString(grammarFoot)
 	return g.out.String()
 }
 
@@ -156,8 +160,11 @@ func (g *grammar) free() string {
 }
 
 func (g *grammar) condition() string {
-	if g.odds(3) {
+	switch {
+	case g.odds(3):
 		return g.free()
+	case g.odds(4) && len(g.conditions) > 0:
+		return g.one("", "", "not ") + g.one(g.conditions...)
 	}
 	g.locals++
 	local := fmt.Sprintf("v%d", g.locals)
@@ -178,7 +185,9 @@ func (g *grammar) condition() string {
 		"count(input.mcp.params) > " + g.one("0", "1", "2"),
 		fmt.Sprintf("some %s\n\targs[%s] == %s", local, local, g.text()),
 		fmt.Sprintf("some %s\n\tinput[%s].mode == %s", local, local, g.text()),
-		fmt.Sprintf("some %s\n\tinput.mcp.params[%s] == %s", local, local, g.text()),
+		fmt.Sprintf("some %s\n\tinput.mcp.params[%s].s == %s", local, local, g.text()),
+		fmt.Sprintf("some %s\n\tinput.mcp[%s].arguments.s == %s", local, local, g.text()),
+		fmt.Sprintf("some %s\n\tinput[%s].params.arguments.s == %s", local, local, g.text()),
 		fmt.Sprintf("[%s, other_%s] := [%s, %s]\n\t%s == other_%s", local, local, g.text(), g.text(), local, local),
 		fmt.Sprintf("%s := {e: 1 | some e in %s; e != %s}\n\t%s[%s]", local, g.list(), g.text(), local, g.text()),
 		fmt.Sprintf("some %s\n\tdata.names[%s] == %s\n\t%s == %s", local, local, g.text(), local, g.text()),
@@ -186,7 +195,7 @@ func (g *grammar) condition() string {
 		`startswith(` + g.text() + `, "a")`,
 	}
 	for _, h := range g.conditions {
-		pool = append(pool, h, h, h, "not "+h, "not "+h, h+" == "+g.one("true", "false"))
+		pool = append(pool, h, "not "+h, h+" == "+g.one("true", "false"))
 	}
 	for _, f := range g.predicates {
 		pool = append(pool, f+"("+g.text()+")", "not "+f+"("+g.text()+")")

@@ -36,9 +36,9 @@ func oracleJSON(t testing.TB, text string) rar.Value {
 // says how many calls it asks about (make filter-oracle).
 func TestFilterOracle(t *testing.T) {
 	t.Parallel()
-	want := 4000
+	want := 2000
 	if testing.Short() {
-		want = 1000
+		want = 500
 	}
 	if text := os.Getenv("FILTER_ORACLE_CASES"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -185,3 +185,21 @@ func TestFilterToolsNotReady(t *testing.T) {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
+
+// TestFilterToolsWithTokens: tokens are verified as those of a query are.
+func TestFilterToolsWithTokens(t *testing.T) {
+	t.Parallel()
+	i := newIssuing(t)
+	d := i.start(t, nil)
+	body := func(token string) string {
+		return `{"mcp": {"server": "https://mcp.example.com", "transport": "http"}, "tools": [{"name": "read"}],
+			"credentials": [{"id": "a", "access_token": "` + token + `"}]}`
+	}
+	good := i.token(t, nil)
+	if got := d.post(t, filterPath, body(good)); !strings.Contains(string(got.body), `"POSSIBLE"`) {
+		t.Errorf("a good token: %s", got.body)
+	}
+	if got := d.post(t, filterPath, body(good+"x")); !strings.Contains(string(got.body), `"needs":{"token":true}`) || !strings.Contains(string(got.body), `"code":"token.`) {
+		t.Errorf("a spoiled token: %s", got.body)
+	}
+}

@@ -43,8 +43,11 @@ func (d *deciding) needs(p *permit) *ToolNeeds {
 			n.Approval = true
 		}
 	}
-	if n.empty() {
+	switch {
+	case n.empty():
 		return nil
+	case n.Token: // what a first token is to hold beside scopes, no denial tells
+		return &ToolNeeds{Scopes: n.Scopes, MaxAge: -1, Token: true}
 	}
 	return n
 }

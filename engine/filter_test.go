@@ -279,7 +279,7 @@ func TestFilterWithoutCredential(t *testing.T) {
 	}{
 		"none":             {none, []string{"after token", "hidden"}},
 		"expired":          {filterQuery([]string{"pay"}, expired), []string{"after token"}},
-		"a subject, alone": {asserted, []string{"after scopes=payments types=payment token"}},
+		"a subject, alone": {asserted, []string{"after scopes=payments token"}},
 	} {
 		for i, got := range filterTools(t, e, c.q) {
 			if show(got) != c.want[i] {

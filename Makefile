@@ -15,6 +15,8 @@ FUZZ ?= .
 FUZZ_SKIP ?= ^$$
 # How many random pairs of grant and need make oracle asks about.
 ORACLE_PAIRS ?= 10000000
+# How many random calls make filter-oracle asks about.
+FILTER_CASES ?= 100000
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -91,6 +93,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 60s), one after another.
 .PHONY: oracle
 oracle: ## Ask Covers and the independent oracles about ORACLE_PAIRS random pairs (default 10 million).
 	RAR_ORACLE_PAIRS=$(ORACLE_PAIRS) go test -count=1 -timeout 2h -v -run '^TestOracle$$' ./rar
+
+.PHONY: filter-oracle
+filter-oracle: ## Hold FilterTools against FILTER_CASES random policies and calls (default 100 000).
+	FILTER_ORACLE_CASES=$(FILTER_CASES) go test -count=1 -timeout 2h -v -run '^TestFilterOracle$$' ./engine
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags).

@@ -307,6 +307,16 @@ func TestCallersWithoutAssert(t *testing.T) {
 	if got := homeless.post(t, "/v1/check", query("read", `{}`, claims(``))); got.status != 403 || got.json(t)["path"] != "/mcp/server" {
 		t.Errorf("an MCP server for a caller without one: %s", got.body)
 	}
+	filter := filterBody(`[{"name": "read"}]`, claims(`, "scope": "read"`))
+	if got := believed.post(t, filterPath, filter); !strings.Contains(string(got.body), `"POSSIBLE"`) {
+		t.Errorf("tools with assert: %s", got.body)
+	}
+	if got := reader.post(t, filterPath, filter); !strings.Contains(string(got.body), `"needs":{"token":true}`) || !strings.Contains(string(got.body), "token.asserter") {
+		t.Errorf("tools without assert: %s", got.body)
+	}
+	if got := homeless.post(t, filterPath, filter); got.status != 403 || got.json(t)["path"] != "/mcp/server" {
+		t.Errorf("tools of an MCP server for a caller without one: %s", got.body)
+	}
 	plan := `{"credentials": [{"id": "a", "claims": ` + claims(`, "scope": "read"`) + `}], "calls": [{"mcp": {"method": "tools/call", "params": {"name": "read", "arguments": {}}, "server": "https://mcp.example.com", "transport": "http"}}]}`
 	if got := believed.post(t, "/v1/authorization-details:plan", plan).json(t); got["status"] != "allowed" {
 		t.Errorf("a plan with assert: %v", got)

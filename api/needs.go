@@ -33,6 +33,7 @@ func needOf(method string) need {
 	switch method {
 	case authzdv1.DecisionService_Check_FullMethodName,
 		authzdv1.DecisionService_CheckBatch_FullMethodName,
+		authzdv1.DecisionService_FilterTools_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Compare_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Validate_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Plan_FullMethodName,

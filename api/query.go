@@ -18,6 +18,7 @@ const (
 	DefaultMaxBatchBytes = 4 << 20
 	DefaultMaxDepth      = 64
 	DefaultMaxBatch      = 100
+	DefaultMaxTools      = 1000
 	maxCredentials       = 16
 	maxName              = 4096
 	// maxExponent keeps a short number from being long when it is written out.
@@ -35,6 +36,8 @@ type Limits struct {
 	MaxDepth int
 	// MaxBatch bounds the queries of a batch; default 100.
 	MaxBatch int
+	// MaxTools bounds the tools of one FilterTools; default 1000.
+	MaxTools int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -47,6 +50,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxBatchBytes, DefaultMaxBatchBytes)
 	def(&l.MaxDepth, DefaultMaxDepth)
 	def(&l.MaxBatch, DefaultMaxBatch)
+	def(&l.MaxTools, DefaultMaxTools)
 	return l
 }
 

@@ -249,9 +249,7 @@ func (r *Response) Proto() *authzdv1.CheckResponse {
 		out.ExpiresAt = timestamppb.New(d.ExpiresAt)
 	}
 	out.Policy = &authzdv1.PolicyRevision{Bundle: valid(d.Policy.Bundle), Revision: valid(d.Policy.Revision)}
-	for _, c := range d.Rejected {
-		out.RejectedCredentials = append(out.RejectedCredentials, &authzdv1.RejectedCredential{Id: c.ID, Code: string(c.Code)})
-	}
+	out.RejectedCredentials = rejectedProto(d.Rejected)
 	if d.Subject != (engine.SubjectRef{}) {
 		out.Subject = &authzdv1.Identity{Issuer: valid(d.Subject.Issuer), Id: valid(d.Subject.ID)}
 	}

@@ -25,6 +25,7 @@ type Snapshot struct {
 	bundles      []PolicyRef
 	asks         Asks
 	disclosable  *disclosable
+	filter       *filter
 }
 
 // Policy names the bundle that holds the entry point, and its revision.
@@ -117,6 +118,11 @@ func (c *compilation) run(ctx context.Context) {
 	c.judge(main, tools)
 	c.warnLax(main)
 	c.checkPublicData()
+	c.assemble(ctx, main, types, tools)
+}
+
+// assemble makes the snapshot, if nothing speaks against it.
+func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Types, tools *toolSchemas) {
 	compiler := c.compileRego(main)
 	if c.failed || ctx.Err() != nil {
 		return
@@ -129,6 +135,7 @@ func (c *compilation) run(ctx context.Context) {
 	s := &Snapshot{untypedTools: main.untypedTools, types: types, tools: tools, eval: eval}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
+	s.filter = newFilter(c.modules, eval, packageRef(main.entrypoint))
 	for i := range c.bundles {
 		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
 	}

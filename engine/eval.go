@@ -54,11 +54,29 @@ func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "
 // newTopdown prepares the query. The store is never written to, so one read
 // transaction serves the snapshot's whole life.
 func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data rar.Value) (*topdownEvaluator, error) {
-	t := &topdownEvaluator{compiler: c, query: c.QueryCompiler(), words: newVocabulary(c.Modules)}
+	t := &topdownEvaluator{compiler: c, words: newVocabulary(c.Modules)}
+	if err := t.prepare(entrypoint, documentNames()); err != nil {
+		return nil, err
+	}
+	obj, ok := t.words.term(data).Value.(ast.Object)
+	if !ok {
+		return nil, errors.New("base data is not an object")
+	}
+	t.store = inmem.NewFromASTObject(obj)
+	var err error
+	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
+		return nil, fmt.Errorf("open the data: %w", err)
+	}
+	return t, nil
+}
+
+// prepare compiles the query for the documents of the package that exist.
+func (t *topdownEvaluator) prepare(entrypoint ast.Ref, documents [4]string) error {
+	t.query = t.compiler.QueryCompiler()
 	var body ast.Body
-	for i, name := range documentNames() {
+	for i, name := range documents {
 		ref := entrypoint.Append(ast.StringTerm(name))
-		if !ruleExists(c.RuleTree, ref) {
+		if name == "" || !ruleExists(t.compiler.RuleTree, ref) {
 			continue
 		}
 		// A comprehension keeps "undefined" apart from every value and never fails
@@ -69,11 +87,11 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 		body.Append(ast.Equality.Expr(ast.VarTerm(string(t.vars[i])), list))
 	}
 	if len(body) == 0 {
-		return nil, fmt.Errorf("%s defines none of permit, forbid, allow, deny", entrypoint)
+		return fmt.Errorf("%s defines none of permit, forbid, allow, deny", entrypoint)
 	}
 	compiled, err := t.query.Compile(body)
 	if err != nil {
-		return nil, fmt.Errorf("compile the query: %w", err)
+		return fmt.Errorf("compile the query: %w", err)
 	}
 	for rewritten, name := range t.query.RewrittenVars() {
 		for i := range t.vars {
@@ -83,15 +101,7 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 		}
 	}
 	t.body = compiled
-	obj, ok := t.words.term(data).Value.(ast.Object)
-	if !ok {
-		return nil, errors.New("base data is not an object")
-	}
-	t.store = inmem.NewFromASTObject(obj)
-	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
-		return nil, fmt.Errorf("open the data: %w", err)
-	}
-	return t, nil
+	return nil
 }
 
 // ruleExists tells whether any rule lies at or below ref.
@@ -133,6 +143,16 @@ func (s *seed) Read(p []byte) (int, error) {
 
 func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fault) {
 	in.words = t.words
+	terms, fault := t.solve(ctx, in.document(), in.now, in.decisionID)
+	if fault != nil {
+		return output{}, fault
+	}
+	return readOutput(terms)
+}
+
+// solve runs the query and returns what its variables are; nil for those that
+// it does not have.
+func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now time.Time, id string) ([4]*ast.Term, *Fault) {
 	cancel := topdown.NewCancel()
 	defer context.AfterFunc(ctx, cancel.Cancel)()
 	var terms [4]*ast.Term
@@ -140,8 +160,8 @@ func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fa
 	err := topdown.NewQuery(t.body).
 		WithQueryCompiler(t.query).WithCompiler(t.compiler).
 		WithStore(t.store).WithTransaction(t.txn).
-		WithInput(ast.NewTerm(in.document())).
-		WithTime(in.now).WithSeed(&seed{id: in.decisionID}).
+		WithInput(ast.NewTerm(document)).
+		WithTime(now).WithSeed(&seed{id: id}).
 		WithCancel(cancel).WithStrictBuiltinErrors(true).
 		Iter(ctx, func(qr topdown.QueryResult) error {
 			solutions++
@@ -153,12 +173,12 @@ func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fa
 			return nil
 		})
 	if err != nil {
-		return output{}, t.fault(err)
+		return terms, t.fault(err)
 	}
 	if solutions != 1 {
-		return output{}, &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the policy query had %d solutions", solutions)}
+		return terms, &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the policy query had %d solutions", solutions)}
 	}
-	return readOutput(terms)
+	return terms, nil
 }
 
 func readOutput(terms [4]*ast.Term) (output, *Fault) {

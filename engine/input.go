@@ -71,19 +71,29 @@ func (f *fields) object() *ast.Term { return ast.NewTerm(ast.NewObject(f.members
 // always there, so that a forbid that reads them cannot vanish.
 func (in *input) document() ast.Value {
 	q := in.query
+	f := in.caller()
+	f.text("now", in.nowText())
+	f.add("resource", in.entity(q.Resource.Type, q.Resource.ID, q.Resource.Properties))
+	if q.MCP != nil {
+		f.add("mcp", in.mcp())
+	} else if q.Action.Name == methodToolsCall {
+		f.add("mcp", in.impliedMCP())
+	}
+	return f.object().Value
+}
+
+func (in *input) nowText() string { return in.now.UTC().Format(time.RFC3339Nano) }
+
+// caller are the members that do not say which resource is meant, nor when.
+func (in *input) caller() *fields {
+	q := in.query
 	f := in.fields(9)
 	f.add("subject", in.entity(in.subject.Type, in.subject.ID, withIssuer(in.subject)))
 	action := in.fields(2)
 	action.text("name", q.Action.Name)
 	action.add("properties", in.objectOrEmpty(q.Action.Properties))
 	f.add("action", action.object())
-	f.add("resource", in.entity(q.Resource.Type, q.Resource.ID, q.Resource.Properties))
 	f.add("context", in.context())
-	if q.MCP != nil {
-		f.add("mcp", in.mcp())
-	} else if q.Action.Name == methodToolsCall {
-		f.add("mcp", in.impliedMCP())
-	}
 	creds := make([]*ast.Term, len(in.usable))
 	for i, u := range in.usable {
 		creds[i] = in.credential(u)
@@ -98,8 +108,7 @@ func (in *input) document() ast.Value {
 	}
 	f.add("rejected_credentials", ast.ArrayTerm(rejected...))
 	f.text("tenant", q.tenant())
-	f.text("now", in.now.UTC().Format(time.RFC3339Nano))
-	return f.object().Value
+	return f
 }
 
 func (in *input) entity(typ, id string, properties rar.Value) *ast.Term {

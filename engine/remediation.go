@@ -9,12 +9,10 @@ import (
 // remedy ranks the unmet permits and offers the first that this client can act
 // on (contract, step 8).
 func (d *deciding) remedy(all []weighed, at *judgement) {
-	ranked := make([]*weighed, len(all))
 	for i := range all {
-		ranked[i] = &all[i]
 		d.decision.Reasons = append(d.decision.Reasons, all[i].reasons...)
 	}
-	sort.SliceStable(ranked, func(i, j int) bool { return ranked[i].easier(ranked[j]) })
+	ranked := rank(all)
 	for _, w := range ranked {
 		if !d.actionable(w) {
 			continue
@@ -29,6 +27,16 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 	}
 	d.decision.Rule = ranked[0].permit.name
 	d.deny(Undisclosed, d.remedies(ranked[0]))
+}
+
+// rank orders permits by how easily they are met; all come sorted by name.
+func rank(all []weighed) []*weighed {
+	ranked := make([]*weighed, len(all))
+	for i := range all {
+		ranked[i] = &all[i]
+	}
+	sort.SliceStable(ranked, func(i, j int) bool { return ranked[i].easier(ranked[j]) })
+	return ranked
 }
 
 // easier orders by priority, hardest unmet kind, number unmet; names are

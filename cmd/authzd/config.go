@@ -34,6 +34,7 @@ type Config struct {
 	MaxBatchBytes   int
 	MaxDepth        int
 	MaxBatch        int
+	MaxTools        int
 	DecisionTimeout time.Duration
 	Workers         int
 	Queue           int
@@ -74,6 +75,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxBatchBytes, "max-batch-bytes", api.DefaultMaxBatchBytes, "largest batch")
 	f.IntVar(&c.MaxDepth, "max-depth", api.DefaultMaxDepth, "how deep a query may nest")
 	f.IntVar(&c.MaxBatch, "max-batch", api.DefaultMaxBatch, "queries in one batch")
+	f.IntVar(&c.MaxTools, "max-tools", api.DefaultMaxTools, "tools in one question which of them can be called")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
@@ -266,6 +268,7 @@ func (c *Config) Validate() error {
 		{"max-batch-bytes", c.MaxBatchBytes, 1},
 		{"max-depth", c.MaxDepth, 1},
 		{"max-batch", c.MaxBatch, 1},
+		{"max-tools", c.MaxTools, 1},
 		{"workers", c.Workers, 0},
 		{"queue", c.Queue, 0},
 	} {

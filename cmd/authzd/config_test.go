@@ -43,7 +43,7 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
-		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, DecisionTimeout: time.Second,
+		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second,
 		Workers: 5, LogLevel: "info", DenialForm: "challenge",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

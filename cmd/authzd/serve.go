@@ -90,7 +90,7 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	}
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
-		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch},
+		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch, MaxTools: c.MaxTools},
 		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
 		Access: api.Access{
 			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,

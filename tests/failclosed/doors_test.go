@@ -116,13 +116,7 @@ func (d *doors) askGRPC(t testing.TB, m *authzdv1.CheckRequest) outcome {
 	t.Helper()
 	r, err := d.grpc.Check(t.Context(), m)
 	if err != nil {
-		for _, detail := range status.Convert(err).Details() {
-			if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() != "" {
-				return outcome{"ERROR", info.GetReason()}
-			}
-		}
-		t.Errorf("an error without a code: %v", err)
-		return outcome{"ERROR", ""}
+		return outcome{"ERROR", codeOfStatus(t, err)}
 	}
 	switch r.GetDecision() {
 	case authzdv1.Decision_DECISION_ALLOW:
@@ -133,4 +127,16 @@ func (d *doors) askGRPC(t testing.TB, m *authzdv1.CheckRequest) outcome {
 	}
 	t.Errorf("neither a decision nor an error: %v", r)
 	return outcome{}
+}
+
+// codeOfStatus is the code that an error of gRPC carries; one without is a fault.
+func codeOfStatus(t testing.TB, err error) string {
+	t.Helper()
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() != "" {
+			return info.GetReason()
+		}
+	}
+	t.Errorf("an error without a code: %v", err)
+	return ""
 }

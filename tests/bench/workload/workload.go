@@ -74,6 +74,15 @@ func (w *Workload) Allowed() int {
 	return n
 }
 
+// ToolNames are the names of all tools.
+func ToolNames() []string {
+	names := make([]string, toolCount)
+	for i := range names {
+		names[i] = toolName(i)
+	}
+	return names
+}
+
 // WriteBundle writes the bundle for authzd into dir.
 func (w *Workload) WriteBundle(dir string) error {
 	manifest := map[string]any{

@@ -2,6 +2,7 @@ package workload_test
 
 import (
 	"bytes"
+	"strconv"
 	"testing"
 
 	"github.com/authzd/authzd/bundles"
@@ -184,4 +185,67 @@ func BenchmarkDecodeAndDecide(b *testing.B) {
 		}
 		i = (i + 1) % len(w.Requests)
 	}
+}
+
+// filterQuery asks about every tool of the workload for the caller of a request.
+func filterQuery(q *engine.Query) *engine.FilterQuery {
+	caller := *q
+	caller.MCP = &engine.MCP{Server: q.MCP.Server, Transport: q.MCP.Transport, ProtocolVersion: q.MCP.ProtocolVersion}
+	out := &engine.FilterQuery{Caller: caller}
+	for _, name := range workload.ToolNames() {
+		out.Tools = append(out.Tools, engine.ListedTool{Name: name})
+	}
+	return out
+}
+
+// TestFilter: no tool is hidden from a caller who may call it, and what the
+// caller's roles do not hold is.
+func TestFilter(t *testing.T) {
+	t.Parallel()
+	w := newWorkload(t)
+	e, qs := newEngine(t, w), queries(t, w)
+	counts := map[engine.ToolAccess]int{}
+	for i, q := range qs[:200] {
+		out, err := e.FilterTools(t.Context(), e.Snapshot(), filterQuery(q))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tool := range out.Tools {
+			counts[tool.Access]++
+			if tool.Name == q.Resource.ID && w.Requests[i].Allow && tool.Access != engine.ToolPossible {
+				t.Errorf("request %d is allowed, and %s was reported as %v", i, tool.Name, tool.Access)
+			}
+		}
+	}
+	t.Log(counts)
+	// A caller has one or two of 20 roles, each with three tenths of the tools.
+	if total := 200 * len(workload.ToolNames()); counts[engine.ToolHidden] < total/3 || counts[engine.ToolAfterRemediation] == 0 || counts[engine.ToolPossible] == 0 {
+		t.Errorf("of %d answers: %v", total, counts)
+	}
+}
+
+// BenchmarkFilter asks about all 200 tools: with nothing remembered, because
+// every caller is a new one, and again for the same caller.
+func BenchmarkFilter(b *testing.B) {
+	w := newWorkload(b)
+	e, qs := newEngine(b, w), queries(b, w)
+	b.Run("uncached", func(b *testing.B) {
+		b.ReportAllocs()
+		q := filterQuery(qs[0])
+		for i := 0; b.Loop(); i++ {
+			q.Caller.Credentials[0].TokenID = strconv.Itoa(i)
+			if _, err := e.FilterTools(b.Context(), e.Snapshot(), q); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("cached", func(b *testing.B) {
+		b.ReportAllocs()
+		q := filterQuery(qs[1])
+		for b.Loop() {
+			if _, err := e.FilterTools(b.Context(), e.Snapshot(), q); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

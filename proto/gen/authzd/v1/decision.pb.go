@@ -2173,7 +2173,7 @@ func (x *FilteredTool) GetRule() string {
 
 // ToolNeeds is what a call of a tool needs, whether it is held already or not,
 // and without what depends on the arguments. It tells nothing that a denial
-// would not.
+// would not: with `token`, no more than scopes.
 type ToolNeeds struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The scopes to hold.

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
@@ -131,6 +133,11 @@ func (p *plan) request(ctx context.Context, shared parts, q *authzdv1.CheckBatch
 	r, err := own.request()
 	if err != nil {
 		return Request{}, err
+	}
+	if q := r.Query; q.Mapping != nil && (q.Action.Name == "" || q.Resource.ID == "") {
+		return Request{}, &mcp.Error{
+			Code: mcp.CodeMappingUnsupported, Path: "/mcp", Err: errors.New("the tool declares a mapping of its own, and what that asks is not planned"),
+		}
 	}
 	if p.settle != nil {
 		if err := p.settle(ctx, &r); err != nil {

@@ -30,7 +30,7 @@ type DenialOptions struct {
 	// query does not say; default mcp.PreferChallenge.
 	Form mcp.Preference
 	// DenialCode is the code of JSON-RPC errors that tell a denial; default, and
-	// where it is not an mcp.ValidDenialCode, -31403.
+	// where it is not an mcp.ValidDenialCode, mcp.DefaultDenialCode.
 	DenialCode int
 }
 

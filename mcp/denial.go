@@ -102,7 +102,7 @@ type Server struct {
 	// less: DefaultHeaderLimit.
 	HeaderLimit int
 	// DenialCode is the code of JSON-RPC errors that tell a denial; zero, or one
-	// that is not a [ValidDenialCode]: -31403 (docs/adr/0014).
+	// that is not a [ValidDenialCode]: [DefaultDenialCode].
 	DenialCode int
 	// DPoPAlgs are the proof algorithms of a server that wants DPoP from this
 	// caller (RFC 9449); every challenge is then one of scheme DPoP. Empty:

@@ -101,10 +101,11 @@ const (
 	rpcResourceNotFoundOld = -32002 // before MCP 2026-07-28 only
 	rpcUnmapped            = -32001 // COAZ-MCP: denial, unknown method
 
-	// rpcDenied is the code of a denial that has no result to live in. MCP
-	// 2026-07-28 asks for codes outside JSON-RPC's reserved range.
-	rpcDenied = -31403
 )
+
+// DefaultDenialCode is the code of a denial that has no result to live in. MCP
+// 2026-07-28 asks for codes outside JSON-RPC's reserved range (docs/adr/0014).
+const DefaultDenialCode = -31403
 
 // ValidDenialCode tells the values of [Server.DenialCode]. JSON-RPC reserves
 // -32768 to -32000: most of it is unassigned and not to be used, MCP keeps
@@ -160,7 +161,7 @@ func (s Server) denialCode() int64 {
 	if s.DenialCode != 0 && ValidDenialCode(s.DenialCode) {
 		return int64(s.DenialCode)
 	}
-	return rpcDenied
+	return DefaultDenialCode
 }
 
 // clientText is safe to send: the causes of this package name members and

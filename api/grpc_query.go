@@ -20,7 +20,9 @@ type wire struct {
 	err       *Error
 }
 
-func (s *Server) wire() wire { return wire{limits: s.opts.Limits, verifying: s.verifying(), ask: s.asker()} }
+func (s *Server) wire() wire {
+	return wire{limits: s.opts.Limits, verifying: s.verifying(), ask: s.asker()}
+}
 
 func (w *wire) fail(err *Error) {
 	if w.err == nil {

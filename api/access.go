@@ -298,9 +298,9 @@ func (c call) believe(r *Request) error {
 	}
 	if mapping := q.Mapping; mapping != nil {
 		// The tool's entry is the caller's word, and says here what is asked.
-		q.Mapping = func(in engine.MappingInput) (engine.Mapped, error) {
+		q.Mapping = func(ctx context.Context, in engine.MappingInput) (engine.Mapped, error) {
 			if in.Mode == engine.RefuseDeclared {
-				return mapping(in)
+				return mapping(ctx, in)
 			}
 			return engine.Mapped{}, rightMissing(mappingPath, callers.Assert)
 		}

@@ -41,7 +41,7 @@ const methodToolsCall = "tools/call"
 // mapping evaluates v when the engine asks for it: once it is known whom the
 // credentials name, and what policy admits.
 func (a asker) mapping(v rar.Value) engine.Mapping {
-	return func(in engine.MappingInput) (engine.Mapped, error) {
+	return func(ctx context.Context, in engine.MappingInput) (engine.Mapped, error) {
 		if in.Mode != engine.VerifiedSubject && in.Mode != engine.AnySubject {
 			return engine.Mapped{}, &mcp.Error{
 				Code: mcp.CodeMappingUnsupported, Path: "/mcp", Err: errors.New("the tool declares a mapping of its own, which policy does not admit"),
@@ -51,7 +51,7 @@ func (a asker) mapping(v rar.Value) engine.Mapping {
 		if err != nil {
 			return engine.Mapped{}, mapError(err, mappingPath)
 		}
-		asked, err := m.Evaluate(in.Params, mcp.MappingOptions{
+		asked, err := m.Evaluate(ctx, in.Params, mcp.MappingOptions{
 			Token: in.Claims, SubjectID: in.SubjectID, Strict: in.Mode == engine.VerifiedSubject,
 		})
 		if err != nil {

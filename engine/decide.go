@@ -32,7 +32,7 @@ func (e *Engine) begin(ctx context.Context, s *Snapshot, q *Query) (*deciding, e
 	if q == nil {
 		return nil, errorf(CodeEmptyQuery, "", "no query")
 	}
-	mapped, err := s.mapped(q)
+	mapped, err := s.mapped(ctx, q)
 	if err == nil {
 		err = q.validate(mapped) // 1
 	}
@@ -47,7 +47,7 @@ func (e *Engine) begin(ctx context.Context, s *Snapshot, q *Query) (*deciding, e
 
 // mapped tells whether a declared mapping says what q asks. Policy that refuses
 // them decides only about what the caller itself says of the call.
-func (s *Snapshot) mapped(q *Query) (bool, error) {
+func (s *Snapshot) mapped(ctx context.Context, q *Query) (bool, error) {
 	if q.Mapping == nil {
 		return false, nil
 	}
@@ -57,7 +57,7 @@ func (s *Snapshot) mapped(q *Query) (bool, error) {
 	if q.Action.Name != "" && q.Resource.Type != "" && q.Resource.ID != "" {
 		return false, nil
 	}
-	_, err := q.Mapping(MappingInput{Mode: RefuseDeclared})
+	_, err := q.Mapping(ctx, MappingInput{Mode: RefuseDeclared})
 	if err == nil {
 		err = errorf(CodeMCPMismatch, "/mcp/tool/inputSchema", "policy takes no declared mappings")
 	}

@@ -34,8 +34,8 @@ func (s *Snapshot) DeclaredMappings() DeclaredMappings {
 }
 
 // Mapping evaluates the mapping that the called tool declares. An error is the
-// call's, and no decision is made. With Mode RefuseDeclared it always fails.
-type Mapping func(MappingInput) (Mapped, error)
+// call's, and no decision is made; the context bounds its time. With Mode RefuseDeclared it always fails.
+type Mapping func(context.Context, MappingInput) (Mapped, error)
 
 // MappingInput is all that a mapping may look at.
 type MappingInput struct {
@@ -69,12 +69,16 @@ const maxMappedEvaluations = 16
 // steps 1 to 3: one decision for each evaluation on the one snapshot, of which
 // the first deny is the answer.
 func (d *deciding) mapped(ctx context.Context) (Decision, error) {
-	queries, subject, err := d.mappedQueries()
+	// The mapping and all that it asks share the time of one evaluation.
+	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
+	defer stop()
+	queries, subject, err := d.mappedQueries(budget)
+	if err := contextError(ctx); err != nil {
+		return Decision{}, err
+	}
 	if err != nil {
 		return Decision{}, err
 	}
-	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
-	defer stop()
 	var joined Decision
 	for i := range queries {
 		one := *d
@@ -121,13 +125,13 @@ func (dec *Decision) join(o *Decision, common int) {
 
 // mappedQueries evaluates the mapping and checks what it asks against the
 // message, the credentials and what the caller gave itself.
-func (d *deciding) mappedQueries() ([]Query, Subject, error) {
+func (d *deciding) mappedQueries(ctx context.Context) ([]Query, Subject, error) {
 	q, in := d.in.query, &d.in
 	call := MappingInput{Mode: d.snapshot.DeclaredMappings(), Params: q.MCP.Params, SubjectID: in.subject.ID}
 	if len(in.usable) > 0 {
 		call.Claims = in.usable[0].AllClaims
 	}
-	m, err := q.Mapping(call)
+	m, err := q.Mapping(ctx, call)
 	if err != nil {
 		return nil, Subject{}, err
 	}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func mappedCall(t testing.TB, m engine.Mapped) *engine.Query {
 	t.Helper()
 	q := call(t, "copy", `{"who": "carol"}`, credential(t, "c", claims(`"scope": "read write"`)))
 	q.Action, q.Resource = engine.Action{}, engine.Resource{}
-	q.Mapping = func(in engine.MappingInput) (engine.Mapped, error) {
+	q.Mapping = func(_ context.Context, in engine.MappingInput) (engine.Mapped, error) {
 		if in.Mode == engine.RefuseDeclared {
 			return engine.Mapped{}, errRefused
 		}
@@ -95,7 +96,9 @@ func TestMappedNeedsPolicy(t *testing.T) {
 		}
 	}
 	// A door that lets a mapping answer all the same changes nothing.
-	q.Mapping = func(engine.MappingInput) (engine.Mapped, error) { return byAlice(asks("read", "file", "a")), nil }
+	q.Mapping = func(context.Context, engine.MappingInput) (engine.Mapped, error) {
+		return byAlice(asks("read", "file", "a")), nil
+	}
 	if d, err := mappedEngine(t, "").Decide(t.Context(), q); codeOf(err) != engine.CodeMCPMismatch || d.Allow {
 		t.Errorf("with a careless door: %+v, %v", d, err)
 	}
@@ -220,7 +223,10 @@ func TestMappedInput(t *testing.T) {
 	q.Context = decode(t, `{"ip": "::1", "door": "front"}`)
 	var seen engine.MappingInput
 	inner := q.Mapping
-	q.Mapping = func(in engine.MappingInput) (engine.Mapped, error) { seen = in; return inner(in) }
+	q.Mapping = func(ctx context.Context, in engine.MappingInput) (engine.Mapped, error) {
+		seen = in
+		return inner(ctx, in)
+	}
 	d := decide(t, mappedEngine(t, "verified_subject"), q)
 	if !d.Allow {
 		t.Fatalf("%+v", d)
@@ -423,7 +429,7 @@ func TestMappedWithoutCredential(t *testing.T) {
 	e := mappedEngine(t, "any_subject")
 	q := mappedCall(t, byAlice(asks("read", "file", "a")))
 	asked := false
-	q.Mapping = func(in engine.MappingInput) (engine.Mapped, error) {
+	q.Mapping = func(_ context.Context, in engine.MappingInput) (engine.Mapped, error) {
 		asked = true
 		if in.Claims.Kind() != rar.Absent {
 			t.Errorf("claims of nobody: %s", in.Claims.AppendJSON(nil))

@@ -1,6 +1,8 @@
 package mcp
 
 import (
+	"context"
+
 	"github.com/authzd/authzd/rar"
 )
 
@@ -53,12 +55,13 @@ type MappingOptions struct {
 
 // Evaluate resolves the mapping for the params of a tools/call, Absent if it has
 // none. Each expression sees params and token and nothing else; numbers are
-// doubles.
+// doubles. What an expression may cost is bounded, but not to the millisecond:
+// ctx bounds that.
 //
 // It refuses with an *Error whose Path is a pointer into the mapping:
 // CodeMappingSubject with Strict, else CodeMapping. Its text names expressions,
 // never values.
-func (m *Mapping) Evaluate(params rar.Value, o MappingOptions) (Asked, error) {
+func (m *Mapping) Evaluate(ctx context.Context, params rar.Value, o MappingOptions) (Asked, error) {
 	switch params.Kind() {
 	case rar.Absent:
 		params = object()
@@ -73,8 +76,12 @@ func (m *Mapping) Evaluate(params rar.Value, o MappingOptions) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	e := &evaluating{variables: map[string]any{"params": native(params), "token": native(o.Token)}, claim: claim}
-	subject, err := m.subject(e)
+	nodes := 0
+	e := &evaluating{variables: map[string]any{"params": native(params, &nodes), "token": native(o.Token, &nodes)}, claim: claim}
+	if nodes > maxInputNodes {
+		return Asked{}, fail(CodeMapping, "", "params and token hold too many values")
+	}
+	subject, err := m.subject(ctx, e)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -88,7 +95,7 @@ func (m *Mapping) Evaluate(params rar.Value, o MappingOptions) (Asked, error) {
 		a.Warnings = []MappingWarning{{Kind: WarnUnverifiedSubject, Path: path}}
 	}
 	body := []rar.Member{member("subject", subject)}
-	defaults, more, err := m.defaults.resolve(e)
+	defaults, more, err := m.defaults.resolve(ctx, e)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -99,7 +106,7 @@ func (m *Mapping) Evaluate(params rar.Value, o MappingOptions) (Asked, error) {
 	}
 	entries := make([]rar.Value, len(m.entries))
 	for i := range m.entries {
-		own, members, err := m.entries[i].resolve(e)
+		own, members, err := m.entries[i].resolve(ctx, e)
 		if err != nil {
 			return Asked{}, err
 		}
@@ -124,11 +131,11 @@ func (o *MappingOptions) subject() (string, error) {
 
 // subject resolves the subject and supplies what the mapping leaves out. An
 // expression that yields nothing has not left it out.
-func (m *Mapping) subject(e *evaluating) (rar.Value, error) {
+func (m *Mapping) subject(ctx context.Context, e *evaluating) (rar.Value, error) {
 	given := object()
 	if n := m.defaults.subject; n != nil {
 		var err error
-		if given, err = n.resolve(e); err != nil {
+		if given, err = n.resolve(ctx, e); err != nil {
 			return rar.Value{}, err
 		}
 		if err := subjectShape().check(given, n.path); err != nil {
@@ -159,7 +166,7 @@ func hasMember(v rar.Value, name string) bool {
 // resolved are the members of one evaluation; Absent: left out.
 type resolved struct{ action, resource, context rar.Value }
 
-func (p *parts) resolve(e *evaluating) (resolved, []rar.Member, error) {
+func (p *parts) resolve(ctx context.Context, e *evaluating) (resolved, []rar.Member, error) {
 	var r resolved
 	var members []rar.Member
 	for _, m := range []struct {
@@ -175,7 +182,7 @@ func (p *parts) resolve(e *evaluating) (resolved, []rar.Member, error) {
 		if m.node == nil {
 			continue
 		}
-		v, err := m.node.resolve(e)
+		v, err := m.node.resolve(ctx, e)
 		if err != nil {
 			return resolved{}, nil, err
 		}

@@ -36,7 +36,7 @@ func FuzzDeclaredMapping(f *testing.F) {
 			}
 			return
 		}
-		got, err := m.Evaluate(p, mcp.MappingOptions{Token: token, Strict: true})
+		got, err := m.Evaluate(t.Context(), p, mcp.MappingOptions{Token: token, Strict: true})
 		if err != nil {
 			if !errors.As(err, &e) || len(got.Evaluations) > 0 {
 				t.Fatalf("evaluating: %v, %+v", err, got)

@@ -1,11 +1,13 @@
 package mcp_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,7 +27,7 @@ func (v mappingVector) asked(t *testing.T) (mcp.Asked, error) {
 		if err != nil {
 			return mcp.Asked{}, err
 		}
-		return m.Evaluate(params, mcp.MappingOptions{Token: o.Token, SubjectClaim: o.SubjectClaim})
+		return m.Evaluate(t.Context(), params, mcp.MappingOptions{Token: o.Token, SubjectClaim: o.SubjectClaim})
 	}
 	m, err := mcp.Map(v.Method, params, o)
 	if err != nil {
@@ -139,7 +141,7 @@ func withContext(x string) string {
 
 func evaluate(t testing.TB, m *mcp.Mapping, params string) (mcp.Asked, error) {
 	t.Helper()
-	return m.Evaluate(value(t, []byte(params)), mcp.MappingOptions{Token: value(t, []byte(testToken))})
+	return m.Evaluate(t.Context(), value(t, []byte(params)), mcp.MappingOptions{Token: value(t, []byte(testToken))})
 }
 
 func TestDeclaredValues(t *testing.T) {
@@ -211,7 +213,7 @@ func TestDeclaredStrict(t *testing.T) {
 		`"$has(token.x) ? 'alice' : ' '"`: mcp.CodeMappingSubject,
 	} {
 		m := mapping(t, `{"evaluation":{"subject":{"id":`+id+`},"action":{"name":"act"},"resource":{"type":"thing","id":"i"}}}`)
-		got, err := m.Evaluate(params, mcp.MappingOptions{Token: token, Strict: true})
+		got, err := m.Evaluate(t.Context(), params, mcp.MappingOptions{Token: token, Strict: true})
 		var e *mcp.Error
 		switch {
 		case want == "" && (err != nil || !got.SubjectVerified || got.Subject.ID != "alice"):
@@ -314,6 +316,45 @@ func TestEffectiveEvaluations(t *testing.T) {
 	}
 }
 
+// TestDeclaredTime: mappings that take long for what CEL counts as few steps end
+// soon after their context.
+func TestDeclaredTime(t *testing.T) {
+	t.Parallel()
+	many := func(n int, one, by string) string { return strings.TrimSuffix(strings.Repeat(one+by, n), by) }
+	params := value(t, []byte(`{"a":[`+many(9000, `"1"`, ",")+`],"d":"`+strings.Repeat("1", 20000)+`"}`))
+	for name, text := range map[string]string{
+		"whole params compared":         withContext(`"$params.a.all(x, params == params)"`),
+		"digits read":                   withContext(`"$params.a.all(x, double(params.d) > 1.0 || true)"`),
+		"patterns compiled":             withContext(`"$params.a.all(x, x.matches('(a{500}|b{400})') || true)"`),
+		"large patterns refused":        withContext(`"$params.a.all(x, x.matches('(a{500}|b{500}|c{500})' + x) || true)"`),
+		"long texts matched":            withContext(`"$params.a.all(x, params.d.matches('(1?){40}2') || true)"`),
+		"many comparisons without loop": withContext(`[` + many(8, `"$`+many(90, "params == params", "&&")+`"`, ",") + `]`),
+		"many matches without loop":     withContext(`[` + many(8, `"$`+many(40, "params.d.matches('(1?){40}2')", "||")+`"`, ",") + `]`),
+	} {
+		m := mapping(t, text)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		began := time.Now()
+		_, err := m.Evaluate(ctx, params, mcp.MappingOptions{Token: value(t, []byte(testToken))})
+		took := time.Since(began)
+		cancel()
+		t.Logf("%s: %v, %v", name, took, err)
+		if took > 5*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := mapping(t, withContext(`"$token.sub"`)).Evaluate(ctx, params, mcp.MappingOptions{Token: value(t, []byte(testToken))})
+	var e *mcp.Error
+	if !errors.As(err, &e) || e.Code != mcp.CodeMapping {
+		t.Errorf("in vain: %v", err)
+	}
+	large := value(t, []byte(`{"a":[`+many(10001, "1", ",")+`]}`))
+	if _, err := mapping(t, withContext(`1`)).Evaluate(t.Context(), large, mcp.MappingOptions{Token: value(t, []byte(testToken))}); !errors.As(err, &e) {
+		t.Errorf("too many values: %v", err)
+	}
+}
+
 func BenchmarkMapDeclared(b *testing.B) {
 	text := `{"evaluation":{"subject":{"type":"identity","id":"$token.sub"},"action":{"name":"get_customer"},
 		"resource":{"type":"customer","id":"$params.arguments.id"},"context":{"agent":"$token.?client_id","case":"$params.arguments.?case"}}}`
@@ -322,7 +363,7 @@ func BenchmarkMapDeclared(b *testing.B) {
 		m := mapping(b, text)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := m.Evaluate(params, mcp.MappingOptions{Token: token}); err != nil {
+			if _, err := m.Evaluate(b.Context(), params, mcp.MappingOptions{Token: token}); err != nil {
 				b.Fatal(err)
 			}
 		}

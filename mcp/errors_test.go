@@ -24,7 +24,7 @@ func TestCodes(t *testing.T) {
 	_, denial := mcp.Render(mcp.Denial{ContextID: "a/b"})
 	_, invalid := mcp.CompileMapping(rar.NullValue())
 	_, subject := mapping(t, `{"evaluation":{"subject":{"id":"bob"},"action":{"name":"a"},"resource":{"type":"t","id":"i"}}}`).
-		Evaluate(rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), Strict: true})
+		Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), Strict: true})
 	_, denied := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":false}`)})
 	_, fault := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 500})
 	reached := map[mcp.Code]error{

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"regexp"
@@ -27,6 +28,12 @@ const (
 	maxParseDepth      = 32
 	maxExpressionNodes = 2_000
 	maxLoopNesting     = 2
+	// interruptEvery is how many rounds of a loop pass between two looks at the
+	// clock: what CEL counts as one step may be a comparison of all arguments.
+	interruptEvery = 16
+	// maxInputNodes bounds the values of params and token together, and so such a
+	// comparison.
+	maxInputNodes = 10_000
 )
 
 // mappingCompiler is the state of compiling one mapping.
@@ -91,7 +98,7 @@ func (c *mappingCompiler) expression(text, path string) (x *expression, err erro
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		return nil, invalid(path, "the expression does not compile: %s", printable(first))
 	}
-	program, err := c.env.Program(ast, cel.CostLimit(maxExpressionCost))
+	program, err := c.env.Program(ast, cel.CostLimit(maxExpressionCost), cel.InterruptCheckFrequency(interruptEvery))
 	if err != nil {
 		return nil, invalid(path, "the expression can not be planned")
 	}
@@ -108,11 +115,14 @@ type evaluating struct {
 }
 
 // expression evaluates x: its value, or Absent for an optional that has none.
-func (e *evaluating) expression(x *expression, path string) (rar.Value, error) {
+func (e *evaluating) expression(ctx context.Context, x *expression, path string) (rar.Value, error) {
 	failed := func(why string) error {
 		return &Error{Code: CodeMapping, Path: path, Err: fmt.Errorf("%s in the expression %s", why, printable(x.text))}
 	}
-	out, details, err := x.program.Eval(e.variables)
+	if ctx.Err() != nil {
+		return rar.Value{}, failed(tooLate)
+	}
+	out, details, err := x.program.ContextEval(ctx, e.variables)
 	if err != nil {
 		return rar.Value{}, failed(cause(err))
 	}
@@ -141,7 +151,7 @@ func cause(err error) string {
 	text := err.Error()
 	for _, known := range []string{
 		"no such key", "no such overload", "no such attribute", "division by zero", "modulus by zero",
-		"index out of bounds", "out of range", "overflow", "cost limit exceeded", "optional.none() dereference", inexact, "not a pattern", patternLimit,
+		"index out of bounds", "out of range", "overflow", "cost limit exceeded", "optional.none() dereference", inexact, "not a pattern", patternLimit, tooLate,
 	} {
 		if strings.Contains(text, known) {
 			return known
@@ -231,12 +241,16 @@ func formatDouble(f float64) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
+// tooLate is how cel-go words that its context is done.
+const tooLate = "interrupted"
+
 const inexact = "a number that a double can not hold"
 
 // native makes CEL's input of JSON. Numbers are doubles; one that a double would
 // change is an error as soon as it is read, or policy would judge another number
 // than the tool gets.
-func native(v rar.Value) any {
+func native(v rar.Value, nodes *int) any {
+	*nodes++
 	switch v.Kind() {
 	case rar.Bool:
 		return v.Bool()
@@ -247,13 +261,13 @@ func native(v rar.Value) any {
 	case rar.Array:
 		list := make([]any, v.Len())
 		for i := range list {
-			list[i] = native(v.Index(i))
+			list[i] = native(v.Index(i), nodes)
 		}
 		return list
 	case rar.Object:
 		m := make(map[string]any, v.Len())
 		for i := range v.Len() {
-			m[v.Member(i).Name] = native(v.Member(i).Value)
+			m[v.Member(i).Name] = native(v.Member(i).Value, nodes)
 		}
 		return m
 	case rar.Absent, rar.Null:

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -146,12 +147,12 @@ func (n *node) assemble(of func(*node) rar.Value) rar.Value {
 
 // resolve gives the value of n, Absent where an expression says so. A value that
 // came from the caller is never looked at again: a $ in it is text.
-func (n *node) resolve(e *evaluating) (rar.Value, error) {
+func (n *node) resolve(ctx context.Context, e *evaluating) (rar.Value, error) {
 	switch n.kind {
 	case nodeLiteral:
 		return n.literal, nil
 	case nodeExpression:
-		return e.expression(n.expr, n.path)
+		return e.expression(ctx, n.expr, n.path)
 	case nodeClaim:
 		return str(e.claim), nil
 	case nodeObject, nodeArray:
@@ -161,7 +162,7 @@ func (n *node) resolve(e *evaluating) (rar.Value, error) {
 		if failed != nil {
 			return rar.Value{}
 		}
-		v, err := kid.resolve(e)
+		v, err := kid.resolve(ctx, e)
 		switch {
 		case err != nil:
 			failed = err

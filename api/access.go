@@ -296,6 +296,15 @@ func (c call) believe(r *Request) error {
 	if err := c.meant(q, len(q.Credentials)+len(q.Rejected)); err != nil {
 		return err
 	}
+	if mapping := q.Mapping; mapping != nil {
+		// The tool's entry is the caller's word, and says here what is asked.
+		q.Mapping = func(ctx context.Context, in engine.MappingInput) (engine.Mapped, error) {
+			if in.Mode == engine.RefuseDeclared {
+				return mapping(ctx, in)
+			}
+			return engine.Mapped{}, rightMissing(mappingPath, callers.Assert)
+		}
+	}
 	var believed []engine.Credential
 	rejected := append([]engine.RejectedCredential(nil), q.Rejected...)
 	for i := range q.Credentials {

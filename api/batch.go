@@ -51,7 +51,7 @@ func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
 		return parts{}, err
 	}
 	w := s.wire()
-	p := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
+	p := parts{ask: w.ask, require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
 	if w.err != nil {
 		return parts{}, w.err
 	}

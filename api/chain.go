@@ -120,7 +120,7 @@ func (s *Server) logDecision(ctx context.Context, c call, r *Response, took time
 		slog.String("request_id", c.requestID), slog.String("door", string(c.door)),
 		slog.String("caller", c.caller.Name),
 		slog.String("decision", answer), slog.String("decision_id", d.ID),
-		slog.String("rule", d.Rule), slog.String("code", code), slog.Any("rejected", rejectedCodes(d)),
+		slog.String("rule", d.Rule), slog.String("code", code), slog.String("echoed_handle", r.Handle), slog.Any("rejected", rejectedCodes(d)),
 		slog.String("bundle", d.Policy.Bundle), slog.String("revision", d.Policy.Revision),
 		slog.Duration("took", took))
 }

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
@@ -13,7 +15,7 @@ import (
 // puts together what they need.
 func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	s := d.server
-	p := plan{engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
+	p := plan{ask: s.asker(), engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
 	if s.verifying() {
 		seen := settled{}
 		p.settle = func(ctx context.Context, r *Request) error { return s.settle(ctx, p.call, r, seen) }
@@ -39,7 +41,7 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 // goroutine; require_revision has to be one of its bundles. Errors are those of
 // Check, with a JSON Pointer into the request.
 func PlanCalls(ctx context.Context, e *engine.Engine, s *engine.Snapshot, m *authzdv1.PlanRequest, l Limits) (*authzdv1.PlanResponse, error) {
-	p := plan{engine: e, limits: l.withDefaults(), call: call{caller: callers.Caller{Rights: callers.All}}, run: func(_ context.Context, f func()) error { f(); return nil }}
+	p := plan{ask: asker{extraMethods: true}, engine: e, limits: l.withDefaults(), call: call{caller: callers.Caller{Rights: callers.All}}, run: func(_ context.Context, f func()) error { f(); return nil }}
 	shared, err := p.parts(m)
 	if err != nil {
 		return nil, err
@@ -52,6 +54,7 @@ func PlanCalls(ctx context.Context, e *engine.Engine, s *engine.Snapshot, m *aut
 
 // plan is one call of Plan.
 type plan struct {
+	ask      asker
 	engine   *engine.Engine
 	limits   Limits
 	audience string
@@ -75,7 +78,7 @@ func (p *plan) parts(m *authzdv1.PlanRequest) (parts, error) {
 		return parts{}, err
 	}
 	w := wire{limits: p.limits, verifying: p.settle != nil}
-	shared := parts{require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
+	shared := parts{ask: p.ask, require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
 	if w.err != nil {
 		return parts{}, w.err
 	}
@@ -130,6 +133,11 @@ func (p *plan) request(ctx context.Context, shared parts, q *authzdv1.CheckBatch
 	r, err := own.request()
 	if err != nil {
 		return Request{}, err
+	}
+	if q := r.Query; q.Mapping != nil && (q.Action.Name == "" || q.Resource.ID == "") {
+		return Request{}, &mcp.Error{
+			Code: mcp.CodeMappingUnsupported, Path: "/mcp", Err: errors.New("the tool declares a mapping of its own, and what that asks is not planned"),
+		}
 	}
 	if p.settle != nil {
 		if err := p.settle(ctx, &r); err != nil {

@@ -80,9 +80,9 @@ func lookup(code string) (outcome, bool) {
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
 	}
 	switch mcp.Code(code) {
-	case mcp.CodeMapping, mcp.CodeMappingUnsupported, mcp.CodeMethodUnknown, mcp.CodeHeaderMismatch, mcp.CodeMessageInvalid:
+	case mcp.CodeMapping, mcp.CodeMappingUnsupported, mcp.CodeMappingInvalid, mcp.CodeMappingSubject, mcp.CodeMethodUnknown, mcp.CodeHeaderMismatch, mcp.CodeMessageInvalid:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
-	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid:
+	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid, mcp.CodeDenied, mcp.CodePDPFault:
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
 	}
 	return lookupFamily(code)

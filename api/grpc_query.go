@@ -16,10 +16,13 @@ import (
 type wire struct {
 	limits    Limits
 	verifying bool
+	ask       asker
 	err       *Error
 }
 
-func (s *Server) wire() wire { return wire{limits: s.opts.Limits, verifying: s.verifying()} }
+func (s *Server) wire() wire {
+	return wire{limits: s.opts.Limits, verifying: s.verifying(), ask: s.asker()}
+}
 
 func (w *wire) fail(err *Error) {
 	if w.err == nil {
@@ -67,7 +70,7 @@ func (w *wire) request(m *authzdv1.CheckRequest) (Request, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return Request{}, err
 	}
-	p := parts{require: w.require(m.GetRequireRevision())}
+	p := parts{require: w.require(m.GetRequireRevision()), ask: w.ask}
 	w.query(&p, m)
 	p.credentials = w.credentials(m.GetCredentials())
 	if w.err != nil {

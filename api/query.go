@@ -70,6 +70,9 @@ type Request struct {
 	DenialForm mcp.Preference
 	// Require is the revision to wait for; zero: none.
 	Require engine.PolicyRef
+	// Handle is the handle of a denial that the message echoes, for the log;
+	// policy does not see it. Empty: none.
+	Handle string
 	// presented is what has to be verified before Query is decided.
 	presented []presented
 }
@@ -80,15 +83,15 @@ type Request struct {
 // *Error or an *mcp.Error with a JSON Pointer into data. Access tokens are
 // refused: whoever has a Verifier runs a Server.
 func DecodeQuery(data []byte, l Limits) (Request, error) {
-	return decodeQuery(data, l.withDefaults(), false)
+	return decodeQuery(data, l.withDefaults(), false, asker{extraMethods: true})
 }
 
-func decodeQuery(data []byte, l Limits, verifying bool) (Request, error) {
+func decodeQuery(data []byte, l Limits, verifying bool, ask asker) (Request, error) {
 	v, err := decodeDocument(data, l.strict(0))
 	if err != nil {
 		return Request{}, err
 	}
-	p := parts{credentials: credentialSet{verifying: verifying}}
+	p := parts{credentials: credentialSet{verifying: verifying}, ask: ask}
 	if err := p.read(v); err != nil {
 		return Request{}, err
 	}
@@ -149,6 +152,8 @@ type parts struct {
 	context      rar.Value
 	commit       *engine.Commit
 	require      *engine.PolicyRef
+	// ask says how the message is read where the caller leaves out what it asks.
+	ask asker
 }
 
 // request checks what both doors must check alike, and fills in what follows
@@ -159,6 +164,11 @@ func (p *parts) request() (Request, error) {
 	}
 	if err := p.check(); err != nil {
 		return Request{}, err
+	}
+	handle := ""
+	if m := p.mcp; m != nil {
+		// SEP-2643: nothing may rest on the handle, so policy does not get it.
+		handle, m.Params = mcp.EchoedHandle(m.Params), mcp.WithoutHandle(m.Params)
 	}
 	q := &engine.Query{
 		Subject: p.subject, Context: p.context, MCP: p.mcp, Commit: p.commit,
@@ -178,7 +188,7 @@ func (p *parts) request() (Request, error) {
 	q.Actionable = actionable(p.mcp, p.capabilities)
 	r := Request{
 		Query: q, Capabilities: p.capabilities, DenialForm: mcp.Preference(p.denialForm),
-		presented: p.credentials.presented,
+		presented: p.credentials.presented, Handle: handle,
 	}
 	if p.require != nil {
 		r.Require = *p.require
@@ -225,8 +235,14 @@ func (p *parts) check() error {
 }
 
 // derive applies the COAZ-MCP default mapping to what the caller left out. What
-// was given stays; the engine checks that it agrees with the message.
+// was given stays; the engine checks that it agrees with the message. A mapping
+// that the called tool declares waits for the credentials and for policy, which
+// has to admit it.
 func (p *parts) derive(q *engine.Query) error {
+	if v, declared := p.declared(); declared {
+		q.Mapping = p.ask.mapping(v)
+		return nil
+	}
 	if p.action != nil && p.resource != nil {
 		return nil
 	}
@@ -236,13 +252,12 @@ func (p *parts) derive(q *engine.Query) error {
 		}
 		return missing("/resource")
 	}
-	schema, _ := p.mcp.Tool.Get("inputSchema")
 	m, err := mcp.Map(p.mcp.Method, p.mcp.Params, mcp.MapOptions{
 		ServerID: p.mcp.Server, TrustServerID: true,
-		ProtocolVersion: p.mcp.ProtocolVersion, HasID: true, InputSchema: schema,
+		ProtocolVersion: p.mcp.ProtocolVersion, HasID: true, ExtraMethods: p.ask.extraMethods,
 	})
 	if err != nil {
-		return mapError(err)
+		return mapError(err, "/mcp")
 	}
 	if m.PassThrough {
 		return errorf(CodeInvalidValue, "/mcp/method", "this method needs no decision; to have one, give action and resource")
@@ -257,14 +272,13 @@ func (p *parts) derive(q *engine.Query) error {
 	return nil
 }
 
-// mapError places an error of the mapping, which counts from the message, in
-// the request.
-func mapError(err error) error {
+// mapError places an error of a mapping, which counts from at, in the request.
+func mapError(err error, at string) error {
 	var e *mcp.Error
 	if !errors.As(err, &e) {
 		return err
 	}
-	return &mcp.Error{Code: e.Code, Path: "/mcp" + e.Path, Err: e.Err}
+	return &mcp.Error{Code: e.Code, Path: at + e.Path, Err: e.Err}
 }
 
 // withMembers adds to the object v what it does not have yet.

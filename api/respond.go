@@ -29,6 +29,9 @@ type DenialOptions struct {
 	// Form is how missing authorization_details are told over HTTP where the
 	// query does not say; default mcp.PreferChallenge.
 	Form mcp.Preference
+	// DenialCode is the code of JSON-RPC errors that tell a denial; default, and
+	// where it is not an mcp.ValidDenialCode, mcp.DefaultDenialCode.
+	DenialCode int
 }
 
 // ValidDenialForm tells the values of mcp.denial_form.
@@ -53,6 +56,8 @@ type Response struct {
 	Denial mcp.Response
 	// CredentialIDs are the credentials that met a requirement.
 	CredentialIDs []string
+	// Handle is the handle that the message echoes, for the log.
+	Handle string
 	// Fault is what was left out of the denial because it could not be sent; for
 	// the log.
 	Fault error
@@ -61,7 +66,7 @@ type Response struct {
 // Respond makes a response of the engine's decision on r: one renderer behind
 // every door.
 func Respond(d engine.Decision, r Request, o DenialOptions) Response {
-	resp := Response{Decision: d}
+	resp := Response{Decision: d, Handle: r.Handle}
 	if d.Allow {
 		for _, m := range d.Met {
 			if !slices.Contains(resp.CredentialIDs, m.CredentialID) {
@@ -118,7 +123,7 @@ func (o DenialOptions) denial(d *engine.Decision, r *Request) mcp.Denial {
 		}
 	}
 	out.Server = mcp.Server{
-		ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit, ErrorBodies: r.Query.MCP != nil, NameHeldScopes: true,
+		ResourceMetadata: o.resourceMetadata(server), HeaderLimit: o.HeaderLimit, DenialCode: o.DenialCode, ErrorBodies: r.Query.MCP != nil, NameHeldScopes: true,
 	}
 	if out.Preference = r.DenialForm; out.Preference == "" {
 		out.Preference = o.Form

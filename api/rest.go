@@ -151,7 +151,7 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 			return err
 		}
 		req, err := s.prepare(ctx, c, func() (Request, error) {
-			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying())
+			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying(), s.asker())
 		}, settled{})
 		if err != nil {
 			return err

@@ -158,7 +158,7 @@ func TestDoorsDecodeAlike(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, m := draw(t)
 		verifying := rapid.Bool().Draw(t, "verifying")
-		rest, restErr := decodeQuery([]byte(text), Limits{}.withDefaults(), verifying)
+		rest, restErr := decodeQuery([]byte(text), Limits{}.withDefaults(), verifying, asker{})
 		w := wire{limits: Limits{}.withDefaults(), verifying: verifying}
 		rpc, rpcErr := w.request(m)
 		if (restErr == nil) != (rpcErr == nil) {
@@ -254,7 +254,7 @@ func TestRESTReadsTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decodeQuery(text, Limits{}.withDefaults(), true); err != nil {
+	if _, err := decodeQuery(text, Limits{}.withDefaults(), true, asker{}); err != nil {
 		t.Errorf("%v: %s", err, text)
 	}
 	var back authzdv1.CheckRequest

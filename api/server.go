@@ -50,6 +50,10 @@ type Options struct {
 	Audience string
 	// Denial says what denials tell of MCP servers.
 	Denial DenialOptions
+	// StrictMethods refuses methods of MCP that the table of COAZ-MCP lacks
+	// (server/discover, subscriptions/listen, resources/templates/list,
+	// tasks/update); default: they are asked about.
+	StrictMethods bool
 	// Limits bound requests.
 	Limits Limits
 	// MaxDuration bounds one call, waiting included; default
@@ -108,6 +112,7 @@ type Server struct {
 	revisions *revisions
 	health    *readiness
 	access    *access
+	mappings  *mappings
 	openapi   []byte
 	buffers   sync.Pool
 
@@ -133,6 +138,7 @@ func New(opts Options) (*Server, error) {
 		revisions: newRevisions(), health: newReadiness(), access: access,
 	}
 	s.health.look = s.observe
+	s.mappings = newMappings(s.warnMapping)
 	if s.openapi, err = openapi(); err != nil {
 		return nil, err
 	}

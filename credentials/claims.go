@@ -248,7 +248,7 @@ func (is *issuer) credential(p *Presented, by, boundBy string, claims rar.Value,
 	}
 	c.Audience, c.Scopes, c.Details = aud, id.scopes, details
 	c.SubjectIsClient = id.subjectIsClient
-	c.Claims = is.exposed(claims)
+	c.Claims, c.AllClaims = is.exposed(claims), claims
 	return c, ""
 }
 

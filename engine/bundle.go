@@ -103,6 +103,7 @@ type settings struct {
 	hasContract  bool
 	entrypoint   string
 	untypedTools bool
+	declared     DeclaredMappings
 	laxForbids   bool
 	optionalData []string
 	// publicData are paths of data that hints may show; openHints: hints may
@@ -160,6 +161,13 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 	case "lax_forbids":
 		s.laxForbids = v.Bool()
 		wantBool(name, v, bad)
+	case "declared_mappings":
+		s.declared = DeclaredMappings(v.Text())
+		switch s.declared {
+		case RefuseDeclared, VerifiedSubject, AnySubject:
+		default:
+			bad(CodeBundleMetadata, "metadata.authzd.declared_mappings must be \"refuse\", \"verified_subject\" or \"any_subject\"")
+		}
 	case "optional_data":
 		s.optionalData = wantList(name, v, bad)
 	case "public_data":

@@ -18,6 +18,7 @@ func Codes() []Code {
 		CodeMCPMismatch,
 		CodeAgentMismatch,
 		CodeSubjectAmbiguous,
+		CodeSubjectUnverified,
 		CodeToolUnknown,
 		CodeArgumentsInvalid,
 		CodeEvalError,

@@ -19,6 +19,7 @@ type Snapshot struct {
 	policy PolicyRef
 	// untypedTools admits tools/call without a schema or without an MCP message.
 	untypedTools bool
+	declared     DeclaredMappings
 	types        *rar.Types
 	tools        *toolSchemas
 	eval         evaluator
@@ -132,7 +133,7 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)
 		return
 	}
-	s := &Snapshot{untypedTools: main.untypedTools, types: types, tools: tools, eval: eval}
+	s := &Snapshot{untypedTools: main.untypedTools, declared: main.declared, types: types, tools: tools, eval: eval}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
 	s.filter = newFilter(c.modules, eval, packageRef(main.entrypoint))

@@ -31,6 +31,9 @@ type Credential struct {
 	// Claims are the further claims that the issuer's configuration lets policy
 	// see; absent if there are none.
 	Claims rar.Value
+	// AllClaims are every claim of the token. Policy does not see them; declared
+	// mappings read them.
+	AllClaims rar.Value
 	// Actors is the chain of act claims, outermost (current) first.
 	Actors []Actor
 	MayAct rar.Value
@@ -104,6 +107,7 @@ func CredentialFromClaims(id, verifiedBy, boundBy string, claims rar.Value) (Cre
 	}
 	_, c.Bound = claims.Get("cnf")
 	c.SubjectIsClient = c.Subject != "" && c.Subject == c.ClientID
+	c.AllClaims = claims
 	var code Code
 	switch {
 	case claims.Kind() != rar.Object || r.bad:

@@ -29,13 +29,39 @@ func (e *Engine) begin(ctx context.Context, s *Snapshot, q *Query) (*deciding, e
 	if err := contextError(ctx); err != nil {
 		return nil, err
 	}
-	if err := q.validate(); err != nil { // 1
+	if q == nil {
+		return nil, errorf(CodeEmptyQuery, "", "no query")
+	}
+	mapped, err := s.mapped(ctx, q)
+	if err == nil {
+		err = q.validate(mapped) // 1
+	}
+	if err != nil {
 		return nil, err
 	}
 	if q.isToolCall() && q.MCP == nil && !s.untypedTools {
 		return nil, errorf(CodeMCPMissing, "/mcp", "a tools/call needs the MCP message, so that its arguments can be validated")
 	}
-	return &deciding{engine: e, snapshot: s, in: input{query: q, now: e.opts.Now(), decisionID: e.opts.NewID()}}, nil
+	return &deciding{engine: e, snapshot: s, mapping: mapped, in: input{query: q, now: e.opts.Now(), decisionID: e.opts.NewID()}}, nil
+}
+
+// mapped tells whether a declared mapping says what q asks. Policy that refuses
+// them decides only about what the caller itself says of the call.
+func (s *Snapshot) mapped(ctx context.Context, q *Query) (bool, error) {
+	if q.Mapping == nil {
+		return false, nil
+	}
+	if s.DeclaredMappings() != RefuseDeclared {
+		return true, nil
+	}
+	if q.Action.Name != "" && q.Resource.Type != "" && q.Resource.ID != "" {
+		return false, nil
+	}
+	_, err := q.Mapping(ctx, MappingInput{Mode: RefuseDeclared})
+	if err == nil {
+		err = errorf(CodeMCPMismatch, "/mcp/tool/inputSchema", "policy takes no declared mappings")
+	}
+	return false, err
 }
 
 // maxDetails bounds what one reason lists.
@@ -77,11 +103,23 @@ type deciding struct {
 	snapshot *Snapshot
 	in       input
 	decision Decision
+	// mapping: a declared mapping says what is asked.
+	mapping bool
 	// known is what the caller knows, made when first asked for.
 	known *callValues
 }
 
 func (d *deciding) run(ctx context.Context) (Decision, error) {
+	if d.mapping {
+		done, err := d.prepare()
+		if err != nil {
+			return Decision{}, err
+		}
+		if done {
+			return d.decision, nil
+		}
+		return d.mapped(ctx)
+	}
 	out, err := d.evaluate(ctx)
 	if err != nil {
 		return Decision{}, err
@@ -95,9 +133,21 @@ func (d *deciding) run(ctx context.Context) (Decision, error) {
 // evaluate takes steps 1 to 4. It returns nothing if the decision is made
 // already: a deny that policy was not needed, or not able, for.
 func (d *deciding) evaluate(ctx context.Context) (*output, error) {
+	done, err := d.prepare()
+	if err != nil || done {
+		return nil, err
+	}
+	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
+	defer stop()
+	return d.ask(ctx, budget)
+}
+
+// prepare takes steps 1 to 3, which come before policy. Done: the decision is
+// made, a deny.
+func (d *deciding) prepare() (done bool, err error) {
 	in, q := &d.in, d.in.query
 	if err := in.identify(d.snapshot.types); err != nil { // 1
-		return nil, err
+		return false, err
 	}
 	in.params = presentedParams(q.MCP)
 	d.decision = Decision{ID: in.decisionID, Policy: d.snapshot.policy, Rejected: in.rejected}
@@ -108,22 +158,25 @@ func (d *deciding) evaluate(ctx context.Context) (*output, error) {
 	presented := len(q.Credentials) + len(q.Rejected)
 	if len(in.usable) == 0 && (presented > 0 || q.Subject == nil) { // 2
 		d.needToken(presented > 0)
-		return nil, nil //nolint:nilnil // decided, and not by policy
+		return true, nil
 	}
 	if fault := d.snapshot.checkArguments(in); fault != nil { // 3
 		d.fail(fault)
 		d.decision.Message = clientMessage(fault)
-		return nil, nil //nolint:nilnil // as above
+		return true, nil
 	}
-	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
-	defer stop()
-	out, fault := d.snapshot.eval.evaluate(budget, in) // 4
+	return false, nil
+}
+
+// ask is step 4.
+func (d *deciding) ask(ctx, budget context.Context) (*output, error) {
+	out, fault := d.snapshot.eval.evaluate(budget, &d.in)
 	if err := contextError(ctx); err != nil {
 		return nil, err
 	}
 	if fault != nil {
 		d.fail(fault)
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil //nolint:nilnil // decided, and not by policy
 	}
 	return &out, nil
 }

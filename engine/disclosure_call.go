@@ -41,10 +41,15 @@ type callValues struct {
 func (d *deciding) callValues() *callValues {
 	c := &callValues{known: d.snapshot.disclosable, own: newDisclosable(), left: maxCallValues, work: maxDisclosureWork}
 	in := &d.in
-	for _, s := range []string{
-		in.query.audience(), in.query.Resource.ID, in.query.Resource.Type, in.query.Action.Name,
-		in.subject.ID, in.subject.Issuer, in.agent,
-	} {
+	own := []string{in.query.audience()}
+	// A declared mapping may have put claims there that the client can not read.
+	if in.coaz == nil {
+		own = append(own, in.query.Resource.ID, in.query.Resource.Type, in.query.Action.Name)
+	}
+	if in.coaz == nil || in.coaz.subjectVerified {
+		own = append(own, in.subject.ID, in.subject.Issuer)
+	}
+	for _, s := range append(own, in.agent) {
 		c.add(rar.StringValue(s), true)
 	}
 	if in.query.MCP != nil {

@@ -115,7 +115,7 @@ func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) 
 	f.query.Commit, f.query.MCP = &Commit{}, &f.mcp // judged as if committed, consuming nothing
 	f.query.Action = Action{Name: methodToolsCall}
 	f.setTool(&ListedTool{Name: "any"})
-	if err := f.query.validate(); err != nil {
+	if err := f.query.validate(false); err != nil {
 		return nil, err
 	}
 	if err := checkTools(q.Tools); err != nil {

@@ -181,7 +181,7 @@ func TestFilterKeepsCallersApart(t *testing.T) {
 func TestFilterKeepsCredentialsApart(t *testing.T) {
 	t.Parallel()
 	// What policy does not see, and what no requirement is judged by.
-	unseen := map[string]bool{"Withheld": true, "NotBefore": true, "Bound": true}
+	unseen := map[string]bool{"Withheld": true, "NotBefore": true, "Bound": true, "AllClaims": true}
 	// "Details" that are not of a declared type are not seen either.
 	e := newEngine(compile(t, paymentsPolicy, paymentsData))
 	whole := credential(t, "c", claims(details8050))

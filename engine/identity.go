@@ -78,7 +78,7 @@ func (in *input) settleSubject(sound []*Credential) error {
 	s := in.query.Subject
 	if s == nil {
 		if len(sound) > 0 {
-			in.subject = Subject{Type: "identity", ID: sound[0].Subject, Issuer: sound[0].Issuer}
+			in.subject = Subject{Type: identityType, ID: sound[0].Subject, Issuer: sound[0].Issuer}
 		}
 		return nil
 	}

@@ -20,7 +20,9 @@ type input struct {
 	decisionID string
 	// params are mcp.params with arguments present for tools/call.
 	params rar.Value
-	words  vocabulary
+	// coaz is set if a declared mapping asks.
+	coaz  *coaz
+	words vocabulary
 }
 
 // usable is a credential that passed every check, with the details that are
@@ -38,7 +40,7 @@ func inputNames() []string {
 		"type", "id", "properties", "issuer", "name", "agent", "method", "params", "arguments", "_meta", "tool", "annotations",
 		"inputSchema", "server", "transport", "protocol_version", "code", "verified_by", "client_id", "subject_is_client",
 		"audience", "scopes", "authorization_details", "actors", "may_act", "auth", "time", "acr", "amr", "txn", "token_id",
-		"expires_at", "issued_at", "bound_by", "identity", "tools/call", "http", "stdio", "pep", "pdp", "introspection", "default", "",
+		"expires_at", "issued_at", "bound_by", "identity", "coaz", "mapped", "subject_verified", "tools/call", "http", "stdio", "pep", "pdp", "introspection", "default", "",
 	}
 }
 
@@ -145,7 +147,7 @@ func withIssuer(s Subject) rar.Value {
 // the subject.
 func (in *input) context() *ast.Term {
 	c := in.query.Context
-	f := in.fields(c.Len() + 1)
+	f := in.fields(c.Len() + 2)
 	for i := range c.Len() {
 		if m := c.Member(i); m.Name != "agent" {
 			f.value(m.Name, m.Value)
@@ -153,6 +155,12 @@ func (in *input) context() *ast.Term {
 	}
 	if in.agent != "" {
 		f.text("agent", in.agent)
+	}
+	if in.coaz != nil {
+		x := in.fields(2)
+		x.add("mapped", ast.InternedTerm(true))
+		x.add("subject_verified", ast.InternedTerm(in.coaz.subjectVerified))
+		f.add(coazMember, x.object())
 	}
 	return f.object()
 }

@@ -46,10 +46,12 @@ func place(pointer string, in *input, admin bool) string {
 	var v rar.Value
 	var ok bool
 	q := in.query
+	// A declared mapping may have put claims there that the client can not read.
+	open := admin || in.coaz == nil
 	switch {
-	case root == "/action":
+	case root == "/action" && open:
 		v, ok = entityPlace(rest, map[string]string{"/name": q.Action.Name}, q.Action.Properties)
-	case root == "/resource":
+	case root == "/resource" && open:
 		v, ok = entityPlace(rest, map[string]string{"/type": q.Resource.Type, "/id": q.Resource.ID}, q.Resource.Properties)
 	case root == "/mcp" && q.MCP != nil && (admin && strings.HasPrefix(rest, "/params/") || strings.HasPrefix(rest, "/params/arguments/")):
 		v, ok = in.params.Lookup(strings.TrimPrefix(rest, "/params"))

@@ -97,6 +97,9 @@ func (p *Planner) Add(ctx context.Context, q *Query) error {
 	if err != nil {
 		return err
 	}
+	if d.mapping {
+		return errorf(CodeInvalidValue, "/mcp/tool/inputSchema", "a call of a tool that declares a mapping can not be planned")
+	}
 	if len(p.calls) > 0 && q.audience() != p.server {
 		return errorf(CodeInvalidValue, "/mcp/server", "the planned calls are of two MCP servers, and an access token is for one")
 	}

@@ -78,6 +78,9 @@ type Query struct {
 	Context rar.Value
 	// MCP is the message that is asked about; nil when it is not an MCP call.
 	MCP *MCP
+	// Mapping is set by a door, never from the wire, when the called tool declares
+	// a mapping of its own. Action and Resource may then be left out. Nil: none.
+	Mapping Mapping
 	// Credentials are verified tokens or asserted claims. Decide judges which
 	// are usable; their order is the caller's preference.
 	Credentials []Credential
@@ -141,18 +144,17 @@ const DefaultTenant = "default"
 const (
 	methodToolsCall = "tools/call"
 	resourceTool    = "tool"
+	identityType    = "identity"
 )
 
 // validate refuses queries that cannot be decided on (contract, step 1). The
 // door has checked shapes; this guards the library's callers too.
-func (q *Query) validate() error {
-	if q == nil {
-		return errorf(CodeEmptyQuery, "", "no query")
-	}
-	if q.Action.Name == "" {
+// With mapped, action and resource are the mapping's to give.
+func (q *Query) validate(mapped bool) error {
+	if q.Action.Name == "" && !mapped {
 		return errorf(CodeMissingMember, "/action/name", "an action needs a name")
 	}
-	if q.Resource.Type == "" || q.Resource.ID == "" {
+	if (q.Resource.Type == "" || q.Resource.ID == "") && !mapped {
 		return errorf(CodeMissingMember, "/resource", "a resource needs type and id")
 	}
 	if s := q.Subject; s != nil && (s.Type == "" || s.ID == "") {
@@ -175,7 +177,10 @@ func (q *Query) validate() error {
 			return err
 		}
 	}
-	return q.validateMCP()
+	if _, has := q.Context.Get(coazMember); has && q.MCP != nil {
+		return errorf(CodeInvalidValue, "/context/"+coazMember, "says whether a declared mapping asks, which is not the caller's to say")
+	}
+	return q.validateMCP(mapped)
 }
 
 func wantObject(path string, v rar.Value) error {
@@ -187,9 +192,12 @@ func wantObject(path string, v rar.Value) error {
 
 // validateMCP ties the MCP message to action and resource, so that policy that
 // looks at one cannot be led astray by the other.
-func (q *Query) validateMCP() error {
+func (q *Query) validateMCP(mapped bool) error {
 	m := q.MCP
 	if m == nil {
+		if mapped {
+			return errorf(CodeMCPMissing, "/mcp", "a declared mapping needs the MCP message")
+		}
 		return nil
 	}
 	if m.Method == "" {
@@ -201,7 +209,10 @@ func (q *Query) validateMCP() error {
 	if err := wantObject("/mcp/tool", m.Tool); err != nil {
 		return err
 	}
-	if q.Action.Name != m.Method {
+	if mapped && m.Method != methodToolsCall {
+		return errorf(CodeMCPMismatch, "/mcp/method", "only tools declare mappings")
+	}
+	if q.Action.Name != m.Method && !mapped {
 		return errorf(CodeMCPMismatch, "/action/name", "action %q is not the MCP method %q", q.Action.Name, m.Method)
 	}
 	if err := exactNames(m.Params); err != nil {
@@ -212,11 +223,11 @@ func (q *Query) validateMCP() error {
 		if args, ok := m.Params.Get("arguments"); ok && args.Kind() != rar.Object {
 			return errorf(CodeWrongType, "/mcp/params/arguments", "arguments must be an object")
 		}
-		return q.tiedTo(resourceTool, "name")
+		return q.tiedTo(resourceTool, "name", mapped)
 	case "prompts/get":
-		return q.tiedTo("prompt", "name")
+		return q.tiedTo("prompt", "name", false)
 	case "resources/read", "resources/subscribe", "resources/unsubscribe":
-		return q.tiedTo("resource", "uri")
+		return q.tiedTo("resource", "uri", false)
 	}
 	return nil
 }
@@ -224,10 +235,14 @@ func (q *Query) validateMCP() error {
 // tiedTo demands that the resource is what the message names. ADR 0005: most
 // policies look at resource.id alone, so another type of resource could pass
 // one tool for another.
-func (q *Query) tiedTo(resourceType, member string) error {
+// A mapping asks about something else; the message must still name its tool.
+func (q *Query) tiedTo(resourceType, member string, mapped bool) error {
 	v, ok := q.MCP.Params.Get(member)
 	if !ok || v.Kind() != rar.String || v.Text() == "" {
 		return errorf(CodeMissingMember, "/mcp/params/"+member, "%s needs the member %s, a string", q.MCP.Method, member)
+	}
+	if mapped {
+		return nil
 	}
 	if q.Resource.Type != resourceType {
 		return errorf(CodeMCPMismatch, "/resource/type", "the resource of %s is of type %s", q.MCP.Method, resourceType)

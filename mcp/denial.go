@@ -101,6 +101,9 @@ type Server struct {
 	// HeaderLimit is the greatest length of one challenge in octets. Zero or
 	// less: DefaultHeaderLimit.
 	HeaderLimit int
+	// DenialCode is the code of JSON-RPC errors that tell a denial; zero, or one
+	// that is not a [ValidDenialCode]: [DefaultDenialCode].
+	DenialCode int
 	// DPoPAlgs are the proof algorithms of a server that wants DPoP from this
 	// caller (RFC 9449); every challenge is then one of scheme DPoP. Empty:
 	// Bearer, unless proof of possession is itself what is missing.

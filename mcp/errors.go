@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"errors"
+	"math"
 	"net/http"
 
 	"github.com/authzd/authzd/rar"
@@ -17,8 +18,19 @@ const (
 	// not yield the query: a missing member, an identifier that is no string.
 	CodeMapping Code = "mcp.mapping"
 	// CodeMappingUnsupported says that the tool declares a mapping of its own,
-	// which must not be replaced by the default one.
+	// which must not be replaced by the default one, where it is not admitted.
 	CodeMappingUnsupported Code = "mcp.mapping_unsupported"
+	// CodeMappingInvalid says that a mapping that a tool declares is malformed or
+	// beyond its bounds, whatever the call.
+	CodeMappingInvalid Code = "mcp.mapping_invalid"
+	// CodeMappingSubject says that a declared mapping names another subject than
+	// the token does, where that is not admitted.
+	CodeMappingSubject Code = "mcp.mapping_subject"
+	// CodeDenied says that a decision point denied ([EnforceEvaluations]).
+	CodeDenied Code = "mcp.denied"
+	// CodePDPFault says that a decision point could not be asked, or gave no
+	// answer to what was asked.
+	CodePDPFault Code = "mcp.pdp_fault"
 	// CodeMethodUnknown says that no mapping covers the method.
 	CodeMethodUnknown Code = "mcp.method_unknown"
 	// CodeHeaderMismatch says that a header is missing, repeated, or differs
@@ -39,6 +51,10 @@ func Codes() []Code {
 	return []Code{
 		CodeMapping,
 		CodeMappingUnsupported,
+		CodeMappingInvalid,
+		CodeMappingSubject,
+		CodeDenied,
+		CodePDPFault,
 		CodeMethodUnknown,
 		CodeHeaderMismatch,
 		CodeMessageInvalid,
@@ -85,25 +101,51 @@ const (
 	rpcResourceNotFoundOld = -32002 // before MCP 2026-07-28 only
 	rpcUnmapped            = -32001 // COAZ-MCP: denial, unknown method
 
-	// rpcDenied is the code of a denial that has no result to live in. MCP
-	// 2026-07-28 asks for codes outside JSON-RPC's reserved range.
-	rpcDenied = -31403
 )
 
-// Refusal makes of an error of [Map] or [CheckHeaders] what a PEP on HTTP or
-// stdio sends instead of asking for a decision: a JSON-RPC error, to which the
-// PEP adds the request's id. HTTPStatus applies on HTTP only. Any other error,
-// nil included, becomes an internal error without details.
-func Refusal(err error) Response {
+// DefaultDenialCode is the code of a denial that has no result to live in. MCP
+// 2026-07-28 asks for codes outside JSON-RPC's reserved range (docs/adr/0014).
+const DefaultDenialCode = -31403
+
+// ValidDenialCode tells the values of [Server.DenialCode]. JSON-RPC reserves
+// -32768 to -32000: most of it is unassigned and not to be used, MCP keeps
+// -32020 to -32099 and calls the rest legacy. Of all that only COAZ-MCP's -32001
+// says that a call was denied. Outside, any number that 32 bits hold.
+func ValidDenialCode(code int) bool {
+	if code < math.MinInt32 || code > math.MaxInt32 {
+		return false
+	}
+	return code == rpcUnmapped || code < -32768 || code > -32000
+}
+
+// Refusal makes of an error of [Map], [Mapping.Evaluate], [CheckHeaders] or
+// [EnforceEvaluations] what a PEP on HTTP or stdio sends instead of letting the
+// message pass: a JSON-RPC error, to which the PEP adds the request's id.
+// HTTPStatus applies on HTTP only. Any other error, nil included, becomes an
+// internal error without details. Denials and unknown methods have COAZ-MCP's
+// code -32001.
+func Refusal(err error) Response { return Server{}.Refusal(err) }
+
+// Refusal is the function of that name, with s.DenialCode for denials and
+// unknown methods if it is set.
+func (s Server) Refusal(err error) Response {
+	denied := int64(rpcUnmapped)
+	if s.DenialCode != 0 && ValidDenialCode(s.DenialCode) {
+		denied = int64(s.DenialCode)
+	}
 	var e *Error
 	if !errors.As(err, &e) {
 		return refusal(http.StatusOK, rpcInternal, "authorization could not be decided", "")
 	}
 	switch e.Code {
-	case CodeMapping, CodeMappingUnsupported:
+	case CodeMapping, CodeMappingUnsupported, CodeMappingInvalid, CodeMappingSubject:
 		return refusal(http.StatusOK, rpcInvalidParams, e.clientText(), e.Code)
 	case CodeMethodUnknown:
-		return refusal(http.StatusOK, rpcUnmapped, "method is not authorized", e.Code)
+		return refusal(http.StatusOK, denied, "method is not authorized", e.Code)
+	case CodeDenied:
+		return refusal(http.StatusOK, denied, "not authorized", e.Code)
+	case CodePDPFault:
+		return refusal(http.StatusOK, rpcInternal, "authorization could not be decided", e.Code)
 	case CodeHeaderMismatch:
 		return refusal(http.StatusBadRequest, rpcHeaderMismatch, e.clientText(), e.Code)
 	case CodeMessageInvalid:
@@ -111,6 +153,15 @@ func Refusal(err error) Response {
 	case CodeEnvelopeInvalid, CodeDenialInvalid:
 	}
 	return refusal(http.StatusOK, rpcInternal, "authorization could not be decided", "")
+}
+
+// denialCode is the code of a denial that has no result to live in; one that
+// may not be sent is not.
+func (s Server) denialCode() int64 {
+	if s.DenialCode != 0 && ValidDenialCode(s.DenialCode) {
+		return int64(s.DenialCode)
+	}
+	return DefaultDenialCode
 }
 
 // clientText is safe to send: the causes of this package name members and

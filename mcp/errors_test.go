@@ -13,7 +13,7 @@ import (
 // TestCodes reaches every code, and each through what it is declared for.
 func TestCodes(t *testing.T) {
 	t.Parallel()
-	_, mapping := mcp.Map("tools/call", rar.Value{}, mcp.MapOptions{})
+	_, noName := mcp.Map("tools/call", rar.Value{}, mcp.MapOptions{})
 	_, unsupported := mcp.Map("tools/call", rar.Value{}, mcp.MapOptions{
 		InputSchema: value(t, []byte(`{"x-authzen-mapping":{}}`)),
 	})
@@ -22,8 +22,17 @@ func TestCodes(t *testing.T) {
 		value(t, []byte(`{"method":"ping"}`)), nil)
 	_, message := mcp.CheckHeaders(nil, rar.Value{}, nil)
 	_, denial := mcp.Render(mcp.Denial{ContextID: "a/b"})
+	_, invalid := mcp.CompileMapping(rar.NullValue())
+	_, subject := mapping(t, `{"evaluation":{"subject":{"id":"bob"},"action":{"name":"a"},"resource":{"type":"t","id":"i"}}}`).
+		Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), Strict: true})
+	_, denied := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":false}`)})
+	_, fault := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 500})
 	reached := map[mcp.Code]error{
-		mcp.CodeMapping:            mapping,
+		mcp.CodeMapping:            noName,
+		mcp.CodeMappingInvalid:     invalid,
+		mcp.CodeMappingSubject:     subject,
+		mcp.CodeDenied:             denied,
+		mcp.CodePDPFault:           fault,
 		mcp.CodeMappingUnsupported: unsupported,
 		mcp.CodeMethodUnknown:      unknown,
 		mcp.CodeHeaderMismatch:     header,
@@ -58,6 +67,10 @@ func TestRefusal(t *testing.T) {
 		{"mapping", &mcp.Error{Code: mcp.CodeMapping, Path: "/params/name", Err: errors.New("x")}, 200, -32602, "mcp.mapping"},
 		{"declared mapping", &mcp.Error{Code: mcp.CodeMappingUnsupported}, 200, -32602, "mcp.mapping_unsupported"},
 		{"unknown method", &mcp.Error{Code: mcp.CodeMethodUnknown}, 200, -32001, "mcp.method_unknown"},
+		{"invalid mapping", &mcp.Error{Code: mcp.CodeMappingInvalid}, 200, -32602, "mcp.mapping_invalid"},
+		{"subject of a mapping", &mcp.Error{Code: mcp.CodeMappingSubject}, 200, -32602, "mcp.mapping_subject"},
+		{"denied", &mcp.Error{Code: mcp.CodeDenied, Err: errors.New("secret")}, 200, -32001, "mcp.denied"},
+		{"decision point away", &mcp.Error{Code: mcp.CodePDPFault, Err: errors.New("secret")}, 200, -32603, "mcp.pdp_fault"},
 		{"header", &mcp.Error{Code: mcp.CodeHeaderMismatch}, 400, -32020, "mcp.header_mismatch"},
 		{"message", &mcp.Error{Code: mcp.CodeMessageInvalid}, 400, -32602, "mcp.message_invalid"},
 		{"wrapped", errors.Join(errors.New("secret"), &mcp.Error{Code: mcp.CodeMapping}), 200, -32602, "mcp.mapping"},

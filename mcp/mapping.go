@@ -42,8 +42,11 @@ type MapOptions struct {
 	// that does is no notification, and unknown.
 	HasID bool
 	// InputSchema of the called tool, if known. One with a mapping of its own is
-	// refused, because the default must not stand in for it.
+	// refused, because the default must not stand in for it: see CompileMapping.
 	InputSchema rar.Value
+	// ExtraMethods admits the rows of our own: methods that MCP has and the table
+	// of COAZ-MCP lacks. Default: they are unknown, as COAZ-MCP demands.
+	ExtraMethods bool
 	// ServerMethods are further methods that are asked about as actions on the
 	// server itself. Default: none, so that they are unknown.
 	ServerMethods []string
@@ -107,6 +110,19 @@ func defaultRow(method string) (row, bool) {
 	}
 }
 
+// extraRow is a line of our own (MapOptions.ExtraMethods).
+func extraRow(method string) (row, bool) {
+	switch method {
+	case "resources/templates/list":
+		return row{resource: resourceServer, first: revisionOld, last: revision2026}, true
+	case "server/discover", "subscriptions/listen":
+		return row{resource: resourceServer, first: revision2026, last: revision2026}, true
+	case "tasks/update": // SEP-2663
+		return row{resource: resourceTask, id: "taskId", first: revision2026, last: revision2026}, true
+	}
+	return row{}, false
+}
+
 // Map applies the default table of COAZ-MCP to one message: what is to be asked
 // before it may take effect. Params are those of the message, Absent if it has
 // none. The arguments of a tool are not part of the mapping; policy sees them
@@ -121,6 +137,9 @@ func Map(method string, params rar.Value, opts MapOptions) (Mapped, error) {
 		return Mapped{PassThrough: true}, nil
 	}
 	r, known := defaultRow(method)
+	if !known && opts.ExtraMethods {
+		r, known = extraRow(method)
+	}
 	if rev := revisionOf(opts.ProtocolVersion); known && rev != revisionUnknown {
 		known = r.first <= rev && rev <= r.last
 	}
@@ -130,7 +149,7 @@ func Map(method string, params rar.Value, opts MapOptions) (Mapped, error) {
 	if !known {
 		return Mapped{}, fail(CodeMethodUnknown, "/method", "no mapping for this method")
 	}
-	if _, declared := opts.InputSchema.Get("x-authzen-mapping"); declared && method == methodToolsCall {
+	if _, declared := DeclaredMapping(opts.InputSchema); declared && method == methodToolsCall {
 		return Mapped{}, fail(CodeMappingUnsupported, "", "the tool declares a mapping of its own")
 	}
 	switch params.Kind() {

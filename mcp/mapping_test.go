@@ -24,6 +24,7 @@ type mappingVector struct {
 		ProtocolVersion    string   `json:"protocol_version"`
 		HasID              bool     `json:"has_id"`
 		ServerMethods      []string `json:"server_methods"`
+		ExtraMethods       bool     `json:"extra_methods"`
 	} `json:"config"`
 	ExpectRequest *struct {
 		API  string          `json:"api"`
@@ -36,7 +37,8 @@ type mappingVector struct {
 		MCPCode   mcp.Code `json:"mcp_code"`
 		Path      string   `json:"path"`
 	} `json:"expect_error"`
-	ExpectPassthrough bool `json:"expect_passthrough"`
+	ExpectPassthrough bool     `json:"expect_passthrough"`
+	ExpectWarnings    []string `json:"expect_warnings"`
 }
 
 func (v mappingVector) options(t testing.TB) mcp.MapOptions {
@@ -50,6 +52,7 @@ func (v mappingVector) options(t testing.TB) mcp.MapOptions {
 		HasID:           v.Config.HasID,
 		InputSchema:     optional(t, v.ToolSchema),
 		ServerMethods:   v.Config.ServerMethods,
+		ExtraMethods:    v.Config.ExtraMethods,
 	}
 }
 
@@ -91,9 +94,20 @@ func (v mappingVector) checkError(t *testing.T, got mcp.Mapped, err error) {
 	if !errors.As(err, &e) {
 		t.Fatalf("got %+v, %v, want %s; %s", got, err, v.ExpectError.Category, v.Note)
 	}
+	v.checkCode(t, e, err)
+	// Nothing is asked: there is no question beside the error.
+	if got.PassThrough || got.Action != "" || got.ResourceID != "" {
+		t.Errorf("error beside %+v", got)
+	}
+}
+
+func (v mappingVector) checkCode(t *testing.T, e *mcp.Error, err error) {
+	t.Helper()
 	category := map[mcp.Code]string{
 		mcp.CodeMapping:            "mapping_error",
 		mcp.CodeMappingUnsupported: "mapping_error",
+		mcp.CodeMappingInvalid:     "mapping_error",
+		mcp.CodeMappingSubject:     "mapping_error",
 		mcp.CodeMethodUnknown:      "unmapped_method",
 	}[e.Code]
 	if category != v.ExpectError.Category {
@@ -105,9 +119,8 @@ func (v mappingVector) checkError(t *testing.T, got mcp.Mapped, err error) {
 	if v.ExpectError.Path != "" && e.Path != v.ExpectError.Path {
 		t.Errorf("path %s, want %s", e.Path, v.ExpectError.Path)
 	}
-	// Nothing is asked: there is no question beside the error.
-	if v.ExpectError.PDPCalled || got.PassThrough || got.Action != "" || got.ResourceID != "" {
-		t.Errorf("error beside %+v", got)
+	if v.ExpectError.PDPCalled {
+		t.Error("the vector wants a question beside an error")
 	}
 	if code, _ := mcp.Refusal(err).Error.Get("code"); !rar.Equal(code, rar.IntValue(v.ExpectError.Code)) {
 		t.Errorf("JSON-RPC code %s, want %d", code.Text(), v.ExpectError.Code)

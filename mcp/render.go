@@ -62,7 +62,7 @@ type renderer struct {
 //     it, and nothing else. A version later than 2026-07-28 counts as that one;
 //   - a method other than tools/call has no result that could carry the
 //     envelope (SEP-2643 leaves it open): the envelope is sent in data._meta of
-//     a JSON-RPC error with a code outside the reserved range. A resource that
+//     a JSON-RPC error with Server.DenialCode. A resource that
 //     policy denies without offering anything is answered as not found.
 func Render(d Denial) (Response, error) {
 	r := &renderer{
@@ -191,7 +191,7 @@ func (r *renderer) withBody(resp Response, n *need) Response {
 	if n.detailsOnly() {
 		envelope = r.envelope(Available, n.hint())
 	}
-	resp.Error = rpcError(rpcDenied, r.d.Message, member("data", object(meta(envelope))))
+	resp.Error = rpcError(r.d.Server.denialCode(), r.d.Message, member("data", object(meta(envelope))))
 	return resp
 }
 
@@ -271,7 +271,7 @@ func (r *renderer) final() Response {
 		resp.Error = rpcError(r.notFoundCode(), "Resource not found")
 		return resp
 	}
-	resp.Error = rpcError(rpcDenied, r.d.Message, member("data", object(meta(r.envelope(remediation)))))
+	resp.Error = rpcError(r.d.Server.denialCode(), r.d.Message, member("data", object(meta(r.envelope(remediation)))))
 	return resp
 }
 

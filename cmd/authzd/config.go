@@ -16,6 +16,7 @@ import (
 	"github.com/authzd/authzd/api"
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	Bundles         []string
 	ReferenceKeys   []string
 	DenialForm      string
+	DenialCode      int
+	ExtraMCPMethods bool
 	ShutdownGrace   time.Duration
 	MaxRequestBytes int
 	MaxBatchBytes   int
@@ -70,6 +73,8 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
+	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call; of the range that JSON-RPC reserves, -32768 to -32000, only COAZ-MCP's -32001 (docs/mcp-clients.md)")
+	f.BoolVar(&c.ExtraMCPMethods, "extra-mcp-methods", true, "decide about MCP methods that COAZ-MCP leaves out (docs/policy.md): server/discover, subscriptions/listen, resources/templates/list, tasks/update; false refuses them as unknown")
 	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "time that calls under way get to finish on SIGTERM")
 	f.IntVar(&c.MaxRequestBytes, "max-request-bytes", api.DefaultMaxBytes, "largest query")
 	f.IntVar(&c.MaxBatchBytes, "max-batch-bytes", api.DefaultMaxBatchBytes, "largest batch")
@@ -278,6 +283,9 @@ func (c *Config) Validate() error {
 	}
 	if !api.ValidDenialForm(c.DenialForm) {
 		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)
+	}
+	if c.DenialCode == 0 || !mcp.ValidDenialCode(c.DenialCode) {
+		bad("denial-code: %d is reserved by JSON-RPC or MCP for something else, or is no number of 32 bits; of -32768 to -32000 only -32001 is possible", c.DenialCode)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls-cert and tls-key belong together: give both")

@@ -44,7 +44,7 @@ func TestConfigPrecedence(t *testing.T) {
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
 		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second,
-		Workers: 5, LogLevel: "info", DenialForm: "challenge",
+		Workers: 5, LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -96,12 +96,12 @@ func TestConfigRefuses(t *testing.T) {
 			"all faults of the values",
 			[]string{
 				"--http", "here", "--grpc", ":8182", "--bundle", "a", "--bundle", "b=x", "--bundle", "b=y", "--shutdown-grace", "-1s",
-				"--max-depth", "0", "--queue", "-1", "--log-level", "loud", "--denial-form", "loud", "--decision-timeout", "0s",
+				"--max-depth", "0", "--queue", "-1", "--log-level", "loud", "--denial-form", "loud", "--denial-code", "-32401", "--decision-timeout", "0s",
 			},
 			nil, "",
 			[]string{
 				`http: "here"`, `grpc: ":8182" is every interface`, `"a" is not NAME=PATH`, `the name "b" is given twice`, "shutdown-grace", "decision-timeout",
-				"max-depth: 0", "queue: -1", "log-level", "denial-form",
+				"max-depth: 0", "queue: -1", "log-level", "denial-form", "denial-code: -32401",
 			},
 		},
 		{"certificate without key", []string{"--tls-cert", "c"}, nil, "", []string{"tls-cert and tls-key belong together"}},

@@ -52,6 +52,8 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated; not with --pdp")
 	f.StringVar(&c.Issuers, "issuers", "", "YAML or JSON file with the issuers whose access tokens count (docs/security.md); not with --pdp")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP: challenge, result or auto (docs/mcp-clients.md); not with --pdp")
+	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call (docs/mcp-clients.md); not with --pdp")
+	f.BoolVar(&c.ExtraMCPMethods, "extra-mcp-methods", true, "decide about MCP methods that COAZ-MCP leaves out (docs/policy.md); false refuses them as unknown; not with --pdp")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny; not with --pdp")
 	f.StringVar(&c.Subject, "subject", "", "person on whose behalf every client acts, without an access token: for personal use")
 	f.StringVar(&c.Resource, "resource", "", "resource identifier of the MCP server, the audience of its tokens")
@@ -86,6 +88,9 @@ func (c *enforceConfig) validate() error {
 	}
 	if !api.ValidDenialForm(c.DenialForm) {
 		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)
+	}
+	if c.DenialCode == 0 || !mcp.ValidDenialCode(c.DenialCode) {
+		bad("denial-code: %d is reserved by JSON-RPC or MCP for something else, or is no number of 32 bits; of -32768 to -32000 only -32001 is possible", c.DenialCode)
 	}
 	if c.Subject != "" && c.Issuers != "" {
 		bad("subject and issuers: with --issuers a person shows a token")
@@ -217,8 +222,9 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 		return nil, err
 	}
 	options := api.Options{
-		Engine: p.engine, Log: log, Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
-		Limits: api.Limits{MaxBytes: c.MaxMessage + api.DefaultMaxBytes, MaxBatchBytes: c.MaxResult},
+		Engine: p.engine, Log: log, Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
+		StrictMethods: !c.ExtraMCPMethods,
+		Limits:        api.Limits{MaxBytes: c.MaxMessage + api.DefaultMaxBytes, MaxBatchBytes: c.MaxResult},
 	}
 	issuers, err := c.issuers(log)
 	if err != nil {

@@ -96,7 +96,9 @@ func serve(ctx context.Context, std stdio, c Config) error {
 			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,
 		},
 		AllowedHosts: c.AllowedHosts,
-		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm)},
+		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
+		// Options say what is left out, so that their zero value is the default.
+		StrictMethods: !c.ExtraMCPMethods,
 	}
 	if issuers != nil { // a nil pointer would be a Verifier that is there
 		options.Verifier = issuers

@@ -1,0 +1,380 @@
+package mcp_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/authzd/authzd/mcp"
+	"github.com/authzd/authzd/rar"
+)
+
+// asked is what an enforcement point does with a message: the mapping of the
+// tool if it declares one, else the default table.
+func (v mappingVector) asked(t *testing.T) (mcp.Asked, error) {
+	t.Helper()
+	params := optional(t, v.Params)
+	o := v.options(t)
+	mapping, declared := mcp.DeclaredMapping(o.InputSchema)
+	if v.Method == "tools/call" && declared {
+		m, err := mcp.CompileMapping(mapping)
+		if err != nil {
+			return mcp.Asked{}, err
+		}
+		return m.Evaluate(t.Context(), params, mcp.MappingOptions{Token: o.Token, SubjectClaim: o.SubjectClaim})
+	}
+	m, err := mcp.Map(v.Method, params, o)
+	if err != nil {
+		return mcp.Asked{}, err
+	}
+	return mcp.Asked{Body: jsonOf(t, map[string]any{
+		"subject":  map[string]any{"type": m.SubjectType, "id": m.SubjectID},
+		"action":   map[string]any{"name": m.Action},
+		"resource": map[string]any{"type": m.ResourceType, "id": m.ResourceID},
+		"context":  m.Context.Any(),
+	})}, nil
+}
+
+func jsonOf(t testing.TB, v any) rar.Value {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value(t, raw)
+}
+
+// declaredFiles are the vectors that came with the specification's digest, and
+// how many there are: one that goes missing is to be noticed.
+func declaredFiles() map[string]int {
+	return map[string]int{"coaz-declared.json": 69, "coaz-errors.json": 58}
+}
+
+func TestDeclaredVectors(t *testing.T) {
+	t.Parallel()
+	for file, count := range declaredFiles() {
+		vectors := load[mappingVector](t, file, "coaz-mapping/1")
+		if len(vectors) != count {
+			t.Errorf("%s has %d vectors, want %d", file, len(vectors), count)
+		}
+		for _, v := range vectors {
+			t.Run(file+"/"+v.Name, func(t *testing.T) {
+				t.Parallel()
+				got, err := v.asked(t)
+				if v.ExpectError != nil {
+					var e *mcp.Error
+					if !errors.As(err, &e) {
+						t.Fatalf("got %s, %v, want %s; %s", render(got.Body), err, v.ExpectError.Category, v.Note)
+					}
+					v.checkCode(t, e, err)
+					if got.Body.Kind() != rar.Absent || len(got.Evaluations) > 0 {
+						t.Errorf("asks %s beside the error", render(got.Body))
+					}
+					return
+				}
+				if err != nil {
+					t.Fatalf("refused: %v; %s", err, v.Note)
+				}
+				v.checkAsked(t, got)
+			})
+		}
+	}
+}
+
+func (v mappingVector) checkAsked(t *testing.T, got mcp.Asked) {
+	t.Helper()
+	if want := v.ExpectRequest.API == "evaluations"; got.Batch != want {
+		t.Errorf("batch %v, want %v", got.Batch, want)
+	}
+	if want := value(t, v.ExpectRequest.Body); !rar.Equal(plain(got.Body), plain(want)) {
+		t.Errorf("asks %s\nwant %s\n%s", render(got.Body), render(want), v.Note)
+	}
+	var warned []string
+	for _, w := range got.Warnings {
+		warned = append(warned, string(w.Kind))
+	}
+	if diff := cmp.Diff(v.ExpectWarnings, warned); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+// plain leaves out what equals its absence: an empty context, and empty
+// properties, of which one vector writes {} where another leaves them out.
+func plain(v rar.Value) rar.Value {
+	if v.Kind() != rar.Object {
+		return v
+	}
+	var members []rar.Member
+	for i := range v.Len() {
+		m := v.Member(i)
+		m.Value = plain(m.Value)
+		if (m.Name == "context" || m.Name == "properties") && m.Value.Kind() == rar.Object && m.Value.Len() == 0 {
+			continue
+		}
+		members = append(members, m)
+	}
+	return rar.ObjectValue(members...)
+}
+
+// mapping compiles text, which has to be a good mapping.
+func mapping(t testing.TB, text string) *mcp.Mapping {
+	t.Helper()
+	m, err := mcp.CompileMapping(value(t, []byte(text)))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return m
+}
+
+const testToken = `{"iss":"https://as.example.com","sub":"alice","client_id":"agent","email":"secret@example.com"}`
+
+// withContext is a mapping whose context member x is the JSON given.
+func withContext(x string) string {
+	return `{"evaluation":{"action":{"name":"act"},"resource":{"type":"thing","id":"i"},"context":{"x":` + x + `}}}`
+}
+
+func evaluate(t testing.TB, m *mcp.Mapping, params string) (mcp.Asked, error) {
+	t.Helper()
+	return m.Evaluate(t.Context(), value(t, []byte(params)), mcp.MappingOptions{Token: value(t, []byte(testToken))})
+}
+
+func TestDeclaredValues(t *testing.T) {
+	t.Parallel()
+	const params = `{"arguments":{"big":9007199254740993,"small":0.1,"fine":0.1000000000000000055,"huge":1e300,"whole":1e3,"list":[1,2]},"_meta":{"k":"v"}}`
+	for _, c := range []struct{ name, x, want, refused string }{
+		{name: "a decimal", x: `"$params.arguments.small"`, want: `0.1`},
+		{name: "a whole number with an exponent", x: `"$params.arguments.whole"`, want: `1000`},
+		{name: "a great number", x: `"$params.arguments.huge"`, want: `1e300`},
+		{name: "a literal keeps its digits", x: `9007199254740993`, want: `9007199254740993`},
+		{name: "the client's _meta is there", x: `"$params._meta.k"`, want: `"v"`},
+		{name: "an unsigned number", x: `"$18446744073709551615u"`, want: `18446744073709551615`},
+		{name: "a nested optional in a list", x: `"$[?token.?nope, ?token.?sub]"`, want: `["alice"]`},
+		{name: "a counted pattern", x: `"$'aaa'.matches('^a{3}$') && matches('b', 'b')"`, want: `true`},
+		{name: "a number that a double changes", x: `"$params.arguments.big"`, refused: "a number that a double can not hold"},
+		{name: "the same to a text", x: `"$string(params.arguments.big)"`, refused: "a number that a double can not hold"},
+		{name: "the same in a comparison", x: `"$params.arguments.big == 9007199254740992.0"`, refused: "a number that a double can not hold"},
+		{name: "the same in a whole object", x: `"$params.arguments"`, refused: "a number that a double can not hold"},
+		{name: "a decimal that a double changes", x: `"$params.arguments.fine"`, refused: "a number that a double can not hold"},
+		{name: "bytes", x: `"$b'x'"`, refused: "no JSON value"},
+		{name: "a timestamp", x: `"$timestamp('2026-01-01T00:00:00Z')"`, refused: "no JSON value"},
+		{name: "a duration", x: `"$duration('1s')"`, refused: "no JSON value"},
+		{name: "infinity", x: `"$double('Infinity')"`, refused: "a number that JSON does not have"},
+		{name: "a map with numbers for keys", x: `"${1: 'a'}"`, refused: "keys that are no strings"},
+		{name: "an optional inside a list", x: `"$[token.?sub]"`, refused: "no JSON value"},
+		{name: "an absent element of a list", x: `["$token.?nope", "b"]`, refused: "an element of a list is absent"},
+		{name: "a missing key is not quoted", x: `"$params[token.email]"`, refused: "no such key in"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := evaluate(t, mapping(t, withContext(c.x)), params)
+			if c.refused != "" {
+				var e *mcp.Error
+				if !errors.As(err, &e) || e.Code != mcp.CodeMapping || !strings.Contains(err.Error(), c.refused) {
+					t.Fatalf("got %s, %v, want a mapping error with %q", render(got.Body), err, c.refused)
+				}
+				if strings.Contains(err.Error(), "secret@") {
+					t.Errorf("the error tells a claim: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x, _ := got.Evaluations[0].Context.Get("x"); !rar.Equal(x, value(t, []byte(c.want))) {
+				t.Errorf("x is %s, want %s", render(x), c.want)
+			}
+		})
+	}
+}
+
+func TestDeclaredStrict(t *testing.T) {
+	t.Parallel()
+	token := value(t, []byte(testToken))
+	params := value(t, []byte(`{"arguments":{"who":"bob","me":"alice"}}`))
+	for id, want := range map[string]mcp.Code{
+		`"$token.sub"`:                    "",
+		`"$token['sub']"`:                 "",
+		`"$params.arguments.me"`:          "", // equal by value
+		`"alice"`:                         "",
+		`"$params.arguments.who"`:         mcp.CodeMappingSubject,
+		`"bob"`:                           mcp.CodeMappingSubject,
+		`"Alice"`:                         mcp.CodeMappingSubject,
+		`"$token.client_id"`:              mcp.CodeMappingSubject,
+		`"$params.?arguments.?nope"`:      mcp.CodeMapping,
+		`"$token.sub + ''"`:               "",
+		`"$'' + params.arguments.who"`:    mcp.CodeMappingSubject,
+		`"$params.arguments.who.size()"`:  mcp.CodeMapping,
+		`"$has(token.x) ? 'alice' : ' '"`: mcp.CodeMappingSubject,
+	} {
+		m := mapping(t, `{"evaluation":{"subject":{"id":`+id+`},"action":{"name":"act"},"resource":{"type":"thing","id":"i"}}}`)
+		got, err := m.Evaluate(t.Context(), params, mcp.MappingOptions{Token: token, Strict: true})
+		var e *mcp.Error
+		switch {
+		case want == "" && (err != nil || !got.SubjectVerified || got.Subject.ID != "alice"):
+			t.Errorf("%s: got %+v, %v", id, got.Subject, err)
+		case want != "" && (!errors.As(err, &e) || e.Code != want || e.Path != "/evaluation/subject/id"):
+			t.Errorf("%s: got %+v, %v, want %s", id, got.Subject, err, want)
+		}
+	}
+}
+
+func TestDeclaredBounds(t *testing.T) {
+	t.Parallel()
+	many := func(n int, one string) string { return strings.TrimSuffix(strings.Repeat(one+",", n), ",") }
+	for name, text := range map[string]string{
+		"a long expression":        withContext(`"$'` + strings.Repeat("x", 2048) + `'"`),
+		"many expressions":         withContext(`[` + many(65, `"$1"`) + `]`),
+		"much text of expressions": withContext(`[` + many(20, `"$'`+strings.Repeat("x", 1000)+`'"`) + `]`),
+		"deep literals":            withContext(strings.Repeat(`[`, 20) + strings.Repeat(`]`, 20)),
+		"deep parentheses":         withContext(`"$` + strings.Repeat("(", 200) + "1" + strings.Repeat(")", 200) + `"`),
+		"a long sum":               withContext(`"$` + strings.Repeat("1+", 600) + `1"`),
+		"nested loops":             withContext(`"$params.a.all(x, params.a.all(y, params.a.all(z, true)))"`),
+		"a large mapping":          withContext(`"` + strings.Repeat("x", 32<<10) + `"`),
+		"many entries":             `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":[` + many(17, `{}`) + `]}}`,
+		"coaz in the context":      `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":{"mapped":false}}}}`,
+		"coaz by an expression":    `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":"$token.?x"}}}`,
+		"a library of strings":     withContext(`"$params.a.lowerAscii()"`),
+		"the sets library":         withContext(`"$sets.contains([1], [1])"`),
+		"binding":                  withContext(`"$cel.bind(x, 1, x)"`),
+	} {
+		_, err := mcp.CompileMapping(value(t, []byte(text)))
+		var e *mcp.Error
+		if !errors.As(err, &e) || e.Code != mcp.CodeMappingInvalid {
+			t.Errorf("%s: got %v, want %s", name, err, mcp.CodeMappingInvalid)
+		}
+	}
+	list := `{"a":[` + many(3000, `"abcdefgh"`) + `],"s":"` + strings.Repeat("s", 30000) + `"}`
+	for name, text := range map[string]string{
+		"a costly loop":             withContext(`"$params.a.all(x, params.a.all(y, x == y))"`),
+		"copies of a large value":   withContext(`"$params.a.map(x, params.s)"`),
+		"a large result":            withContext(`["$params.s","$params.s","$params.s"]`),
+		"copies of an object":       withContext(`"$[params,params,params,params]"`),
+		"many loops within the one": withContext(`[` + many(20, `"$params.a.all(x, x.startsWith('abc'))"`) + `]`),
+		"a great pattern":           withContext(`"$params.s.matches('(a{500}|b{500}|c{500})')"`),
+		"no pattern":                withContext(`"$params.s.matches('(')"`),
+		"a pattern from the call":   withContext(`"$'a'.matches('(((' + params.a[0] + '{100}){100}){10})')"`),
+		"coaz in a whole context":   `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":"${'coaz': {'mapped': true}}"}}`,
+	} {
+		got, err := evaluate(t, mapping(t, text), list)
+		var e *mcp.Error
+		if !errors.As(err, &e) || e.Code != mcp.CodeMapping || len(got.Evaluations) > 0 {
+			t.Errorf("%s: got %v, want %s", name, err, mcp.CodeMapping)
+		}
+	}
+}
+
+func TestMappingWarnings(t *testing.T) {
+	t.Parallel()
+	m := mapping(t, `{"evaluations":{"subject":{"type":"'identity'","id":"token.sub"},"resource":{"type":"\"q\"","id":"params['x']"},
+		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x"}},{"action":{"name":"c"},"context":"$params"}]}}`)
+	var got []string
+	for _, w := range m.Warnings() {
+		got = append(got, fmt.Sprintf("%s %s", w.Kind, w.Path))
+	}
+	want := []string{
+		"quoted_literal /evaluations/subject/type",
+		"bare_path /evaluations/subject/id",
+		"quoted_literal /evaluations/resource/type",
+		"bare_path /evaluations/resource/id",
+		"agent_missing /evaluations/evaluations/0/context",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+func TestMappingDigest(t *testing.T) {
+	t.Parallel()
+	a := mapping(t, `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"}}}`)
+	b := mapping(t, `{"evaluation":{"resource":{"id":"i","type":"t"},"action":{"name":"a"}}}`)
+	c := mapping(t, `{"evaluation":{"action":{"name":"b"},"resource":{"type":"t","id":"i"}}}`)
+	if a.Digest() != b.Digest() || a.Digest() == c.Digest() {
+		t.Errorf("digests %s, %s, %s", a.Digest(), b.Digest(), c.Digest())
+	}
+}
+
+func TestEffectiveEvaluations(t *testing.T) {
+	t.Parallel()
+	got, err := evaluate(t, mapping(t, `{"evaluations":{"action":{"name":"read"},"context":{"why":"d","k":1},
+		"evaluations":[{"resource":{"type":"f","id":"1"}},{"action":{"name":"write","properties":{"p":1}},"resource":{"type":"f","id":"2"},"context":{"why":"own"}}]}}`), `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, e := range got.Evaluations {
+		lines = append(lines, e.Action+" "+render(e.ActionProperties)+" "+e.Resource.ID+" "+render(e.Context))
+	}
+	want := []string{`read  1 {"why":"d","k":1}`, `write {"p":1} 2 {"why":"own"}`}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("evaluations (-want +got):\n%s", diff)
+	}
+}
+
+// TestDeclaredTime: mappings that take long for what CEL counts as few steps end
+// soon after their context.
+func TestDeclaredTime(t *testing.T) {
+	t.Parallel()
+	many := func(n int, one, by string) string { return strings.TrimSuffix(strings.Repeat(one+by, n), by) }
+	params := value(t, []byte(`{"a":[`+many(9000, `"1"`, ",")+`],"d":"`+strings.Repeat("1", 20000)+`"}`))
+	for name, text := range map[string]string{
+		"whole params compared":         withContext(`"$params.a.all(x, params == params)"`),
+		"digits read":                   withContext(`"$params.a.all(x, double(params.d) > 1.0 || true)"`),
+		"patterns compiled":             withContext(`"$params.a.all(x, x.matches('(a{500}|b{400})') || true)"`),
+		"large patterns refused":        withContext(`"$params.a.all(x, x.matches('(a{500}|b{500}|c{500})' + x) || true)"`),
+		"long texts matched":            withContext(`"$params.a.all(x, params.d.matches('(1?){40}2') || true)"`),
+		"many comparisons without loop": withContext(`[` + many(8, `"$`+many(90, "params == params", "&&")+`"`, ",") + `]`),
+		"many matches without loop":     withContext(`[` + many(8, `"$`+many(40, "params.d.matches('(1?){40}2')", "||")+`"`, ",") + `]`),
+	} {
+		m := mapping(t, text)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		began := time.Now()
+		_, err := m.Evaluate(ctx, params, mcp.MappingOptions{Token: value(t, []byte(testToken))})
+		took := time.Since(began)
+		cancel()
+		t.Logf("%s: %v, %v", name, took, err)
+		if took > 5*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := mapping(t, withContext(`"$token.sub"`)).Evaluate(ctx, params, mcp.MappingOptions{Token: value(t, []byte(testToken))})
+	var e *mcp.Error
+	if !errors.As(err, &e) || e.Code != mcp.CodeMapping {
+		t.Errorf("in vain: %v", err)
+	}
+	large := value(t, []byte(`{"a":[`+many(10001, "1", ",")+`]}`))
+	if _, err := mapping(t, withContext(`1`)).Evaluate(t.Context(), large, mcp.MappingOptions{Token: value(t, []byte(testToken))}); !errors.As(err, &e) {
+		t.Errorf("too many values: %v", err)
+	}
+}
+
+func BenchmarkMapDeclared(b *testing.B) {
+	text := `{"evaluation":{"subject":{"type":"identity","id":"$token.sub"},"action":{"name":"get_customer"},
+		"resource":{"type":"customer","id":"$params.arguments.id"},"context":{"agent":"$token.?client_id","case":"$params.arguments.?case"}}}`
+	params, token := value(b, []byte(`{"name":"get_customer","arguments":{"id":"c1","case":"k9"}}`)), value(b, []byte(testToken))
+	b.Run("evaluate", func(b *testing.B) {
+		m := mapping(b, text)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := m.Evaluate(b.Context(), params, mcp.MappingOptions{Token: token}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("compile", func(b *testing.B) {
+		v := value(b, []byte(text))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := mcp.CompileMapping(v); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

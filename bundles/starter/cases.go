@@ -43,7 +43,7 @@ func (f *caseFile) text() []byte {
 	var out strings.Builder
 	fmt.Fprintf(&out, "# %s\n# The format: docs/policy.md, \"Decision cases\".\n", f.intro)
 	if f.left > 0 {
-		fmt.Fprintf(&out, "# %d tools have no case: no arguments were found that fit their schema, or there were too many.\n", f.left)
+		fmt.Fprintf(&out, "# Tools without a case: %d. No arguments were found that fit their schema, or the file would be too long.\n", f.left)
 	}
 	fmt.Fprintf(&out, "\nqueries:%s\ncases:%s", orEmpty(f.queries.String()), orEmpty(f.cases.String()))
 	return []byte(out.String())

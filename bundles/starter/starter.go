@@ -180,7 +180,7 @@ func (b *Bundle) group(t Tool) Placed {
 	case t.ReadOnly:
 		p.Group = ReadOnly
 		if t.OpenWorld {
-			p.Why = "reaches out, says the server (openWorldHint): what it sends may leave the house"
+			p.Why = "reaches out, says the server (openWorldHint): what it sends may leave your network"
 		}
 	case !t.Annotated:
 		p.Group = Unannotated

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -113,18 +114,37 @@ func (s *httpSource) open(context.Context, stdio) (mcp.Transport, func() error, 
 // RoundTrip adds the headers and bounds the answer. A redirect is an error: it
 // would carry the headers to where the operator did not send them.
 func (s *httpSource) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
+	ctx, cancel := context.WithCancel(r.Context())
+	if r.Method == http.MethodDelete {
+		// The end of the session, which the SDK waits for.
+		time.AfterFunc(stopGrace, cancel)
+	}
+	r = r.Clone(ctx)
 	for name, values := range s.headers {
 		r.Header[name] = values
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
 		_ = resp.Body.Close()
+		cancel()
 		return nil, fmt.Errorf("the server redirects to %q: give that URL", to)
 	}
-	resp.Body = &budgeted{ReadCloser: resp.Body, left: &s.left}
+	resp.Body = &budgeted{ReadCloser: canceled{resp.Body, cancel}, left: &s.left}
 	return resp, nil
+}
+
+// canceled ends the request with its body.
+type canceled struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close is io.Closer's.
+func (c canceled) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
 }

@@ -2,6 +2,7 @@ package starter_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -243,11 +244,12 @@ func TestHostileNames(t *testing.T) {
 
 func TestSchemasRefused(t *testing.T) {
 	t.Parallel()
-	doubling := `{"type": "object", "$defs": {"a0": {}`
+	// Each definition refers to the next one twice.
+	var defs []string
 	for i := range 20 {
-		doubling += `, "a` + string(rune('b'+i)) + `": {"allOf": [{"$ref": "#/$defs/a` + string(rune('a'+i)) + `"}, {"$ref": "#/$defs/a` + string(rune('a'+i)) + `"}]}`
+		defs = append(defs, fmt.Sprintf(`"d%d": {"allOf": [{"$ref": "#/$defs/d%d"}, {"$ref": "#/$defs/d%d"}]}`, i, i+1, i+1))
 	}
-	doubling = strings.Replace(doubling, `"a0"`, `"aa"`, 1) + `}, "properties": {"x": {"$ref": "#/$defs/au"}}}`
+	doubling := `{"type": "object", "$defs": {` + strings.Join(defs, ", ") + `, "d20": {}}, "properties": {"x": {"$ref": "#/$defs/d0"}}}`
 	refused := map[string]string{
 		"pattern": `{"type": "object", "properties": {"a": {"pattern": "("}}}`,
 		"dialect": `{"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"}`,

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -95,12 +96,13 @@ func TestInitServerProcess(t *testing.T) {
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	fsys := os.DirFS(dir)
+	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		data, err := os.ReadFile(path)
-		out[strings.TrimPrefix(path, dir)] = string(data)
+		data, err := fs.ReadFile(fsys, path)
+		out[path] = string(data)
 		return err
 	})
 	if err != nil && !os.IsNotExist(err) {
@@ -377,13 +379,13 @@ func TestInitForce(t *testing.T) {
 		t.Fatalf("code %d, %s", code, stderr)
 	}
 	want := tree(t, dir)
-	if len(want) != 9 || want["/notes.txt"] != "mine" {
+	if len(want) != 9 || want["notes.txt"] != "mine" {
 		t.Fatalf("files %v", want)
 	}
 	// What was changed is written anew; what is another's stays.
 	write("policy.rego", "package broken {")
 	write("extra.rego", "package authz.extra\n\nx := 1\n")
-	want["/extra.rego"] = "package authz.extra\n\nx := 1\n"
+	want["extra.rego"] = "package authz.extra\n\nx := 1\n"
 	if code, _, stderr := command(t, "", "init", dir, "--from-mcp", url, "--force"); code != 0 {
 		t.Fatalf("code %d, %s", code, stderr)
 	}

@@ -36,12 +36,16 @@ type entry struct {
 
 const tools = "tool:"
 
+// maxTested bounds how many tools one Rego test goes through.
+const maxTested = 200
+
 // write makes the files.
 func (b *Bundle) write(s Server) ([]bundles.File, error) {
 	p := b.page(s)
 	funcs := template.FuncMap{
 		"q": quote, "line": oneLine, "list": quoteList,
 		"rule": func(name string) string { return tools + name },
+		"max":  func() int { return maxTested }, "many": func(list []entry) bool { return len(list) > maxTested },
 	}
 	var files []bundles.File
 	for _, name := range []string{"README.md", "policy.rego", "policy_test.rego"} {

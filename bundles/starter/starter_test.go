@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -83,7 +84,7 @@ func open(tb testing.TB, b starter.Bundle) *engine.Engine {
 	if err != nil || len(warnings)+len(c.Warnings) > 0 {
 		tb.Fatalf("%v, %v, %v", err, warnings, c.Warnings)
 	}
-	results, err := bundles.RunTests(tb.Context(), c.Bundle, bundles.TestOptions{StrictBuiltins: true})
+	results, err := bundles.RunTests(tb.Context(), c.Bundle, bundles.TestOptions{StrictBuiltins: true, Timeout: time.Minute})
 	if err != nil || len(results) < 6 {
 		tb.Fatalf("%d tests, %v", len(results), err)
 	}

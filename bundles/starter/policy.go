@@ -43,7 +43,8 @@ const maxTested = 200
 func (b *Bundle) write(s Server) ([]bundles.File, error) {
 	p := b.page(s)
 	funcs := template.FuncMap{
-		"q": quote, "line": oneLine, "list": quoteList,
+		"q": quote, "list": quoteList,
+		"line": func(words ...string) string { return oneLine(strings.Join(words, " ")) },
 		"rule": func(name string) string { return tools + name },
 		"max":  func() int { return maxTested }, "many": func(list []entry) bool { return len(list) > maxTested },
 	}

@@ -1,6 +1,7 @@
 package starter_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/authzd/authzd/bundles"
@@ -74,9 +77,20 @@ func open(tb testing.TB, b starter.Bundle) *engine.Engine {
 	files := fstest.MapFS{}
 	for _, f := range b.Files {
 		files[f.Path] = &fstest.MapFile{Data: f.Data}
+		if filepath.Ext(f.Path) != ".rego" {
+			continue
+		}
+		if want, err := format.SourceWithOpts(f.Path, f.Data, format.Opts{RegoVersion: ast.RegoV1}); err != nil || string(want) != string(f.Data) {
+			tb.Errorf("%s is not as opa fmt writes it: %v\n%s", f.Path, err, cmp.Diff(string(want), string(f.Data)))
+		}
 	}
 	c, err := bundles.OpenFS(files, bundles.Limits{})
 	if err != nil {
+		tb.Fatal(err)
+	}
+	// What the cases say is asked in cmd/authzd, where the answers are made.
+	unasked := func(context.Context, []byte, time.Time) (bundles.Answer, error) { return bundles.Answer{}, nil }
+	if _, err := bundles.RunCases(tb.Context(), c, unasked); err != nil {
 		tb.Fatal(err)
 	}
 	c.Bundle.Name = "starter"

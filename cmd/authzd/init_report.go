@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/authzd/authzd/bundles/starter"
@@ -88,7 +89,7 @@ func writeInitReport(w io.Writer, format string, r *initReport) error {
 	}
 	t := textWriter{}
 	if r.Server.Name != "" {
-		t.line("%s: %d tools of %s %s", r.Dir, len(r.Tools), r.Server.Name, r.Server.Version)
+		t.line("%s: %d tools of %s", r.Dir, len(r.Tools), shownAll(r.Server.Name, r.Server.Version))
 	} else {
 		t.line("%s: an example with one tool; with --from-mcp it would be your server's", r.Dir)
 	}
@@ -103,9 +104,9 @@ func writeInitReport(w io.Writer, format string, r *initReport) error {
 				continue
 			}
 			if tool.Why == "" {
-				t.line("  %s", tool.Name)
+				t.line("  %s", shown(tool.Name))
 			} else {
-				t.line("  %s: %s", tool.Name, tool.Why)
+				t.line("  %s: %s", shown(tool.Name), tool.Why)
 			}
 		}
 	}
@@ -120,6 +121,24 @@ func writeInitReport(w io.Writer, format string, r *initReport) error {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// shown is a name as a terminal may show it: what looks like another is quoted.
+func shown(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' || r == '"' }) {
+		return strconv.QuoteToASCII(name)
+	}
+	return name
+}
+
+func shownAll(words ...string) string {
+	var list []string
+	for _, w := range words {
+		if w != "" {
+			list = append(list, shown(w))
+		}
+	}
+	return strings.Join(list, " ")
 }
 
 func fate(g starter.Group) string {

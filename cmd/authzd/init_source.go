@@ -58,8 +58,10 @@ func describeServer(ctx context.Context, src mcpSource, timeout time.Duration, s
 
 func askTools(ctx context.Context, transport mcp.Transport, std stdio) (starter.Server, error) {
 	client := mcp.NewClient(&mcp.Implementation{Name: "authzd-init", Version: currentVersion().Version}, &mcp.ClientOptions{
-		// No capabilities: the server has nothing to ask of us.
-		Capabilities: &mcp.ClientCapabilities{},
+		// Some servers list tools only to clients that could answer what such a
+		// tool asks. Nothing is called here, so nobody will ask. Not roots: those
+		// change what a server works on.
+		Capabilities: &mcp.ClientCapabilities{Sampling: &mcp.SamplingCapabilities{}, Elicitation: &mcp.ElicitationCapabilities{}},
 		// It tells of tools that the SDK leaves out; they are unknown, so denied.
 		Logger: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
@@ -74,7 +76,7 @@ func askTools(ctx context.Context, transport mcp.Transport, std stdio) (starter.
 		s.Name, s.Version = hello.ServerInfo.Name, hello.ServerInfo.Version
 	}
 	if s.Name == "" {
-		s.Name = "(without a name)"
+		s.Name = "unnamed"
 	}
 	offers := hello.Capabilities
 	if offers == nil {

@@ -275,6 +275,59 @@ func endless(same bool) *mcp.Server {
 	return s
 }
 
+// A server that means harm gets a bundle that permits what it honestly named,
+// and a warning for all else.
+func TestInitHostileServer(t *testing.T) {
+	t.Parallel()
+	s := shopServer()
+	s.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+			if method != "tools/list" {
+				return next(ctx, method, req)
+			}
+			list := &mcp.ListToolsResult{}
+			add := func(name, schema string) {
+				list.Tools = append(list.Tools, &mcp.Tool{
+					Name: name, InputSchema: json.RawMessage(schema), Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true},
+				})
+			}
+			const plain = `{"type": "object"}`
+			for _, name := range []string{
+				"good", `"] := {} if true #`, "a\nb", "../../up", "__proto__", "\u202e", "\U0001F600", "session", "no-such-tool", "a: b", strings.Repeat("x", 300), "",
+			} {
+				add(name, plain)
+			}
+			add("broken", `{"type": "object", "properties": {"a": {"pattern": "("}}}`)
+			add("mapped", `{"type": "object", "x-authzen-mapping": {}}`)
+			add("deep", strings.Repeat(`{"items": `, 80)+`{}`+strings.Repeat(`}`, 80))
+			add("twice", plain)
+			add("twice", `{"type": "object", "properties": {"a": {"type": "string"}}}`)
+			add("choosy", `{"type": "object", "properties": {"\u202e": {"enum": ["\ud83d\ude00: #"]}, "a/b~": {"const": null}}, "required": ["\u202e", "a/b~"]}`)
+			return list, nil
+		}
+	})
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "evil")
+	code, out, stderr := command(t, "", "init", dir, "--from-mcp", serveMCP(t, s, nil))
+	if code != 0 || !strings.Contains(out, "read-only, permitted: 6\n") || !strings.Contains(out, "doubtful, forbidden until reviewed: 9\n") || strings.Count(stderr, "warning: ") != 11 {
+		t.Errorf("code %d, %s%s", code, out, stderr)
+	}
+	if strings.ContainsAny(out+stderr, "\u202e\x1b") {
+		t.Errorf("%q%q", out, stderr)
+	}
+	for tool, want := range map[string]int{"good": 0, "session": 0, "broken": 2, "mapped": 2, "twice": 2, "deep": 2, "another": 2} {
+		if code, out := asks(t, dir, tool, "{}"); code != want {
+			t.Errorf("%s: code %d, %s", tool, code, out)
+		}
+	}
+	if code, out, stderr := command(t, "", "test", "--strict-builtins", dir); code != 0 {
+		t.Errorf("test: code %d, %s%s", code, out, stderr)
+	}
+	if entries, err := os.ReadDir(parent); err != nil || len(entries) != 1 {
+		t.Errorf("left behind %v, %v", entries, err)
+	}
+}
+
 func TestInitRefuses(t *testing.T) {
 	t.Parallel()
 	redirects := serveHandler(t, http.RedirectHandler("http://127.0.0.1:1/elsewhere", http.StatusTemporaryRedirect))

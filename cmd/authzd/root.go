@@ -30,7 +30,7 @@ func (e exit) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 func run(ctx context.Context, args []string, std stdio, getenv func(string) string) int {
 	std.getenv = getenv
 	root := newRoot(std, getenv) //nolint:contextcheck // commands get it by ExecuteContext
-	root.SetArgs(args)
+	root.SetArgs(splitInit(args))
 	err := root.ExecuteContext(ctx)
 	var code exit
 	switch {
@@ -76,7 +76,7 @@ func newRoot(std stdio, getenv func(string) string) *cobra.Command {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(std, getenv), newProxy(std, getenv), newWrap(std, getenv), newCheck(std), newTest(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
+	root.AddCommand(newServe(std, getenv), newProxy(std, getenv), newWrap(std, getenv), newInit(std), newCheck(std), newTest(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
 	return root
 }
 

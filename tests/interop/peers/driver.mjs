@@ -100,7 +100,8 @@ function overStdio(sdk, session, wire) {
   return transport;
 }
 
-// overHTTP reads a copy of each answer's body.
+// overHTTP listens to what passes in each answer's body. A copy of the body
+// would not do: it keeps the answer open when the client hangs up.
 function overHTTP(sdk, session, wire) {
   const listening = async (url, init) => {
     const verb = init?.method ?? 'GET';
@@ -110,34 +111,40 @@ function overHTTP(sdk, session, wire) {
     const told = [answer.status, kind, answer.headers.get('www-authenticate') ?? ''].join(' ').trim();
     const list = (wire.http[`${verb} ${method}`.trim()] ??= []);
     if (!list.includes(told)) list.push(told);
-    if (answer.body) read(answer.clone(), kind, wire).catch(() => {}); // the client hung up
-    return answer;
+    if (!answer.body) return answer;
+    const { status, statusText, headers } = answer;
+    return new Response(answer.body.pipeThrough(listener(kind, wire)), { status, statusText, headers });
   };
   return new sdk.StreamableHTTPClientTransport(new URL(session.url), { fetch: listening, requestInit: { headers: session.headers } });
 }
 
-// read takes what a body brings. An event that was taken before is a replay:
-// TypeScript clients resume the stream of a call that ended in an error after
-// a second, and server-everything then replays all that the session saw.
-async function read(answer, kind, wire) {
-  if (!kind.startsWith('text/event-stream')) {
-    const text = await answer.text();
-    if (text !== '') wire.take(text);
-    return;
-  }
+// listener takes what a body brings. An event that was taken before is a
+// replay: TypeScript clients resume the stream of a call that ended in an error
+// after a second, and server-everything then replays all that the session saw.
+function listener(kind, wire) {
+  const stream = kind.startsWith('text/event-stream');
+  const decoder = new TextDecoder();
   let rest = '';
-  for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
-    const events = (rest + chunk).split(/\r?\n\r?\n/);
-    rest = events.pop();
-    for (const event of events) {
-      const field = (name) => event.split(/\r?\n/).filter((l) => l.startsWith(`${name}:`)).map((l) => l.slice(name.length + 1).replace(/^ /, ''));
-      const [id] = field('id');
-      if (id !== undefined && wire.seen.has(id)) continue;
-      wire.seen.add(id);
-      const data = field('data').join('\n');
-      if (data !== '') wire.take(data);
-    }
-  }
+  return new TransformStream({
+    transform(chunk, out) {
+      out.enqueue(chunk);
+      rest += decoder.decode(chunk, { stream: true });
+      if (!stream) return;
+      const events = rest.split(/\r?\n\r?\n/);
+      rest = events.pop();
+      for (const event of events) {
+        const field = (name) => event.split(/\r?\n/).filter((l) => l.startsWith(`${name}:`)).map((l) => l.slice(name.length + 1).replace(/^ /, ''));
+        const [id] = field('id');
+        if (id !== undefined && wire.seen.has(id)) continue;
+        if (id !== undefined) wire.seen.add(id);
+        const data = field('data').join('\n');
+        if (data !== '') wire.take(data);
+      }
+    },
+    flush() {
+      if (!stream && rest !== '') wire.take(rest);
+    },
+  });
 }
 
 // answering is the user behind the client, who always says the same.
@@ -204,6 +211,8 @@ async function one(state, step, params) {
   return { ids, outcome, result };
 }
 
+const wire = (state, id) => state.wire.responses.get(id);
+
 async function run(state, step) {
   let params = filled(step.params, state.saved);
   const ids = [];
@@ -214,10 +223,13 @@ async function run(state, step) {
     if (step.until) {
       ids.splice(0);
       const told = done.ids.map((id) => state.wire.responses.get(id)?.text ?? '').join();
-      if (!told.includes(step.until) && Date.now() < end) {
+      if (!told.includes(step.until)) {
+        if (Date.now() > end) throw new Error(`${step.name}: no response has ${step.until}`);
         await sleep(20);
         continue;
       }
+      // How many it took differs from run to run, and with it the id.
+      for (const id of done.ids) wire(state, id).text = wire(state, id).text.replace(`"id":${id}`, '"id":"<last>"');
     }
     ids.push(...done.ids);
     if (!step.pages || done.result?.nextCursor === undefined) break;

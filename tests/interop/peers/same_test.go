@@ -39,7 +39,7 @@ func peers() []peer {
 		{"lists over stdio", "ts1", []string{"lists", "waits"}, "2025-11-25", listsStdio},
 		{"lists over stdio, second SDK", "ts2", []string{"lists", "waits"}, "2026-07-28", listsStdio},
 		{"lists over HTTP", "ts1", []string{"lists", "waits"}, "2025-11-25", listsWeb(mcp.StreamableHTTPOptions{})},
-		{"lists over HTTP, second SDK", "ts2", []string{"lists", "waits"}, "2026-07-28", listsWeb(mcp.StreamableHTTPOptions{Stateless: true})},
+		{"lists over HTTP, second SDK", "ts2", []string{"lists", "waits"}, "2026-07-28", listsWeb(mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})},
 		{"lists over HTTP, JSON", "ts1", []string{"lists"}, "2025-11-25", listsWeb(mcp.StreamableHTTPOptions{JSONResponse: true})},
 		{"lists over HTTP, JSON, second SDK", "ts2", []string{"lists"}, "2026-07-28", listsWeb(mcp.StreamableHTTPOptions{JSONResponse: true, Stateless: true})},
 	}

@@ -109,9 +109,13 @@ func addWaits(s *mcp.Server) {
 			if err != nil {
 				return nil, nil, err
 			}
-			<-ctx.Done()
-			cancelled.Add(1)
-			return nil, nil, ctx.Err()
+			select {
+			case <-ctx.Done():
+				cancelled.Add(1)
+				return nil, nil, ctx.Err()
+			case <-time.After(20 * time.Second): // the test fails, and ends
+				return say("never cancelled"), nil, nil
+			}
 		})
 	mcp.AddTool(s, &mcp.Tool{Name: "cancelled", Description: "Counts."},
 		func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
@@ -137,7 +141,7 @@ func lists(t *testing.T) server {
 	return server{command: self(t, "lists-stdio")}
 }
 
-// listsHTTP has sessions for the revisions that have them.
+// listsHTTP has sessions, or is stateless as 2026-07-28 wants it.
 func listsHTTP(t *testing.T, options *mcp.StreamableHTTPOptions) server {
 	t.Helper()
 	s := newLists()

@@ -84,6 +84,9 @@ func TestInspector(t *testing.T) {
 						}
 					})
 				}
+				if to.url == "" {
+					return // one of each kind is enough to see that it is seen
+				}
 				t.Run("changed", func(t *testing.T) {
 					t.Parallel()
 					bad := relayed("changed", change{From: c.has, To: strings.ToUpper(c.has)})

@@ -48,6 +48,7 @@ func run(m *testing.M) int {
 func roles() map[string]func(context.Context, []string) error {
 	return map[string]func(context.Context, []string) error{
 		"lists-stdio": listsOverStdio,
+		"lives":       lives,
 		"relay":       relay,
 	}
 }

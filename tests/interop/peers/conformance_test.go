@@ -58,10 +58,13 @@ func startConformanceServer(t *testing.T, flag string) server {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait() // t.Context ends it
+		}()
 		if listens(t, addr, ended) {
-			t.Cleanup(func() { <-ended }) // t.Context ended it
+			t.Cleanup(func() { <-ended })
 			return server{url: "http://" + addr + "/mcp"}
 		}
 	}
@@ -70,7 +73,7 @@ func startConformanceServer(t *testing.T, flag string) server {
 }
 
 // listens waits until addr is listened to or the program ended.
-func listens(t *testing.T, addr string, ended <-chan error) bool {
+func listens(t *testing.T, addr string, ended <-chan struct{}) bool {
 	t.Helper()
 	for {
 		select {

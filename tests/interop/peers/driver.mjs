@@ -27,12 +27,16 @@ const random = [
   [/"taskId":"[0-9a-f]{32}"/g, '"taskId":"<task>"'],
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<instant>'], // of tasks
   [/\d{1,2}:\d\d:\d\d [AP]M/g, '<time>'], // in resources made for the call
+  [/"statusMessage":"(Gathering sources|Analyzing content)\.\.\."/g, '"statusMessage":"<stage>"'], // of tasks, a second each
   [/(created|modified|accessed): [^\\]*/g, '$1: <time>'], // of files
 ];
 
-// A server that says so when initialize ends races with the client, whose
-// stream for it may not be open yet.
-const ignored = new Set(['notifications/tools/list_changed']);
+const ignored = new Set([
+  // Said when initialize ends, when the client's stream for it may not be open yet.
+  'notifications/tools/list_changed',
+  // One for each stage of a task: how many depends on the machine.
+  'notifications/tasks/status',
+]);
 
 const patience = 10_000; // milliseconds for whatever should come
 

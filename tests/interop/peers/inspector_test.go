@@ -16,7 +16,7 @@ import (
 func inspect(t *testing.T, node string, w way, to server, args ...string) string {
 	t.Helper()
 	home := t.TempDir()
-	entry := map[string]any{}
+	var entry map[string]any
 	if to.command != nil {
 		command := w.stdio(t, to.command)
 		entry = map[string]any{"command": command[0], "args": command[1:]}

@@ -30,6 +30,12 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
+	// These tests wait for others more than they compute: programs that start,
+	// operations that take their time, a server that does not heed that its
+	// input ended and is killed after two seconds.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

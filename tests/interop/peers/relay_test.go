@@ -66,7 +66,7 @@ func (c change) alter(r *http.Response) error {
 	if c.Late && strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") && r.Request.Method == http.MethodPost {
 		late := r.Body
 		held := &bytes.Buffer{}
-		end := time.AfterFunc(400*time.Millisecond, func() { _ = late.Close() })
+		end := time.AfterFunc(5*time.Second, func() { _ = late.Close() })
 		defer end.Stop()
 		_, _ = held.ReadFrom(late) // what came until the end
 		r.Body = io.NopCloser(held)
@@ -87,7 +87,7 @@ func (r *rewriting) Read(p []byte) (int, error) {
 	return copy(p, bytes.ReplaceAll(half[:n], []byte(r.From), []byte(r.To))), err
 }
 
-// relay is a role of the test binary: relay FROM TO CMD ARGS…
+// relay is a role of the test binary. Its arguments are FROM TO CMD ARGS….
 func relay(ctx context.Context, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -16,8 +16,14 @@ type caller struct {
 	url, session string
 }
 
-// ask sends one request; the answer's body must be closed.
-func (c *caller) ask(t *testing.T, method, body string, header ...string) *http.Response {
+// answer is one of the server's; its body ends with the test, or sooner.
+type answer struct {
+	Status int
+	Header http.Header
+	Body   io.ReadCloser
+}
+
+func (c *caller) ask(t *testing.T, method, body string, header map[string]string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, c.url, strings.NewReader(body))
 	if err != nil {
@@ -29,25 +35,25 @@ func (c *caller) ask(t *testing.T, method, body string, header ...string) *http.
 	if c.session != "" {
 		r.Header.Set("Mcp-Session-Id", c.session)
 	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+	for name, value := range header {
+		r.Header.Set(name, value)
 	}
-	answer, err := http.DefaultClient.Do(r)
+	got, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	t.Cleanup(func() { _ = got.Body.Close() })
+	return answer{got.StatusCode, got.Header, got.Body}
 }
 
 // told is all of an answer, in short.
-func told(t *testing.T, answer *http.Response) string {
+func told(t *testing.T, a answer) string {
 	t.Helper()
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
+	body, err := io.ReadAll(a.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%d %s %s", answer.StatusCode, answer.Header.Get("Content-Type"), body)
+	return fmt.Sprintf("%d %s %s", a.Status, a.Header.Get("Content-Type"), body)
 }
 
 // event returns the id and data of the next event of which ok holds.
@@ -58,12 +64,12 @@ func event(t *testing.T, body io.Reader, ok func(id, data string) bool) (id, dat
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ":")
 		value = strings.TrimPrefix(value, " ")
-		switch {
-		case name == "id":
+		switch name {
+		case "id":
 			id = value
-		case name == "data":
+		case "data":
 			data = value
-		case name == "":
+		case "":
 			if ok(id, data) {
 				return id, data
 			}
@@ -81,25 +87,25 @@ func resumed(t *testing.T, url string) (string, []string) {
 	t.Helper()
 	c := &caller{url: url}
 	var odd []string
-	answer := c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"by hand","version":"1"}}}`)
-	c.session = answer.Header.Get("Mcp-Session-Id")
-	_ = told(t, answer)
-	odd = append(odd, told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","method":"notifications/initialized"}`)))
-	answer = c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`)
-	id, _ := event(t, answer.Body, func(id, _ string) bool { return id != "" })
-	_ = answer.Body.Close()
-	answer = c.ask(t, http.MethodGet, "", "Last-Event-ID", id)
-	_, list := event(t, answer.Body, func(_, data string) bool { return strings.Contains(data, `"id":2`) })
-	_ = answer.Body.Close()
+	first := c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"by hand","version":"1"}}}`, nil)
+	c.session = first.Header.Get("Mcp-Session-Id")
+	_ = told(t, first)
+	odd = append(odd, told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, nil)))
+	asked := c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`, nil)
+	id, _ := event(t, asked.Body, func(id, _ string) bool { return id != "" })
+	_ = asked.Body.Close()
+	again := c.ask(t, http.MethodGet, "", map[string]string{"Last-Event-ID": id})
+	_, list := event(t, again.Body, func(_, data string) bool { return strings.Contains(data, `"id":2`) })
+	_ = again.Body.Close()
 	stranger := &caller{url: url, session: "none"}
 	for _, s := range []*caller{stranger, {url: url}} {
-		odd = append(odd, told(t, s.ask(t, http.MethodGet, "")), told(t, s.ask(t, http.MethodDelete, "")))
+		odd = append(odd, told(t, s.ask(t, http.MethodGet, "", nil)), told(t, s.ask(t, http.MethodDelete, "", nil)))
 	}
 	odd = append(odd,
-		told(t, stranger.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`)),
-		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":4,"method":"ping"}`, "Accept", "application/json")),
-		told(t, c.ask(t, http.MethodDelete, "")),
-		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`)))
+		told(t, stranger.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`, nil)),
+		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":4,"method":"ping"}`, map[string]string{"Accept": "application/json"})),
+		told(t, c.ask(t, http.MethodDelete, "", nil)),
+		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`, nil)))
 	return list, odd
 }
 

@@ -107,9 +107,9 @@ func startLine(t *testing.T, cmd *exec.Cmd) string {
 	ok := lines.Scan()
 	line := lines.Text()
 	done := make(chan struct{})
-	go func() { // so that it never waits for a reader
+	go func() { // so that it never waits for a reader of what it prints later
 		defer close(done)
-		for lines.Scan() { //nolint:revive // what it prints later does not matter
+		for lines.Scan() {
 		}
 	}()
 	t.Cleanup(func() {

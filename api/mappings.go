@@ -36,7 +36,6 @@ func (p *parts) declared() (rar.Value, bool) {
 	return mcp.DeclaredMapping(schema)
 }
 
-
 // mapping evaluates v when the engine asks for it: once it is known whom the
 // credentials name, and what policy admits.
 func (a asker) mapping(v rar.Value) engine.Mapping {

@@ -79,7 +79,11 @@ func Respond(d engine.Decision, r Request, o DenialOptions) Response {
 	resp.Remedies = remediesFor(&d, denial.Transport)
 	denial.Remedies, denial.Remediation = o.remedies(resp.Remedies, denial.Remediation)
 	if denial.Message == "" {
-		denial.Message = mcp.Words(denial)
+		words := denial
+		if d.Remediation != nil && d.Remediation.InWords {
+			words.Remediation = mcp.Available
+		}
+		denial.Message = mcp.Words(words)
 	}
 	resp.Message = denial.Message
 	resp.Denial, resp.Fault = mcp.Render(denial)

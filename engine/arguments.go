@@ -150,6 +150,8 @@ func closeSchema(s any, inPlace bool) (any, error) {
 		}
 	}
 	delete(out, "$schema")
+	// A name that nothing can refer to: references go by JSON Pointer.
+	delete(out, "$anchor")
 	if !inPlace && describesObject(m) && !hasAny(m, "additionalProperties", "patternProperties", "unevaluatedProperties") {
 		out["unevaluatedProperties"] = false
 	}
@@ -158,7 +160,7 @@ func closeSchema(s any, inPlace bool) (any, error) {
 
 func closeKeyword(keyword string, v any) (any, error) {
 	switch keyword {
-	case "additionalItems", "dependencies", "$recursiveRef", "$dynamicRef", "$id", "$anchor", "$dynamicAnchor":
+	case "additionalItems", "dependencies", "$recursiveRef", "$dynamicRef", "$id", "$dynamicAnchor":
 		return nil, fmt.Errorf("keyword %s is not supported: write JSON Schema 2020-12 without it", keyword)
 	case "items":
 		if _, ok := v.([]any); ok {

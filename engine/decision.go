@@ -97,6 +97,9 @@ type Remediation struct {
 	// Remedies are needed together; with Status Available they are offered as
 	// hints, with Undisclosed they only feed the words of the denial.
 	Remedies []Remedy
+	// InWords: the remedies may be told, though not as hints, because this client
+	// can act on none of them (contract, step 8).
+	InWords bool
 }
 
 // Remedy is one thing to obtain.

@@ -25,8 +25,10 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 		d.deny(status, d.remedies(w))
 		return
 	}
-	d.decision.Rule = ranked[0].permit.name
-	d.deny(Undisclosed, d.remedies(ranked[0]))
+	best := ranked[0]
+	d.decision.Rule = best.permit.name
+	d.deny(Undisclosed, d.remedies(best))
+	d.decision.Remediation.InWords = !best.stuck && best.hardest() < kindOrder(KindApproval) && d.sendable(best) && !d.wouldLoop(best, at)
 }
 
 // rank orders permits by how easily they are met; all come sorted by name.

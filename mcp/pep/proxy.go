@@ -143,8 +143,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// A page of another origin must not act with what its visitor can reach (DNS
 	// rebinding; MCP, streamable HTTP, security).
-	origin := r.Header.Get("Origin")
-	if origin != "" && !slices.Contains(p.o.AllowedOrigins, origin) {
+	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(p.o.AllowedOrigins, origin) && !sameHost(origin, r.Host) {
 		http.Error(w, "this origin may not call", http.StatusForbidden)
 		return
 	}
@@ -178,6 +177,12 @@ func (p *Proxy) endpoint() string {
 		return path
 	}
 	return "/"
+}
+
+// sameHost tells a page of this very host, which was looked at already.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, host)
 }
 
 // Serves tells whether a request may give this Host; see AllowedHosts.

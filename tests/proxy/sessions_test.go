@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/authzd/authzd/tests/tokens"
 )
 
 // How many sessions, and for how long; make soak sets them.
@@ -141,16 +143,27 @@ func TestSessions(t *testing.T) {
 
 func newSoak(t *testing.T, n int) *soak {
 	t.Helper()
-	i := newIssuer(t)
+	issuer, err := tokens.New("https://as.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuers, err := issuer.Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &soak{t: t, up: newUpstream(t), pace: time.Duration(n) * time.Second / perSecond}
 	const resource = "https://mcp.example.com/mcp"
-	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", i.file,
+	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", issuers,
 		"--resource", resource, "--log-level", "warn")
 	s.web = &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: time.Minute}
 	t.Cleanup(s.web.CloseIdleConnections)
 	for k := range n {
 		who := fmt.Sprintf("person-%d", k)
-		s.all = append(s.all, &guest{soak: s, n: k, secret: fmt.Sprintf("<secret of %s: %x>", who, rand.Uint64()), token: i.token(t, who, resource, "mcp")})
+		token, err := issuer.Token(map[string]any{"sub": who, "aud": resource, "scope": "mcp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.all = append(s.all, &guest{soak: s, n: k, secret: fmt.Sprintf("<secret of %s: %x>", who, rand.Uint64()), token: token})
 	}
 	return s
 }

@@ -17,8 +17,9 @@ import (
 // HTTP/1.1 itself, one connection a caller: net/http's client costs as much as a
 // decision does.
 
-func httpOpener(addr, path string, allows func([]byte) bool) opener {
-	head := "POST " + path + " HTTP/1.1\r\nHost: " + addr + "\r\nContent-Type: application/json\r\nContent-Length: "
+// httpOpener posts JSON. Fields are further header fields, each with its end.
+func httpOpener(addr, path string, allows func([]byte) bool, fields ...string) opener {
+	head := "POST " + path + " HTTP/1.1\r\nHost: " + addr + "\r\n" + strings.Join(fields, "") + "Content-Type: application/json\r\nContent-Length: "
 	return func(ctx context.Context, n int) ([]caller, func(), error) {
 		var conns []net.Conn
 		closeAll := func() {

@@ -7,6 +7,8 @@
 // only, and ends both servers when it ends. First every request is sent to every
 // door and its answer compared with the one worked out by hand; an answer that
 // differs, then or under load, fails the run. It prints a Markdown table.
+//
+// With -proxy it measures what authzd proxy adds to a tool call; see proxy.go.
 package main
 
 import (
@@ -36,6 +38,8 @@ type config struct {
 	bin        string
 	authzdGOGC string
 	pinned     string
+	// proxy: measure authzd proxy, and only that.
+	proxy bool
 }
 
 func main() {
@@ -46,6 +50,9 @@ func main() {
 }
 
 func mainErr() error {
+	if len(os.Args) > 1 && os.Args[1] == helperArg {
+		return serveHelper(os.Args[2:], os.Stdout)
+	}
 	cfg, err := parseFlags(os.Args[1:])
 	if err != nil {
 		return err
@@ -58,6 +65,9 @@ func mainErr() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, cfg.longest())
 	defer cancel()
+	if cfg.proxy {
+		return runProxy(ctx, cfg, cpus, os.Stdout, os.Stderr)
+	}
 	return run(ctx, cfg, cpus, os.Stdout, os.Stderr)
 }
 
@@ -71,7 +81,8 @@ func parseFlags(args []string) (config, error) {
 	f.Float64Var(&warm, "warm", 0.3, "seconds of load before each measurement")
 	f.StringVar(&inFlight, "c", "1,16,64", "requests in flight, a list")
 	f.StringVar(&cfg.jsonFile, "json", "", "write every sample to this file too")
-	f.Float64Var(&cfg.want, "want", 0, "fail if gRPC's median ratio to OPA at the most in flight is below this")
+	f.Float64Var(&cfg.want, "want", 0, "fail if gRPC's median ratio to OPA at the most in flight is below this; with -proxy, if authzd adds more milliseconds at the least")
+	f.BoolVar(&cfg.proxy, "proxy", false, "measure what authzd proxy adds to a tool call, instead")
 	f.StringVar(&cfg.bin, "bin", ".bin", "where authzd and opa are")
 	f.StringVar(&cfg.authzdGOGC, "authzd-gogc", "", "GOGC for authzd; empty: as shipped")
 	f.StringVar(&cfg.pinned, "pinned", "", "set by the program itself when it has been pinned")

@@ -78,8 +78,13 @@ func (s *server) usage() (time.Duration, float64) { return processUsage(s.cmd.Pr
 
 // startAuthzd serves the bundle and waits for the ready line.
 func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc string) (*server, error) {
-	s, stdout, err := start(cpus, gogc, filepath.Join(bin, "authzd"), "serve",
+	return startReady(ctx, cpus, gogc, filepath.Join(bin, "authzd"), "serve",
 		"--bundle", "bench="+bundle, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+}
+
+// startReady starts a program that prints a ready line and waits for that.
+func startReady(ctx context.Context, cpus cpuPlan, gogc string, argv ...string) (*server, error) {
+	s, stdout, err := start(cpus, gogc, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +95,10 @@ func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc str
 		s.drain(stdout)
 	}()
 	var ready struct {
-		Event string `json:"event"`
-		HTTP  string `json:"http"`
-		GRPC  string `json:"grpc"`
+		Event  string `json:"event"`
+		HTTP   string `json:"http"`
+		GRPC   string `json:"grpc"`
+		Listen string `json:"listen"`
 	}
 	select {
 	case text := <-line:
@@ -105,9 +111,12 @@ func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc str
 	if err != nil || ready.Event != "ready" {
 		_ = s.cmd.Process.Kill()
 		<-s.done
-		return nil, fmt.Errorf("start authzd: %w: %s", errors.Join(err, errors.New("no ready line")), s.stderr)
+		return nil, fmt.Errorf("start %s: %w: %s", filepath.Base(argv[0]), errors.Join(err, errors.New("no ready line")), s.stderr)
 	}
 	s.http, s.grpc = ready.HTTP, ready.GRPC
+	if ready.Listen != "" {
+		s.http = ready.Listen
+	}
 	return s, nil
 }
 

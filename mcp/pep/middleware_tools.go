@@ -20,7 +20,7 @@ func (m *middleware) tool(ctx context.Context, next mcp.MethodHandler, method st
 	if !ok || method != methodToolsCall {
 		return nil
 	}
-	return m.tools.entry(ctx, m.e, call.Params.Name, func(ctx context.Context) (map[string][]byte, error) {
+	return m.tools.entry(ctx, m.e, call.Params.Name, func(ctx context.Context) (map[string]listedTool, error) {
 		return fetchTools(ctx, func(ctx context.Context, params rar.Value) (rar.Value, error) {
 			list := &mcp.ListToolsRequest{Session: call.Session, Params: &mcp.ListToolsParams{Cursor: text(params, "cursor")}, Extra: call.Extra}
 			result, err := next(ctx, methodToolsList, list)
@@ -29,7 +29,7 @@ func (m *middleware) tool(ctx context.Context, next mcp.MethodHandler, method st
 			}
 			return valueOf(result, m.e.opts.MaxResult)
 		}, rar.Value{})
-	})
+	}).text
 }
 
 func valueOf(v any, limit int) (rar.Value, error) {

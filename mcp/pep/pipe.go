@@ -245,9 +245,9 @@ func (p *Pipe) tool(ctx context.Context, m *message) []byte {
 		return nil
 	}
 	meta, _ := m.params.Get("_meta")
-	return p.session.tools.entry(ctx, p.e, name, func(ctx context.Context) (map[string][]byte, error) {
+	return p.session.tools.entry(ctx, p.e, name, func(ctx context.Context) (map[string]listedTool, error) {
 		return fetchTools(ctx, p.ask, describing(meta))
-	})
+	}).text
 }
 
 // describing keeps of a request's _meta what every request of 2026-07-28 says of

@@ -1,7 +1,6 @@
 package pep
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -33,11 +32,17 @@ const (
 type exchange struct {
 	caller Caller
 	digest [sha256.Size]byte
+	// body is what the client posted; nil for other methods.
+	body []byte
 	// session is the one that the request belongs to; never nil, but without id
 	// where the server has no sessions.
 	session *httpSession
 	// own are this request's messages whose answers are looked at.
 	own map[string]pending
+	// answered are those whose answer has come; dropped: a message that could be
+	// one was not passed on.
+	answered map[string]bool
+	dropped  bool
 	// owner is who has begun a session with this request.
 	owner *authzdv1.Identity
 	// id is that of the request, for errors of ours.
@@ -87,14 +92,15 @@ func (p *Proxy) post(w http.ResponseWriter, r *http.Request) {
 		p.send(w, *refused)
 		return
 	}
+	x.body = raw
 	out := r.Clone(context.WithValue(r.Context(), exchangeKey{}, x))
-	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	x.send(out)
 	p.upstream.ServeHTTP(w, out)
 }
 
 // begin finds out who calls, and in which session.
 func (p *Proxy) begin(r *http.Request) (*exchange, *reply) {
-	x := &exchange{own: map[string]pending{}}
+	x := &exchange{own: map[string]pending{}, answered: map[string]bool{}}
 	var err error
 	if x.caller, x.digest, err = p.caller(r); err != nil {
 		bad := failure(rar.Value{}, http.StatusBadRequest, rpcInvalidRequest, err.Error())
@@ -136,6 +142,7 @@ func (p *Proxy) judge(r *http.Request, x *exchange, list []message, batch bool) 
 	if len(refused) == 0 {
 		return nil
 	}
+	x.forget()
 	if out, ok := refused[0]; ok && !batch {
 		return &out
 	}
@@ -158,12 +165,12 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	if c.ProtocolVersion == "" {
 		c.ProtocolVersion = r.Header.Get(headerVersion)
 	}
-	var tool []byte
+	var tool listedTool
 	if name := text(m.params, "name"); m.method == methodToolsCall && name != "" {
 		tool = p.tool(r, x, m, c)
 	}
 	if m.method != "" {
-		if _, err := mcp.CheckHeaders(fields(r.Header), m.value, repeated(tool)); err != nil && !p.e.opts.Observe {
+		if _, err := mcp.CheckHeaders(fields(r.Header), m.value, tool.repeated); err != nil && !p.e.opts.Observe {
 			out := mismatch(m.id, err)
 			return &out
 		}
@@ -171,7 +178,7 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	if m.passes() {
 		return p.admit(r.Context(), x, m.id)
 	}
-	ruling := p.e.Decide(r.Context(), c, Request{Method: m.method, Params: m.paramsText(), Tool: tool})
+	ruling := p.e.Decide(r.Context(), c, Request{Method: m.method, Params: m.paramsText(), Tool: tool.text})
 	switch {
 	case !ruling.Go:
 		out := refusal(m.id, ruling)
@@ -189,11 +196,11 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 		x.session.learn(x.digest, ruling.Until)
 	}
 	if m.method == methodInitialize || listMember(m.method) != "" {
-		x.own[idKey(m.id)] = pending{method: m.method, caller: c}
 		if x.session.id != "" && !x.session.expect(m, c) && !p.e.opts.Observe {
 			out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)
 			return &out
 		}
+		x.own[idKey(m.id)] = pending{method: m.method, caller: c}
 	}
 	return nil
 }
@@ -277,22 +284,4 @@ func fields(h http.Header) []mcp.Header {
 		}
 	}
 	return out
-}
-
-// repeated are the arguments that the tool has repeated in header fields. What
-// can not be read repeats none; the service judges the schema.
-func repeated(tool []byte) []mcp.ParamHeader {
-	if tool == nil {
-		return nil
-	}
-	v, err := rar.DecodeStrict(tool, rar.Limits{MaxBytes: DefaultMaxMessage, MaxDepth: maxDepth})
-	if err != nil {
-		return nil
-	}
-	schema, _ := v.Get("inputSchema")
-	list, err := mcp.ParamHeaders(schema)
-	if err != nil {
-		return nil
-	}
-	return list
 }

@@ -427,7 +427,10 @@ func TestProxyAnswersOfTheServer(t *testing.T) {
 		"data in two lines":        {"text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":1,\ndata: \"result\":{\"tools\":[{\"name\":\"rm\"}]}}\n\n", 200, `"tools":[]`, `"rm"`},
 		"a comment and another":    {"text/event-stream", ": hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\ndata:" + list + "\n\n", 200, ": hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\ndata: " + shorter + "\n\n", "rm"},
 		"events that break off":    {"text/event-stream", "data: " + list + "\n", 200, "", "rm"},
-		"an event that is no JSON": {"text/event-stream", "data: {\"tools\":[\"rm\"\n\n", 200, "", "rm"},
+		"an event that is no JSON": {"text/event-stream", "data: {\"tools\":[\"rm\"\n\n", 200, `{"jsonrpc":"2.0","id":1,"error":{"code":-32603`, "rm"},
+		"no JSON, and the list":    {"text/event-stream", "data: {\n\ndata: " + list + "\n\n", 200, shorter, "error"},
+		"no JSON, and an error":    {"text/event-stream", "data: {\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-1,\"message\":\"x\"}}\n\n", 200, `"code":-1`, "-32603"},
+		"a stream without answer":  {"text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n", 200, "notifications/x", "error"},
 		"no JSON":                  {"application/json", `{"tools":["rm"`, 502, "-32603", "rm"},
 		"another type":             {"text/plain", list, 502, "-32603", "rm"},
 		"an error":                 {"application/json", `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"x"}}`, 200, `"code":-1`, "rm"},
@@ -451,6 +454,117 @@ func TestProxyAnswersOfTheServer(t *testing.T) {
 		})
 	}
 }
+
+// A list that was not answered, or by an error, may be asked for again, under the
+// same id and however often.
+func TestProxyForgetsListsWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	const list = `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`
+	answer := func(status int, kind, body string) func(http.ResponseWriter, *http.Request, string) {
+		return func(w http.ResponseWriter, _ *http.Request, _ string) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	for name, fault := range map[string]func(http.ResponseWriter, *http.Request, string){
+		"hangs up":               func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) },
+		"fails":                  answer(503, "text/plain", "busy"),
+		"no JSON":                answer(200, "application/json", "{"),
+		"no JSON in a stream":    answer(200, "text/event-stream", "data: {\n\n"),
+		"an error":               answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"error":{"code":-1,"message":"x"}}`),
+		"no list":                answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{}}`),
+		"refuses the proxy":      answer(401, "text/plain", ""),
+		"an error in a stream":   answer(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":5,\"error\":{\"code\":-1,\"message\":\"x\"}}\n\n"),
+		"a list of another type": answer(200, "text/html", "<html>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			back := &raw{}
+			front, _ := behind(t, back, &pdp{deny: []string{"rm"}})
+			send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
+			back.answer = fault
+			send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
+			back.answer = answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"rm"},{"name":"echo"}]}}`)
+			_, text := send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
+			if !strings.Contains(text, `"tools":[{"name":"echo"}]`) {
+				t.Errorf("asked again: %s", text)
+			}
+		})
+	}
+	t.Run("streams that end", func(t *testing.T) {
+		t.Parallel()
+		back := &raw{}
+		front, _ := behind(t, back, &pdp{deny: []string{"rm"}})
+		send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
+		back.answer = answer(200, "text/event-stream", ": come back for it\n\n")
+		for i := range 1100 {
+			_, text := send(t, front, "POST", fmt.Sprintf(`{"jsonrpc":"2.0","id":"n%d","method":"tools/list"}`, i), "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
+			if text != ": come back for it\n\n" {
+				t.Fatalf("list %d: %s", i, text)
+			}
+		}
+		back.answer = answer(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":\"n0\",\"result\":{\"tools\":[{\"name\":\"rm\"}]}}\n\n")
+		if _, text := send(t, front, "GET", "", "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice"); !strings.Contains(text, `"n0"`) || strings.Contains(text, "rm") {
+			t.Errorf("the stream brings %q", text)
+		}
+	})
+	t.Run("under way", func(t *testing.T) {
+		t.Parallel()
+		entered, leave := make(chan struct{}), make(chan struct{})
+		back := &raw{}
+		front, _ := behind(t, back, &pdp{})
+		send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
+		back.answer = func(w http.ResponseWriter, r *http.Request, body string) {
+			entered <- struct{}{}
+			<-leave
+			answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{"tools":[]}}`)(w, r, body)
+		}
+		first := make(chan struct{})
+		go func() {
+			defer close(first)
+			send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
+		}()
+		<-entered
+		for range 2 {
+			if _, text := send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice"); !strings.Contains(text, "under way") {
+				t.Errorf("the same id again: %s", text)
+			}
+		}
+		close(leave)
+		<-first
+	})
+}
+
+// The transport can send a body again that it has not begun to send, and sees
+// that all of it is there.
+func TestProxyBodyIsInMemory(t *testing.T) {
+	t.Parallel()
+	const body = `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`
+	var again []byte
+	front, _ := behind(t, &raw{}, &pdp{}, func(o *pep.ProxyOptions) {
+		o.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.GetBody != nil {
+				copied, err := r.GetBody()
+				if err != nil {
+					return nil, err
+				}
+				again, _ = io.ReadAll(copied)
+			}
+			if got, want := fmt.Sprintf("%T", r.Body), fmt.Sprintf("%T", io.NopCloser(bytes.NewReader(nil))); got != want {
+				t.Errorf("the body is a %s, want a %s", got, want)
+			}
+			return http.DefaultTransport.RoundTrip(r)
+		})
+	})
+	if _, text := send(t, front, "POST", body, "Authorization", "Bearer alice"); !strings.Contains(text, "result") || string(again) != body {
+		t.Errorf("answered %s; sent again would be %q", text, again)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // A stream that is resumed brings the answer to a request of before.
 func TestProxyLooksAtResumedStreams(t *testing.T) {

@@ -27,7 +27,7 @@ type looseTools struct {
 	books map[[sha256.Size]byte]*toolBook
 	// last are the tools fetched last: most callers see the same, and then share
 	// them.
-	last map[string][]byte
+	last map[string]listedTool
 	// places bounds how many fetch at once: whoever calls is not known yet.
 	places chan struct{}
 }
@@ -37,7 +37,7 @@ func newLooseTools() *looseTools {
 }
 
 // fetch fetches in one of the places.
-func (l *looseTools) fetch(ctx context.Context, f fetcher) (map[string][]byte, error) {
+func (l *looseTools) fetch(ctx context.Context, f fetcher) (map[string]listedTool, error) {
 	select {
 	case l.places <- struct{}{}:
 	case <-ctx.Done():
@@ -50,7 +50,7 @@ func (l *looseTools) fetch(ctx context.Context, f fetcher) (map[string][]byte, e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if maps.EqualFunc(tools, l.last, bytes.Equal) {
+	if maps.EqualFunc(tools, l.last, func(a, b listedTool) bool { return bytes.Equal(a.text, b.text) }) {
 		return l.last, nil
 	}
 	l.last = tools
@@ -95,9 +95,9 @@ func (p *Proxy) toolsChanged(x *exchange, v rar.Value) {
 }
 
 // tool finds the entry of the tool that is called.
-func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) []byte {
+func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) listedTool {
 	meta, _ := m.params.Get("_meta")
-	fetch := func(ctx context.Context) (map[string][]byte, error) {
+	fetch := func(ctx context.Context) (map[string]listedTool, error) {
 		return fetchTools(ctx, func(ctx context.Context, params rar.Value) (rar.Value, error) {
 			return p.ask(ctx, r, c, params)
 		}, describing(meta))
@@ -106,7 +106,7 @@ func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) []byte 
 	if x.session.id == "" {
 		book = p.loose.of(c)
 	}
-	return book.entry(r.Context(), p.e, text(m.params, "name"), func(ctx context.Context) (map[string][]byte, error) {
+	return book.entry(r.Context(), p.e, text(m.params, "name"), func(ctx context.Context) (map[string]listedTool, error) {
 		return p.loose.fetch(ctx, fetch)
 	})
 }

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,12 +39,23 @@ func (p *Proxy) reverse() *httputil.ReverseProxy {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			p.outgoing(r.Out)
 			r.SetXForwarded()
+			if x, ok := r.Out.Context().Value(exchangeKey{}).(*exchange); ok && x.body != nil {
+				x.send(r.Out)
+			}
 		},
+		// Events and what has no length go on as they come, the rest at its end.
 		ModifyResponse: p.incoming,
-		FlushInterval:  -1, // events go on as they come
 		ErrorHandler:   p.failed,
 		ErrorLog:       slog.NewLogLogger(p.e.opts.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// send makes what the client sent the body of a request. The transport sees that
+// it is in memory: it goes in one write with the head, and once more where a kept
+// connection turns out to be closed before anything was written.
+func (x *exchange) send(r *http.Request) {
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(x.body)), int64(len(x.body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 }
 
 // outgoing addresses a request to the server and takes the client's credentials
@@ -92,9 +105,11 @@ func (p *Proxy) incoming(r *http.Response) error {
 	switch {
 	case kind == "text/event-stream" && !encoded:
 		began := p.beginner(r, x)
-		r.Body = newEventReader(r.Body, p.e.opts.MaxResult, func(data []byte) ([]byte, bool) {
+		events := newEventReader(r.Body, p.e.opts.MaxResult, func(data []byte) ([]byte, bool) {
 			return p.lookAtEvent(r.Request.Context(), x, began, data)
 		})
+		events.end = x.unanswered
+		r.Body = events
 		r.ContentLength = -1
 		r.Header.Del("Content-Length")
 		return nil
@@ -103,6 +118,7 @@ func (p *Proxy) incoming(r *http.Response) error {
 	case kind == "application/json" && !encoded:
 		return p.lookAtBody(r, x)
 	case r.StatusCode >= http.StatusMultipleChoices:
+		x.forget()
 		return nil
 	}
 	return fmt.Errorf("%w: a list is to be shortened, and it is of type %q", errUpstream, r.Header.Get("Content-Type"))
@@ -155,6 +171,7 @@ func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending
 	if err != nil {
 		p.e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "a message of the server was dropped: it can not be read, and lists are to be shortened",
 			slog.String("error", err.Error()))
+		x.dropped = true
 		return nil, p.e.opts.Observe
 	}
 	if changed {
@@ -173,16 +190,47 @@ func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending
 	return append(out, ']'), true
 }
 
+// unanswered answers at the end of a stream the requests whose answer may have
+// been dropped. Where nothing was, the client may come back for the answer.
+func (x *exchange) unanswered() []byte {
+	var out []byte
+	for _, key := range slices.Sorted(maps.Keys(x.own)) {
+		id, err := rar.DecodeStrict([]byte(key), rar.Limits{})
+		if !x.dropped || x.answered[key] || err != nil {
+			continue
+		}
+		x.session.forget(key)
+		out = append(out, "event: message\ndata: "...)
+		out = append(out, failure(id, 0, rpcInternal, textNoAnswer).body...)
+		out = append(out, "\n\n"...)
+	}
+	return out
+}
+
+// forget ends waiting for answers that will not come, so that the client may ask
+// again, under the same id too.
+func (x *exchange) forget() {
+	for key := range x.own {
+		x.session.forget(key)
+	}
+}
+
 // lookAtMessage shortens a list and notes a session that begins.
 func (p *Proxy) lookAtMessage(ctx context.Context, x *exchange, began func(pending, rar.Value), v rar.Value, raw []byte) []byte {
 	id, hasID := v.Get("id")
 	result, hasResult := v.Get("result")
-	if _, isCall := v.Get("method"); isCall || !hasID || !hasResult {
+	if _, isCall := v.Get("method"); isCall || !hasID {
+		return raw
+	}
+	if !hasResult {
+		x.answered[idKey(id)] = true
+		x.session.answered(id)
 		return raw
 	}
 	asked, expected := x.own[idKey(id)]
 	if expected {
-		x.session.answers(id, result)
+		x.answered[idKey(id)] = true
+		x.session.answered(id)
 	} else if asked, expected = x.session.answers(id, result); !expected {
 		// A stream that is resumed may bring the answer to a request that nobody
 		// remembers: what looks like a list is one.
@@ -215,13 +263,14 @@ func listIn(result rar.Value) string {
 // failed answers where the server does not, or not so that it could be passed
 // on.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if x == nil {
+		x = &exchange{}
+	}
+	x.forget()
 	if r.Context().Err() != nil {
 		return // the client has gone
 	}
 	p.e.opts.Log.LogAttrs(r.Context(), slog.LevelError, "no answer of the server", slog.String("error", err.Error()))
-	var id rar.Value
-	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
-		id = x.id
-	}
-	p.send(w, failure(id, http.StatusBadGateway, rpcInternal, "The MCP server behind this proxy gave no answer that can be passed on."))
+	p.send(w, failure(x.id, http.StatusBadGateway, rpcInternal, textNoAnswer))
 }

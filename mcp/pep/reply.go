@@ -27,6 +27,7 @@ const (
 	textUndecided = "The request could not be authorized, because the authorization service gave no decision. Nothing was done. Try again later."
 	textFilter    = "The list could not be authorized, because the authorization service gave no answer. Try again later."
 	textSameID    = "Another request with this id is under way, or too many are."
+	textNoAnswer  = "The MCP server behind this proxy gave no answer that can be passed on."
 	textBatch     = "Not done, because another message of the same batch was refused."
 )
 

@@ -25,7 +25,8 @@ type session struct {
 	// pending are requests whose answer is to be looked at, by id.
 	pending map[string]pending
 	// recent are ids of requests that have gone on, the last recall of them at
-	// most. MCP forbids a client to use one twice.
+	// most. MCP forbids a client to use one twice. Without recall, which is over
+	// HTTP, an answer to a forgotten request is known by its form.
 	recent []string
 	recall int
 	tools  toolBook
@@ -67,8 +68,17 @@ func (s *session) expect(m *message, c Caller) bool {
 	key := idKey(m.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, same := s.pending[key]; same || tracked && (slices.Contains(s.recent, key) || len(s.pending) >= maxPending) {
+	if _, same := s.pending[key]; same || tracked && slices.Contains(s.recent, key) {
 		return false
+	}
+	if tracked && len(s.pending) >= maxPending {
+		if s.recall > 0 {
+			return false
+		}
+		for one := range s.pending {
+			delete(s.pending, one)
+			break
+		}
 	}
 	if s.recall > 0 {
 		if len(s.recent) >= s.recall {
@@ -112,10 +122,12 @@ func (s *session) answers(id, result rar.Value) (pending, bool) {
 }
 
 // answered forgets a request that was answered by us.
-func (s *session) answered(id rar.Value) {
+func (s *session) answered(id rar.Value) { s.forget(idKey(id)) }
+
+func (s *session) forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.pending, idKey(id))
+	delete(s.pending, key)
 }
 
 // initialized notes what initialize has settled.

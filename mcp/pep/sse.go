@@ -16,7 +16,10 @@ type eventReader struct {
 	lines *bufio.Reader
 	// look gets the data of an event. It returns the data to send instead, and
 	// false to drop the event.
-	look  func(data []byte) ([]byte, bool)
+	look func(data []byte) ([]byte, bool)
+	// end gives what follows the last event where the stream ends as it should;
+	// default nothing.
+	end   func() []byte
 	limit int
 	ready []byte
 	err   error
@@ -32,7 +35,9 @@ func (r *eventReader) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		r.ready, r.err = r.event()
+		if r.ready, r.err = r.event(); errors.Is(r.err, io.EOF) && r.end != nil {
+			r.ready = r.end()
+		}
 	}
 	n := copy(p, r.ready)
 	r.ready = r.ready[n:]

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -26,19 +27,37 @@ const (
 // declaration was not seen).
 type toolBook struct {
 	mu sync.Mutex
-	// tools are the entries by name, as JSON text; nil: never fetched.
-	tools   map[string][]byte
+	// tools are the entries by name; nil: never fetched.
+	tools   map[string]listedTool
 	fetched time.Time
 	// stale: the server said that its tools are others now.
 	stale atomic.Bool
 }
 
-// fetcher asks the server for all its tools.
-type fetcher func(context.Context) (map[string][]byte, error)
+// listedTool is an entry of tools/list; zero: the entry is not known.
+type listedTool struct {
+	// text is the entry as JSON.
+	text []byte
+	// repeated are the arguments that it has repeated in header fields. A schema
+	// that can not be read repeats none; the service judges it.
+	repeated []mcp.ParamHeader
+}
 
-// entry gives the tool's entry, from the server if need be; nil: there is none.
+func newListedTool(entry rar.Value) listedTool {
+	schema, _ := entry.Get("inputSchema")
+	repeated, err := mcp.ParamHeaders(schema)
+	if err != nil {
+		repeated = nil
+	}
+	return listedTool{text: entry.AppendJSON(nil), repeated: repeated}
+}
+
+// fetcher asks the server for all its tools.
+type fetcher func(context.Context) (map[string]listedTool, error)
+
+// entry gives the tool's entry, from the server if need be.
 // Calls for one book wait for each other, so that a server is asked once.
-func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fetcher) []byte {
+func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fetcher) listedTool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stale.Swap(false) {
@@ -50,14 +69,14 @@ func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fe
 		return entry
 	}
 	if b.tools != nil && old < refetchAfter {
-		return nil
+		return listedTool{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
 	defer cancel()
 	tools, err := fetch(ctx)
 	if err != nil {
 		e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the server's tools are not known", slog.String("error", err.Error()))
-		return nil
+		return listedTool{}
 	}
 	b.tools, b.fetched = tools, now
 	return tools[name]
@@ -69,8 +88,8 @@ func (b *toolBook) changed() { b.stale.Store(true) }
 
 // fetchTools reads every page of tools/list through page, which sends one
 // request with these params and gives its result.
-func fetchTools(ctx context.Context, page func(ctx context.Context, params rar.Value) (rar.Value, error), meta rar.Value) (map[string][]byte, error) {
-	tools := map[string][]byte{}
+func fetchTools(ctx context.Context, page func(ctx context.Context, params rar.Value) (rar.Value, error), meta rar.Value) (map[string]listedTool, error) {
+	tools := map[string]listedTool{}
 	cursor := rar.Value{}
 	for range maxToolPages {
 		var params []rar.Member
@@ -93,10 +112,10 @@ func fetchTools(ctx context.Context, page func(ctx context.Context, params rar.V
 			// Of two tools of one name the server calls one, and nobody knows which:
 			// its entry is not known.
 			if _, twice := tools[name]; twice {
-				tools[name] = nil
+				tools[name] = listedTool{}
 				continue
 			}
-			tools[name] = list.Index(i).AppendJSON(nil)
+			tools[name] = newListedTool(list.Index(i))
 		}
 		if len(tools) > maxTools {
 			return nil, fmt.Errorf("list the server's tools: more than %d", maxTools)

@@ -17,10 +17,15 @@ FUZZ_SKIP ?= ^$$
 ORACLE_PAIRS ?= 10000000
 # How many random calls make filter-oracle asks about.
 FILTER_CASES ?= 100000
+# How many sessions make soak begins, and for how long.
+SOAK_SESSIONS ?= 1000
+SOAK_TIME ?= 3m
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
 BENCHARGS ?=
+# Flags of the same for authzd proxy.
+PROXYBENCHARGS ?=
 # What `make run` serves, and further flags for it.
 BUNDLE ?= payments=policies/examples/payments
 ARGS ?=
@@ -73,6 +78,10 @@ test-race: ## Run every Go test with the race detector, results never from the c
 e2e: ## Test the built binary from outside, results never from the cache.
 	go test -count=1 ./tests/...
 
+.PHONY: soak
+soak: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for SOAK_TIME (default 3m).
+	AUTHZD_SOAK_SESSIONS=$(SOAK_SESSIONS) AUTHZD_SOAK_TIME=$(SOAK_TIME) go test -count=1 -timeout 1h -v -run '^TestSessions$$' ./tests/proxy
+
 # One target at a time, because each uses all processors. A list that came out
 # empty is an error: a renamed target must not turn this into a check of nothing.
 .PHONY: fuzz
@@ -99,9 +108,10 @@ filter-oracle: ## Hold FilterTools against FILTER_CASES random policies and call
 	FILTER_ORACLE_CASES=$(FILTER_CASES) go test -count=1 -timeout 2h -v -run '^TestFilterOracle$$' ./engine
 
 .PHONY: bench
-bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags).
+bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./engine ./rar ./tests/bench/workload
 	go run ./tests/bench/run $(BENCHARGS)
+	go run ./tests/bench/run -proxy -rounds 3 -c 1,16 $(PROXYBENCHARGS)
 
 .PHONY: cover
 cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.

@@ -195,6 +195,11 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	case x.session.owner != nil:
 		x.session.learn(x.digest, ruling.Until)
 	}
+	return p.expect(x, m, c)
+}
+
+// expect notes a request whose answer is to be looked at.
+func (p *Proxy) expect(x *exchange, m *message, c Caller) *reply {
 	if m.method == methodInitialize || listMember(m.method) != "" {
 		if x.session.id != "" && !x.session.expect(m, c) && !p.e.opts.Observe {
 			out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)

@@ -202,6 +202,7 @@ func (s *raw) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
 	s.requests, s.bodies = append(s.requests, r), append(s.bodies, string(body))
+	answer := s.answer
 	s.mu.Unlock()
 	if strings.Contains(string(body), `"authzd-`) { // the proxy's own tools/list
 		id := string(body)[strings.Index(string(body), `"authzd-`):]
@@ -210,8 +211,8 @@ func (s *raw) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"echo","inputSchema":{"type":"object"}}]}}`, id)
 		return
 	}
-	if s.answer != nil {
-		s.answer(w, r, string(body))
+	if answer != nil {
+		answer(w, r, string(body))
 		return
 	}
 	if strings.Contains(string(body), `"initialize"`) {
@@ -222,6 +223,13 @@ func (s *raw) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{}}`)
+}
+
+// from now on the server answers so.
+func (s *raw) from(answer func(w http.ResponseWriter, r *http.Request, body string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
 }
 
 func (s *raw) count() int {
@@ -483,9 +491,9 @@ func TestProxyForgetsListsWithoutAnswer(t *testing.T) {
 			back := &raw{}
 			front, _ := behind(t, back, &pdp{deny: []string{"rm"}})
 			send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
-			back.answer = fault
+			back.from(fault)
 			send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
-			back.answer = answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"rm"},{"name":"echo"}]}}`)
+			back.from(answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"rm"},{"name":"echo"}]}}`))
 			_, text := send(t, front, "POST", list, "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
 			if !strings.Contains(text, `"tools":[{"name":"echo"}]`) {
 				t.Errorf("asked again: %s", text)
@@ -497,14 +505,14 @@ func TestProxyForgetsListsWithoutAnswer(t *testing.T) {
 		back := &raw{}
 		front, _ := behind(t, back, &pdp{deny: []string{"rm"}})
 		send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
-		back.answer = answer(200, "text/event-stream", ": come back for it\n\n")
+		back.from(answer(200, "text/event-stream", ": come back for it\n\n"))
 		for i := range 1100 {
 			_, text := send(t, front, "POST", fmt.Sprintf(`{"jsonrpc":"2.0","id":"n%d","method":"tools/list"}`, i), "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice")
 			if text != ": come back for it\n\n" {
 				t.Fatalf("list %d: %s", i, text)
 			}
 		}
-		back.answer = answer(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":\"n0\",\"result\":{\"tools\":[{\"name\":\"rm\"}]}}\n\n")
+		back.from(answer(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":\"n0\",\"result\":{\"tools\":[{\"name\":\"rm\"}]}}\n\n"))
 		if _, text := send(t, front, "GET", "", "Authorization", "Bearer alice", "Mcp-Session-Id", "session-of-alice"); !strings.Contains(text, `"n0"`) || strings.Contains(text, "rm") {
 			t.Errorf("the stream brings %q", text)
 		}
@@ -515,11 +523,11 @@ func TestProxyForgetsListsWithoutAnswer(t *testing.T) {
 		back := &raw{}
 		front, _ := behind(t, back, &pdp{})
 		send(t, front, "POST", initializing, "Authorization", "Bearer alice", "X-Who", "alice")
-		back.answer = func(w http.ResponseWriter, r *http.Request, body string) {
+		back.from(func(w http.ResponseWriter, r *http.Request, body string) {
 			entered <- struct{}{}
 			<-leave
 			answer(200, "application/json", `{"jsonrpc":"2.0","id":5,"result":{"tools":[]}}`)(w, r, body)
-		}
+		})
 		first := make(chan struct{})
 		go func() {
 			defer close(first)

@@ -2,10 +2,11 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -163,10 +164,15 @@ func newSoak(t *testing.T, n int) *soak {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.all = append(s.all, &guest{soak: s, n: k, secret: fmt.Sprintf("<secret of %s: %x>", who, rand.Uint64()), token: token})
+		s.all = append(s.all, &guest{soak: s, n: k, secret: fmt.Sprintf("<secret of %s: %s>", who, rand.Text()), token: token})
 	}
 	return s
 }
+
+// spread is a time below d.
+func spread(d time.Duration) time.Duration { return mathrand.N(d) } //nolint:gosec // no secret
+
+func below(n int) int { return mathrand.IntN(n) } //nolint:gosec // as above
 
 // fault reports, but not a thousand times.
 func (s *soak) fault(format string, args ...any) {
@@ -221,7 +227,7 @@ func (g *guest) begin(ctx context.Context) error {
 
 func (g *guest) run(ctx context.Context) error {
 	// Not all at the same time.
-	pause(ctx, rand.N(g.pace))
+	pause(ctx, spread(g.pace))
 	for round := 0; ctx.Err() == nil; round++ {
 		// What has begun is let end.
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -231,7 +237,7 @@ func (g *guest) run(ctx context.Context) error {
 			return err
 		}
 		g.rounds.Add(1)
-		pause(ctx, g.pace/2+rand.N(g.pace))
+		pause(ctx, g.pace/2+spread(g.pace))
 	}
 	return nil
 }
@@ -279,7 +285,7 @@ func words(r *mcp.CallToolResult) string {
 
 // trespass tries to get into another's session, by every method.
 func (g *guest) trespass(ctx context.Context) error {
-	other := g.all[(g.n+1+rand.IntN(len(g.all)-1))%len(g.all)]
+	other := g.all[(g.n+1+below(len(g.all)-1))%len(g.all)]
 	for _, try := range []struct{ method, body string }{
 		{http.MethodPost, `{"jsonrpc":"2.0","id":"theft","method":"tools/call","params":{"name":"recall","arguments":{}}}`},
 		{http.MethodPost, `{"jsonrpc":"2.0","id":"theft","method":"tools/list"}`},

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -26,20 +27,13 @@ func serveStdio(file string) int {
 			return nil, nil, err
 		}
 		_, err = f.WriteString(".")
-		return done("counted"), nil, err2(err, f.Close())
+		return done("counted"), nil, errors.Join(err, f.Close())
 	})
 	if err := s.Run(context.Background(), &mcp.StdioTransport{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
-}
-
-func err2(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func done(words string) *mcp.CallToolResult {
@@ -69,7 +63,8 @@ type secret struct {
 func newUpstream(t *testing.T) *upstream {
 	t.Helper()
 	u := &upstream{server: mcp.NewServer(&mcp.Implementation{Name: "up", Version: "1"}, &mcp.ServerOptions{Capabilities: &mcp.ServerCapabilities{
-		Logging: &mcp.LoggingCapabilities{}, Tools: &mcp.ToolCapabilities{},
+		Logging: &mcp.LoggingCapabilities{}, //nolint:staticcheck // deprecated with 2026-07-28, and in use
+		Tools:   &mcp.ToolCapabilities{},
 	}})}
 	mcp.AddTool(u.server, &mcp.Tool{Name: "count"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 		u.executed.Add(1)

@@ -51,7 +51,7 @@ const (
 
 // serveHelper is the MCP server without arguments, and with a URL a relay to it.
 func serveHelper(args []string, out io.Writer) error {
-	var h http.Handler = mcpServer()
+	h := mcpServer()
 	if len(args) > 0 {
 		to, err := url.Parse(args[0])
 		if err != nil {

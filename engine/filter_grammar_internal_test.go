@@ -85,11 +85,11 @@ func (g *grammar) helper(i int) {
 		}
 		value := g.one("true", "true", "true", "false")
 		for range 1 + g.r.IntN(2) {
-			rule := fmt.Sprintf("%s := %s if {\n%s}", name, value, g.body())
+			fmt.Fprintf(&g.out, "%s := %s if {\n%s}", name, value, g.body())
 			for g.odds(5) {
-				rule += fmt.Sprintf(" else := %s if {\n%s}", g.one("true", "false"), g.body())
+				fmt.Fprintf(&g.out, " else := %s if {\n%s}", g.one("true", "false"), g.body())
 			}
-			g.line("%s", rule)
+			g.line("")
 		}
 		g.conditions = append(g.conditions, name)
 	case 2:
@@ -132,8 +132,10 @@ func (g *grammar) body() string {
 
 // text is a term that is a string, where it is defined.
 func (g *grammar) text() string {
-	pool := []string{`"a"`, `"b"`, "args.s", "input.mcp.params.arguments.s", "input.subject.id", "input.resource.id", "input.mcp.params.name",
-		"data.names[input.resource.id]", "data.names[args.s]", "input.mcp.params._meta.k", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`}
+	pool := []string{
+		`"a"`, `"b"`, "args.s", "input.mcp.params.arguments.s", "input.subject.id", "input.resource.id", "input.mcp.params.name",
+		"data.names[input.resource.id]", "data.names[args.s]", "input.mcp.params._meta.k", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`,
+	}
 	for _, v := range g.values {
 		pool = append(pool, v, v)
 	}

@@ -44,10 +44,8 @@ func show(f engine.FilteredTool) string {
 	if n == nil {
 		return out
 	}
-	for name, list := range map[string][]string{"scopes": n.Scopes} {
-		if len(list) > 0 {
-			out += " " + name + "=" + strings.Join(list, ",")
-		}
+	if len(n.Scopes) > 0 {
+		out += " scopes=" + strings.Join(n.Scopes, ",")
 	}
 	if len(n.DetailTypes) > 0 {
 		out += " types=" + strings.Join(n.DetailTypes, ",")
@@ -58,10 +56,8 @@ func show(f engine.FilteredTool) string {
 	if n.MaxAge >= 0 {
 		out += " age=" + (time.Duration(n.MaxAge) * time.Second).String()
 	}
-	for name, set := range map[string]bool{" pop": n.ProofOfPossession} {
-		if set {
-			out += name
-		}
+	if n.ProofOfPossession {
+		out += " pop"
 	}
 	if n.Approval {
 		out += " approval"

@@ -76,7 +76,6 @@ func Make(c *ast.Compiler, entry ast.Ref) *Policy {
 		dependence: newDependence(c), entry: entry, helpers: map[*ast.TreeNode]*ast.Term{},
 		out: &ast.Module{Package: &ast.Package{Path: ast.Ref{ast.DefaultRootDocument, ast.StringTerm(Package)}}},
 	}
-	m.out.SetRegoVersion(ast.RegoV1)
 	for _, document := range []string{"permit", "allow"} {
 		for _, r := range m.rulesOf(document) {
 			m.permit(document, r)

@@ -37,6 +37,7 @@ func (g *grammar) policy() string {
 	for i := range 2 + g.r.IntN(7) {
 		g.helper(i)
 	}
+	g.details()
 	for i := range 1 + g.r.IntN(3) {
 		g.permit(i)
 	}
@@ -208,6 +209,20 @@ func (g *grammar) condition() string {
 	return g.one(pool...)
 }
 
+// details are values that requirements are made of, by rules of which one holds
+// or the other, and by a function.
+func (g *grammar) details() {
+	kind := func() string { return g.one(`"pay"`, `"pay"`, `"ask"`) }
+	g.line("need := object.union({\"type\": %s, \"s\": \"a\"}, more)", kind())
+	other := g.one("not "+g.text()+" == \"a\"", g.text()+" != \"a\"")
+	g.line("more := {} if %s == \"a\"", g.text())
+	g.line("more := {%s} if %s", g.one(`"type": `+kind(), `"s": `+g.text()), other)
+	g.line("made(k) := {\"type\": k} if %s == \"a\"", g.text())
+	g.line("made(k) := {\"type\": %s, \"s\": k} if not %s == \"a\"", kind(), g.text())
+	g.line("wanted := %s if {\n%s}", g.one(`authzd.scopes(["s1"])`, `authzd.authentication({"acr_values": ["mfa"]})`), g.body())
+	g.line("wanted := %s if {\n%s}", g.one(`authzd.scopes(["s1"])`, `authzd.scopes(["a"])`), g.body())
+}
+
 func (g *grammar) permit(i int) {
 	value := "{}"
 	if g.odds(2) {
@@ -229,7 +244,7 @@ func (g *grammar) requirement() string {
 	object := g.one(
 		`{"type": "pay", "s": `+g.text()+`}`,
 		`object.union({"type": "pay"}, {"s": `+g.text()+`})`,
-		`{"type": "pay"}`,
+		`{"type": "pay"}`, "need", "need", `made(`+g.one(`"pay"`, `"ask"`, g.text())+`)`,
 		`{"type": `+g.one(`data.kinds[input.resource.id]`, `data.kinds[args.s]`, g.text())+`}`,
 	)
 	return g.one(
@@ -240,7 +255,8 @@ func (g *grammar) requirement() string {
 		`authzd.authorization_details([`+object+`])`,
 		`authzd.authorization_details(authzd.each(`+g.list()+`, [{"type": "pay", "s": e} | some e in `+g.list()+`]))`,
 		`authzd.authentication({"max_age": `+g.one("args.n", "300", "30")+`})`,
-		`authzd.authentication({"acr_values": [`+g.one(`"mfa"`, g.text())+`]})`,
+		`authzd.authentication({"acr_values": [`+g.one(`"mfa"`, g.text(), `"mfa", `+g.text())+`]})`,
+		"wanted",
 		`authzd.proof_of_possession`,
 	)
 }

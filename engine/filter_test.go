@@ -260,6 +260,30 @@ func TestFilterHeldDetails(t *testing.T) {
 	}
 }
 
+// TestFilterLocates: a need that leaves its location open is judged for the
+// server that is asked about, as a decision judges it.
+func TestFilterLocates(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, `package authz
+
+import data.authzd.v1 as authzd
+
+permit["a"] := {"require": [authzd.authorization_details([{"type": "pay"}])]}
+`, `{"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "authzd_types": {"pay": {"type": "pay",
+		"schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+			"properties": {"type": {"const": "pay"}, "locations": {"type": "array", "items": {"type": "string"}}}, "required": ["type"], "additionalProperties": false},
+		"compare": {"/locations": {"rule": "subset", "absent": "any"}}}}}`))
+	for server, want := range map[string]string{testServer: "possible types=pay", "https://other.example.com": "after types=pay"} {
+		cred := credential(t, "c", claims(`"authorization_details": [{"type": "pay", "locations": ["`+server+`"]}]`))
+		if got := filterTools(t, e, filterQuery([]string{"t"}, cred)); show(got[0]) != want {
+			t.Errorf("%s: got %q, want %q", server, show(got[0]), want)
+		}
+		if d := decide(t, e, call(t, "t", "{}", cred)); d.Allow != strings.HasPrefix(want, "possible") {
+			t.Errorf("%s: allow %v", server, d.Allow)
+		}
+	}
+}
+
 // TestFilterWithoutCredential: policy is asked only where a decision would ask
 // it, and what is missing is a token.
 func TestFilterWithoutCredential(t *testing.T) {

@@ -186,6 +186,7 @@ func (g *grammar) condition() string {
 		fmt.Sprintf("some %s in %s\n\t%s == %s", local, g.list(), local, g.text()),
 		fmt.Sprintf("%s := \"s\"\n\targs[%s] == %s", local, local, g.text()),
 		"count(input.mcp.params) > " + g.one("0", "1", "2"),
+		`rand.intn("x", 2) == 1`,
 		fmt.Sprintf("some %s\n\targs[%s] == %s", local, local, g.text()),
 		fmt.Sprintf("some %s\n\tinput[%s].mode == %s", local, local, g.text()),
 		fmt.Sprintf("some %s\n\tinput.mcp.params[%s].s == %s", local, local, g.text()),

@@ -85,7 +85,7 @@ func shownKey(c call, audience string, list []presented) [sha256.Size]byte {
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
-	part(string(c.caller.Name))
+	part(c.caller.Name)
 	assert := "0"
 	if c.caller.Rights.Has(callers.Assert) {
 		assert = "1"

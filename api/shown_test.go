@@ -27,7 +27,9 @@ func TestProofsOfLists(t *testing.T) {
 			more = `, "listing": true`
 		}
 		got := d.post(t, "/v1/check:batch", `{"credentials": [`+cred(proof)+`], "queries": [`+one+`]`+more+`}`)
-		var m struct{ Items []struct{ Check map[string]any } }
+		var m struct {
+			Items []struct{ Check map[string]any }
+		}
 		if err := json.Unmarshal(got.body, &m); err != nil || len(m.Items) != 1 || m.Items[0].Check == nil {
 			t.Fatalf("%v: %s", err, got.body)
 		}

@@ -172,10 +172,19 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 		return p.admit(r.Context(), x, m.id)
 	}
 	ruling := p.e.Decide(r.Context(), c, Request{Method: m.method, Params: m.paramsText(), Tool: tool})
-	switch {
-	case !ruling.Go:
+	if !ruling.Go {
 		out := refusal(m.id, ruling)
 		return &out
+	}
+	if out := p.own(r.Context(), x, m, ruling); out != nil {
+		return out
+	}
+	return p.follow(x, m, c)
+}
+
+// own ties a session to who began it.
+func (p *Proxy) own(ctx context.Context, x *exchange, m *message, ruling Ruling) *reply {
+	switch {
 	case p.e.opts.Observe:
 	case m.method == methodInitialize && ruling.Subject == nil:
 		out := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
@@ -183,17 +192,27 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	case m.method == methodInitialize:
 		x.owner = ruling.Subject
 	case x.session.owner != nil && !proto.Equal(x.session.owner, ruling.Subject):
-		out := p.foreign(r.Context(), m.id)
+		out := p.foreign(ctx, m.id)
 		return &out
 	case x.session.owner != nil:
 		x.session.learn(x.digest, ruling.Until)
 	}
-	if m.method == methodInitialize || listMember(m.method) != "" {
-		x.own[idKey(m.id)] = pending{method: m.method, caller: c}
-		if x.session.id != "" && !x.session.expect(m, c) && !p.e.opts.Observe {
-			out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)
-			return &out
-		}
+	return nil
+}
+
+// follow remembers a request whose answer is to be looked at.
+func (p *Proxy) follow(x *exchange, m *message, c Caller) *reply {
+	if m.method != methodInitialize && listMember(m.method) == "" {
+		return nil
+	}
+	_, same := x.own[idKey(m.id)] // of a batch
+	x.own[idKey(m.id)] = pending{method: m.method, caller: c}
+	if x.session.id != "" && !x.session.expect(m, c) {
+		same = true
+	}
+	if same && !p.e.opts.Observe {
+		out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)
+		return &out
 	}
 	return nil
 }
@@ -245,6 +264,7 @@ func (p *Proxy) other(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel()
 	if r.Method == http.MethodGet {
+		//nolint:contextcheck // the stream ends with the proxy, too
 		defer context.AfterFunc(p.draining, cancel)()
 	}
 	out := r.Clone(ctx)

@@ -147,8 +147,9 @@ func (p *Proxy) lookAtBody(r *http.Response, x *exchange) error {
 // lookAtEvent looks at one text of the server: a message, or a batch of them.
 func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending, rar.Value), raw []byte) ([]byte, bool) {
 	changed := mayMention(raw, notificationToolsChanged)
-	isStream := x.id.Kind() == rar.Absent
-	if len(x.own) == 0 && !changed && !(isStream && mayMention(raw, `"result"`)) {
+	// A stream that stands for no request of its own may bring any answer.
+	resumed := x.id.Kind() == rar.Absent && mayMention(raw, `"result"`)
+	if len(x.own) == 0 && !changed && !resumed {
 		return raw, true
 	}
 	v, err := rar.DecodeStrict(raw, rar.Limits{MaxBytes: p.e.opts.MaxResult, MaxDepth: maxDepth})

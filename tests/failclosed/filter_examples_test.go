@@ -19,18 +19,30 @@ func TestFilterExamples(t *testing.T) {
 	const payment = `[{"type": "payment_initiation", "actions": ["initiate"], "locations": ["https://mcp.example.com"],
 		"instructedAmount": {"currency": "EUR", "amount": "1"}, "creditorAccount": {"iban": "DE02120300000000202051"}}]`
 	for _, c := range []struct{ name, bundle, claims, want string }{
-		{"payments, reading", "payments", `"scope": "payments:read"`,
-			"payments.initiate after payments/payment_initiation, payments.status possible payments:read, unheard hidden"},
-		{"payments, paying", "payments", `"scope": "payments", "authorization_details": ` + payment,
-			"payments.initiate possible payments/payment_initiation, payments.status after payments:read, unheard hidden"},
-		{"payments, the scope alone", "payments", `"scope": "payments payments:read"`,
-			"payments.initiate after payments/payment_initiation, payments.status possible payments:read, unheard hidden"},
-		{"files, reading", "files", `"scope": "files:read"`,
-			"files.list possible files:read, files.read possible files:read, files.write after files:write/file_access, unheard hidden"},
-		{"repositories", "repositories", `"scope": "repo"`,
-			"repo.delete_branch after repo/repository_access, repo.merge after repo/repository_access, repo.read after repo/repository_access, unheard hidden"},
-		{"medical records", "medical-records", `"scope": "records:read"`,
-			"records.export after records:export/patient_record_access, records.read after records:read/patient_record_access, unheard hidden"},
+		{
+			"payments, reading", "payments", `"scope": "payments:read"`,
+			"payments.initiate after payments/payment_initiation, payments.status possible payments:read, unheard hidden",
+		},
+		{
+			"payments, paying", "payments", `"scope": "payments", "authorization_details": ` + payment,
+			"payments.initiate possible payments/payment_initiation, payments.status after payments:read, unheard hidden",
+		},
+		{
+			"payments, the scope alone", "payments", `"scope": "payments payments:read"`,
+			"payments.initiate after payments/payment_initiation, payments.status possible payments:read, unheard hidden",
+		},
+		{
+			"files, reading", "files", `"scope": "files:read"`,
+			"files.list possible files:read, files.read possible files:read, files.write after files:write/file_access, unheard hidden",
+		},
+		{
+			"repositories", "repositories", `"scope": "repo"`,
+			"repo.delete_branch after repo/repository_access, repo.merge after repo/repository_access, repo.read after repo/repository_access, unheard hidden",
+		},
+		{
+			"medical records", "medical-records", `"scope": "records:read"`,
+			"records.export after records:export/patient_record_access, records.read after records:read/patient_record_access, unheard hidden",
+		},
 		{"data queries", "data-query", `"scope": "db:query"`, "db.query after db:query/data_query, unheard hidden"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

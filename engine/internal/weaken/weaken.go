@@ -150,12 +150,13 @@ func (m *maker) emit(set string, body ast.Body, document string, name, value *as
 }
 
 func (m *maker) add(head *ast.Head, body ast.Body) {
+	body = withoutClock(head, body)
 	if len(body) == 0 {
 		body = ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))
 	}
 	loc := ast.NewLocation(nil, Package, len(m.out.Rules)+1, 1)
 	head.Location = loc
-	m.out.Rules = append(m.out.Rules, &ast.Rule{Location: loc, Head: head, Body: body.Copy(), Module: m.out})
+	m.out.Rules = append(m.out.Rules, &ast.Rule{Location: loc, Head: head, Body: body, Module: m.out})
 }
 
 // helper returns a reference to the weakened form of the rule that ref names,

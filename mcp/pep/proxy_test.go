@@ -499,6 +499,42 @@ func TestProxyHidesUpstreamChallenges(t *testing.T) {
 	}
 }
 
+// Pages of an allowed origin can call, and no others.
+func TestProxyPages(t *testing.T) {
+	t.Parallel()
+	back := &raw{answer: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{}}`)
+	}}
+	front, _ := behind(t, back, &pdp{}, func(o *pep.ProxyOptions) { o.AllowedOrigins = []string{"https://app.example"} })
+	const call = `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`
+	own := front.URL
+	for _, tt := range []struct {
+		method, origin string
+		status         int
+		allowed        string
+	}{
+		{"OPTIONS", "https://app.example", 204, "https://app.example"},
+		{"POST", "https://app.example", 200, "https://app.example"},
+		{"OPTIONS", "https://evil.example", 403, ""},
+		{"POST", "https://evil.example", 403, ""},
+		{"POST", "https://app.example.evil.example", 403, ""},
+		{"POST", "null", 403, ""},
+		{"POST", own, 200, ""},
+		{"OPTIONS", own, 405, ""},
+	} {
+		resp, _ := send(t, front, tt.method, call, "Origin", tt.origin, "Authorization", "Bearer alice",
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "mcp-param-region, x-evil")
+		if got := resp.Header.Values("Access-Control-Allow-Origin"); resp.StatusCode != tt.status || strings.Join(got, "|") != tt.allowed {
+			t.Errorf("%s from %s: %d, allowed %q", tt.method, tt.origin, resp.StatusCode, got)
+		}
+		if names := resp.Header.Get("Access-Control-Allow-Headers"); tt.status == 204 && (!strings.Contains(names, "mcp-param-region") || strings.Contains(names, "evil")) {
+			t.Errorf("a page may send %s", names)
+		}
+	}
+}
+
 func TestProxyMetadata(t *testing.T) {
 	t.Parallel()
 	front, _ := behind(t, &raw{}, &pdp{}, func(o *pep.ProxyOptions) {

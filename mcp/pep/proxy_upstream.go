@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/authzd/authzd/rar"
@@ -76,6 +77,12 @@ func (p *Proxy) incoming(r *http.Response) error {
 	x, _ := r.Request.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil {
 		return errUpstream
+	}
+	// Which pages may call is ours to say.
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			r.Header.Del(name)
+		}
 	}
 	// Challenges of the server are about the proxy's credential, not the client's.
 	if p.o.UpstreamAuth != AuthPassthrough && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden) {

@@ -17,7 +17,7 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 	s := d.server
 	p := plan{ask: s.asker(), engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
 	if s.verifying() {
-		seen := settled{}
+		seen := settling(false)
 		p.settle = func(ctx context.Context, r *Request) error { return s.settle(ctx, p.call, r, seen) }
 	}
 	p.audience = s.audience(p.call)

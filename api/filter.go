@@ -31,7 +31,7 @@ func (d *decisionService) FilterTools(ctx context.Context, m *authzdv1.FilterToo
 		r, list, err := w.filter(m)
 		tools = list
 		return r, err
-	}, settled{})
+	}, settling(true))
 	if err != nil {
 		return nil, err
 	}

@@ -166,7 +166,7 @@ func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (
 	var err error
 	waits := m.GetRequireRevision() != nil || s.verifying()
 	if waits {
-		if r, err = s.prepare(ctx, c, decode, settled{}); err != nil {
+		if r, err = s.prepare(ctx, c, decode, settling(false)); err != nil {
 			return nil, err
 		}
 	}

@@ -152,7 +152,7 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 		}
 		req, err := s.prepare(ctx, c, func() (Request, error) {
 			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying(), s.asker())
-		}, settled{})
+		}, settling(false))
 		if err != nil {
 			return err
 		}

@@ -113,6 +113,7 @@ type Server struct {
 	health    *readiness
 	access    *access
 	mappings  *mappings
+	shown     *shown
 	openapi   []byte
 	buffers   sync.Pool
 
@@ -135,7 +136,7 @@ func New(opts Options) (*Server, error) {
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
-		revisions: newRevisions(), health: newReadiness(), access: access,
+		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

@@ -46,7 +46,14 @@ func (p *presented) evidence() string {
 
 // settled are the outcomes of one request by audience: a proof counts once, and
 // the queries of a batch share it.
-type settled map[string]outcomes
+type settled struct {
+	byAudience map[string]outcomes
+	// lists: the answers shorten a list and authorize nothing. A proof that the
+	// caller has used up a moment ago for the request itself then counts again.
+	lists bool
+}
+
+func settling(lists bool) settled { return settled{byAudience: map[string]outcomes{}, lists: lists} }
 
 type outcomes struct {
 	good []engine.Credential
@@ -70,7 +77,10 @@ func (s *Server) settle(ctx context.Context, c call, r *Request, seen settled) e
 	if sub := q.Subject; sub != nil && len(r.presented) == 0 && !s.opts.Verifier.Admits(sub.Issuer, audience) {
 		return errorf(CodeInvalidValue, "/subject/properties/issuer", "no credential is given, and this issuer admits no subject on a caller's word")
 	}
-	out, done := seen[audience]
+	out, done := seen.byAudience[audience]
+	if !done && seen.lists {
+		out, done = s.shown.find(c, audience, r.presented)
+	}
 	if !done {
 		for i := range r.presented {
 			if err := ctx.Err(); err != nil {
@@ -85,8 +95,11 @@ func (s *Server) settle(ctx context.Context, c call, r *Request, seen settled) e
 				s.metrics.presented.WithLabelValues("ok").Inc()
 			}
 		}
-		seen[audience] = out
+		if !seen.lists && len(out.bad) == 0 {
+			s.shown.keep(c, audience, r.presented, out)
+		}
 	}
+	seen.byAudience[audience] = out
 	// Clipped, because the queries of a batch share them.
 	q.Credentials, q.Rejected, r.presented = slices.Clip(out.good), slices.Clip(out.bad), nil
 	return nil

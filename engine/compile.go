@@ -298,6 +298,12 @@ func (c *compilation) warnLax(s settings) {
 			Message: "untyped_tools: arguments of tools without a schema are not validated",
 		})
 	}
+	if s.declared == AnySubject {
+		c.add(Finding{
+			Code: CodeBundleLaxContract, Severity: SeverityWarning, File: file,
+			Message: "declared_mappings: a tool may name a subject whom nobody has authenticated; policy can tell by input.context.coaz.subject_verified",
+		})
+	}
 	if s.laxForbids {
 		c.add(Finding{
 			Code: CodeBundleLaxContract, Severity: SeverityWarning, File: file,

@@ -67,8 +67,8 @@ type FilteredTool struct {
 //
 // Whatever DecideOn allows with the same caller, context and snapshot, at the
 // same time and with no properties of action and resource, is reported as
-// possible. Where the weaker policy is at fault or out of time, so is everything
-// that has a schema. Errors are those of DecideOn.
+// possible. So is a tool for which the weaker policy is at fault or out of time:
+// this is a list, and each call is still decided. Errors are those of DecideOn.
 func (e *Engine) FilterTools(ctx context.Context, s *Snapshot, q *FilterQuery) (FilterResult, error) {
 	f, err := e.newFiltering(ctx, s, q)
 	if err != nil {

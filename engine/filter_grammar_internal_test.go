@@ -37,6 +37,7 @@ func (g *grammar) policy() string {
 	for i := range 2 + g.r.IntN(7) {
 		g.helper(i)
 	}
+	g.details()
 	for i := range 1 + g.r.IntN(3) {
 		g.permit(i)
 	}
@@ -85,11 +86,11 @@ func (g *grammar) helper(i int) {
 		}
 		value := g.one("true", "true", "true", "false")
 		for range 1 + g.r.IntN(2) {
-			rule := fmt.Sprintf("%s := %s if {\n%s}", name, value, g.body())
+			fmt.Fprintf(&g.out, "%s := %s if {\n%s}", name, value, g.body())
 			for g.odds(5) {
-				rule += fmt.Sprintf(" else := %s if {\n%s}", g.one("true", "false"), g.body())
+				fmt.Fprintf(&g.out, " else := %s if {\n%s}", g.one("true", "false"), g.body())
 			}
-			g.line("%s", rule)
+			g.line("")
 		}
 		g.conditions = append(g.conditions, name)
 	case 2:
@@ -132,8 +133,10 @@ func (g *grammar) body() string {
 
 // text is a term that is a string, where it is defined.
 func (g *grammar) text() string {
-	pool := []string{`"a"`, `"b"`, "args.s", "input.mcp.params.arguments.s", "input.subject.id", "input.resource.id", "input.mcp.params.name",
-		"data.names[input.resource.id]", "data.names[args.s]", "input.mcp.params._meta.k", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`}
+	pool := []string{
+		`"a"`, `"b"`, "args.s", "input.mcp.params.arguments.s", "input.subject.id", "input.resource.id", "input.mcp.params.name",
+		"data.names[input.resource.id]", "data.names[args.s]", "input.mcp.params._meta.k", "input.context.mode", `object.get(args, "x", "a")`, `input.mcp.params["arguments"].s`,
+	}
 	for _, v := range g.values {
 		pool = append(pool, v, v)
 	}
@@ -183,6 +186,7 @@ func (g *grammar) condition() string {
 		fmt.Sprintf("some %s in %s\n\t%s == %s", local, g.list(), local, g.text()),
 		fmt.Sprintf("%s := \"s\"\n\targs[%s] == %s", local, local, g.text()),
 		"count(input.mcp.params) > " + g.one("0", "1", "2"),
+		`rand.intn("x", 2) == 1`,
 		fmt.Sprintf("some %s\n\targs[%s] == %s", local, local, g.text()),
 		fmt.Sprintf("some %s\n\tinput[%s].mode == %s", local, local, g.text()),
 		fmt.Sprintf("some %s\n\tinput.mcp.params[%s].s == %s", local, local, g.text()),
@@ -206,6 +210,20 @@ func (g *grammar) condition() string {
 	return g.one(pool...)
 }
 
+// details are values that requirements are made of, by rules of which one holds
+// or the other, and by a function.
+func (g *grammar) details() {
+	kind := func() string { return g.one(`"pay"`, `"pay"`, `"ask"`) }
+	g.line("need := object.union({\"type\": %s, \"s\": \"a\"}, more)", kind())
+	other := g.one("not "+g.text()+" == \"a\"", g.text()+" != \"a\"")
+	g.line("more := {} if %s == \"a\"", g.text())
+	g.line("more := {%s} if %s", g.one(`"type": `+kind(), `"s": `+g.text()), other)
+	g.line("made(k) := {\"type\": k} if %s == \"a\"", g.text())
+	g.line("made(k) := {\"type\": %s, \"s\": k} if not %s == \"a\"", kind(), g.text())
+	g.line("wanted := %s if {\n%s}", g.one(`authzd.scopes(["s1"])`, `authzd.authentication({"acr_values": ["mfa"]})`), g.body())
+	g.line("wanted := %s if {\n%s}", g.one(`authzd.scopes(["s1"])`, `authzd.scopes(["a"])`), g.body())
+}
+
 func (g *grammar) permit(i int) {
 	value := "{}"
 	if g.odds(2) {
@@ -227,7 +245,7 @@ func (g *grammar) requirement() string {
 	object := g.one(
 		`{"type": "pay", "s": `+g.text()+`}`,
 		`object.union({"type": "pay"}, {"s": `+g.text()+`})`,
-		`{"type": "pay"}`,
+		`{"type": "pay"}`, "need", "need", `made(`+g.one(`"pay"`, `"ask"`, g.text())+`)`,
 		`{"type": `+g.one(`data.kinds[input.resource.id]`, `data.kinds[args.s]`, g.text())+`}`,
 	)
 	return g.one(
@@ -238,7 +256,8 @@ func (g *grammar) requirement() string {
 		`authzd.authorization_details([`+object+`])`,
 		`authzd.authorization_details(authzd.each(`+g.list()+`, [{"type": "pay", "s": e} | some e in `+g.list()+`]))`,
 		`authzd.authentication({"max_age": `+g.one("args.n", "300", "30")+`})`,
-		`authzd.authentication({"acr_values": [`+g.one(`"mfa"`, g.text())+`]})`,
+		`authzd.authentication({"acr_values": [`+g.one(`"mfa"`, g.text(), `"mfa", `+g.text())+`]})`,
+		"wanted",
 		`authzd.proof_of_possession`,
 	)
 }

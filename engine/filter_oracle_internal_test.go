@@ -17,7 +17,8 @@ const oracleData = `{
 	"names": {"t1": "a", "t2": "alice", "a": "b", "b": "bob"}, "kinds": {"t1": "pay", "t2": "ask", "a": "pay"},
 	"authzd_types": {
 		"pay": {"type": "pay", "schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
-			"properties": {"type": {"const": "pay"}, "s": {"type": "string"}}, "required": ["type"], "additionalProperties": false}},
+			"properties": {"type": {"const": "pay"}, "s": {"type": "string"}, "locations": {"type": "array", "items": {"type": "string"}}},
+			"required": ["type"], "additionalProperties": false}, "compare": {"/locations": {"rule": "subset", "absent": "any"}}},
 		"ask": {"type": "ask", "schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
 			"properties": {"type": {"const": "ask"}, "s": {"type": "string"}}, "required": ["type"], "additionalProperties": false}}}
 }`
@@ -122,7 +123,7 @@ func (o *oracle) caller(t *testing.T, e *Engine, s *Snapshot, r *rand.Rand, fail
 	one := func(list ...string) string { return list[r.IntN(len(list))] }
 	claims := `{"iss": "i", "sub": "` + one("alice", "alice", "bob", "a") + `", "aud": "srv", "exp": 1800000000, "client_id": "agent",
 		"scope": "` + one("", "s1", "a", "s1 a b") + `", "acr": "` + one("none", "mfa", "a") + `", "auth_time": ` + one("1699999999", "1699999900") +
-		one("", `, "authorization_details": [`+one(`{"type": "pay"}`, `{"type": "pay", "s": "a"}`, `{"type": "ask"}, {"type": "pay", "s": "b"}`)+`]`) + `}`
+		one("", `, "authorization_details": [`+one(`{"type": "pay"}`, `{"type": "pay", "locations": ["srv"]}`, `{"type": "pay", "s": "a", "locations": ["srv"]}`, `{"type": "pay", "s": "a"}`, `{"type": "ask"}, {"type": "pay", "s": "b"}`)+`]`) + `}`
 	cred, rejected := CredentialFromClaims("c", "pep", one("", "dpop"), oracleJSON(t, claims))
 	if rejected != nil {
 		t.Fatal(rejected.Code)

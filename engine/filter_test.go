@@ -44,10 +44,8 @@ func show(f engine.FilteredTool) string {
 	if n == nil {
 		return out
 	}
-	for name, list := range map[string][]string{"scopes": n.Scopes} {
-		if len(list) > 0 {
-			out += " " + name + "=" + strings.Join(list, ",")
-		}
+	if len(n.Scopes) > 0 {
+		out += " scopes=" + strings.Join(n.Scopes, ",")
 	}
 	if len(n.DetailTypes) > 0 {
 		out += " types=" + strings.Join(n.DetailTypes, ",")
@@ -58,10 +56,8 @@ func show(f engine.FilteredTool) string {
 	if n.MaxAge >= 0 {
 		out += " age=" + (time.Duration(n.MaxAge) * time.Second).String()
 	}
-	for name, set := range map[string]bool{" pop": n.ProofOfPossession} {
-		if set {
-			out += name
-		}
+	if n.ProofOfPossession {
+		out += " pop"
 	}
 	if n.Approval {
 		out += " approval"
@@ -260,6 +256,30 @@ func TestFilterHeldDetails(t *testing.T) {
 		}
 		if diff := cmp.Diff(engine.FilteredTool{Name: "unknown"}, got[1]); diff != "" {
 			t.Errorf("a tool without schema (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestFilterLocates: a need that leaves its location open is judged for the
+// server that is asked about, as a decision judges it.
+func TestFilterLocates(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, `package authz
+
+import data.authzd.v1 as authzd
+
+permit["a"] := {"require": [authzd.authorization_details([{"type": "pay"}])]}
+`, `{"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "authzd_types": {"pay": {"type": "pay",
+		"schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+			"properties": {"type": {"const": "pay"}, "locations": {"type": "array", "items": {"type": "string"}}}, "required": ["type"], "additionalProperties": false},
+		"compare": {"/locations": {"rule": "subset", "absent": "any"}}}}}`))
+	for server, want := range map[string]string{testServer: "possible types=pay", "https://other.example.com": "after types=pay"} {
+		cred := credential(t, "c", claims(`"authorization_details": [{"type": "pay", "locations": ["`+server+`"]}]`))
+		if got := filterTools(t, e, filterQuery([]string{"t"}, cred)); show(got[0]) != want {
+			t.Errorf("%s: got %q, want %q", server, show(got[0]), want)
+		}
+		if d := decide(t, e, call(t, "t", "{}", cred)); d.Allow != strings.HasPrefix(want, "possible") {
+			t.Errorf("%s: allow %v", server, d.Allow)
 		}
 	}
 }

@@ -141,6 +141,22 @@ func TestMappedSettingIsClosed(t *testing.T) {
 	}
 }
 
+func TestMappedAnySubjectIsWarnedAbout(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]int{"refuse": 0, "verified_subject": 0, "any_subject": 1} {
+		_, found, err := engine.Compile(t.Context(), []engine.Bundle{bundle(t, mappedPolicy, mappedTool, `{"contract": 1, "declared_mappings": "`+setting+`"}`)})
+		lax := 0
+		for _, f := range found {
+			if f.Code == engine.CodeBundleLaxContract {
+				lax++
+			}
+		}
+		if err != nil || lax != want {
+			t.Errorf("%s: %v, %v", setting, found, err)
+		}
+	}
+}
+
 func TestMappedDecisions(t *testing.T) {
 	t.Parallel()
 	e := mappedEngine(t, "verified_subject")

@@ -338,7 +338,7 @@ func TestDeclaredTime(t *testing.T) {
 		took := time.Since(began)
 		cancel()
 		t.Logf("%s: %v, %v", name, took, err)
-		if took > 5*time.Second {
+		if took > 30*time.Second { // they would take minutes
 			t.Errorf("%s: took %v", name, took)
 		}
 	}

@@ -24,7 +24,6 @@ type mappingVector struct {
 		ProtocolVersion    string   `json:"protocol_version"`
 		HasID              bool     `json:"has_id"`
 		ServerMethods      []string `json:"server_methods"`
-		ExtraMethods       bool     `json:"extra_methods"`
 	} `json:"config"`
 	ExpectRequest *struct {
 		API  string          `json:"api"`
@@ -52,7 +51,6 @@ func (v mappingVector) options(t testing.TB) mcp.MapOptions {
 		HasID:           v.Config.HasID,
 		InputSchema:     optional(t, v.ToolSchema),
 		ServerMethods:   v.Config.ServerMethods,
-		ExtraMethods:    v.Config.ExtraMethods,
 	}
 }
 

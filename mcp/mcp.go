@@ -1,6 +1,7 @@
 // Package mcp is the pure part of authzd's knowledge of the Model Context
 // Protocol: it turns an MCP message into what is to be decided ([Map],
-// [CheckHeaders]) and a denial into what goes on the wire ([Render], with
+// [CompileMapping], [CheckHeaders]), the answer of a decision point into yes or
+// no ([EnforceEvaluation], [EnforceEvaluations]), and a denial into what goes on the wire ([Render], with
 // [Actionable] and [Words] beside it).
 //
 // It follows MCP 2026-07-28 and the revisions before it, SEP-2643 (structured

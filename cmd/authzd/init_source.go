@@ -61,7 +61,7 @@ func askTools(ctx context.Context, transport mcp.Transport, std stdio) (starter.
 		// Some servers list tools only to clients that could answer what such a
 		// tool asks. Nothing is called here, so nobody will ask. Not roots: those
 		// change what a server works on.
-		Capabilities: &mcp.ClientCapabilities{Sampling: &mcp.SamplingCapabilities{}, Elicitation: &mcp.ElicitationCapabilities{}},
+		Capabilities: &mcp.ClientCapabilities{Sampling: &mcp.SamplingCapabilities{}, Elicitation: &mcp.ElicitationCapabilities{}}, //nolint:staticcheck // deprecated, and servers of today ask for it
 		// It tells of tools that the SDK leaves out; they are unknown, so denied.
 		Logger: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

@@ -40,6 +40,8 @@ const (
 	allowedOriginFlag = "allowed-origin"
 	issuingFlag       = "authorization-server"
 	upstreamHeaderEnv = "upstream-header-env"
+
+	proxyGCPercent = 200
 )
 
 func newProxy(std stdio, getenv func(string) string) *cobra.Command {
@@ -55,7 +57,7 @@ func newProxy(std stdio, getenv func(string) string) *cobra.Command {
 			"tokens, and every client acts for this person: for personal use, on loopback only.\n\n" +
 			"At the well-known place stands the server's protected resource metadata (RFC 9728) with what the live policy\n" +
 			"can ask for; /healthz and /readyz tell of the proxy. SIGTERM lets calls under way end, SIGHUP loads bundles,\n" +
-			"keys and issuers again. The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.\n\n" +
+			"keys and issuers again. The garbage collector runs at GOGC=200 unless GOGC is set; GOMEMLIMIT is honoured.\n\n" +
 			"Every flag is also an environment variable (--upstream is AUTHZD_UPSTREAM) and a key of the --config file.",
 		Example: `  authzd proxy --upstream http://127.0.0.1:3001/mcp --bundle main=policy --issuers issuers.yaml --resource https://mcp.example.com/mcp
   authzd proxy --upstream http://127.0.0.1:3001/mcp --bundle main=policy --subject "$USER"`,
@@ -68,9 +70,9 @@ func newProxy(std stdio, getenv func(string) string) *cobra.Command {
 		if err := c.validate(getenv); err != nil {
 			return err
 		}
-		// As for serve: decisions allocate little and keep nothing.
+		// As for serve, but sessions and streams are kept, so less.
 		if getenv("GOGC") == "" {
-			debug.SetGCPercent(gcPercent)
+			debug.SetGCPercent(proxyGCPercent)
 		}
 		return c.serve(cmd.Context(), std)
 	}

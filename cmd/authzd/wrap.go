@@ -237,10 +237,8 @@ func (c *wrapConfig) identify(std stdio) func(context.Context) ([]*authzdv1.Cred
 		if subject != nil {
 			return nil, subject, nil
 		}
-		token := ""
-		if c.TokenFile == "" {
-			token = std.getenv(c.TokenEnv)
-		} else {
+		token := std.getenv(c.TokenEnv)
+		if c.TokenFile != "" {
 			var err error
 			if token, err = readToken(c.TokenFile); err != nil {
 				return nil, nil, err

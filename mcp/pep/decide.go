@@ -35,6 +35,8 @@ type Ruling struct {
 	// fault is what is wrong with the request itself, so that no decision was
 	// possible.
 	fault error
+	// version is the revision that the client speaks.
+	version string
 }
 
 // Decide asks about one request. It never fails: what can not be decided is
@@ -42,7 +44,7 @@ type Ruling struct {
 func (e *Enforcer) Decide(ctx context.Context, c Caller, r Request) Ruling {
 	began := e.opts.Now()
 	answer, err := e.ask(ctx, c, r)
-	ruling := Ruling{Subject: answer.GetSubject()}
+	ruling := Ruling{Subject: answer.GetSubject(), version: c.ProtocolVersion}
 	if err == nil {
 		err = e.keep(ctx, answer)
 	}

@@ -254,7 +254,7 @@ func (e *Enforcer) question(c Caller, method string, entry rar.Value) *authzdv1.
 func (e *Enforcer) batch(ctx context.Context, c Caller, queries []*authzdv1.CheckBatchQuery) ([]*authzdv1.CheckBatchItem, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
 	defer cancel()
-	answer, err := e.opts.Decider.CheckBatch(ctx, &authzdv1.CheckBatchRequest{Credentials: c.Credentials, Queries: queries})
+	answer, err := e.opts.Decider.CheckBatch(ctx, &authzdv1.CheckBatchRequest{Credentials: c.Credentials, Queries: queries, Listing: true})
 	if err != nil {
 		return nil, fmt.Errorf("ask about a list: %w", err)
 	}

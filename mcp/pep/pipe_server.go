@@ -18,8 +18,10 @@ func (p *Pipe) fromServer(ctx context.Context) error {
 	for {
 		line, tooLong, err := lines.next()
 		switch {
-		case errors.Is(err, io.EOF), err != nil && ctx.Err() != nil:
+		case errors.Is(err, io.EOF):
 			return nil
+		case err != nil && ctx.Err() != nil:
+			return nil //nolint:nilerr // we were told to stop
 		case err != nil:
 			return fmt.Errorf("read from the server: %w", err)
 		case tooLong:

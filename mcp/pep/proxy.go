@@ -141,10 +141,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this host is not served here", http.StatusMisdirectedRequest)
 		return
 	}
-	// A page of another origin must not act with what its visitor can reach (DNS
-	// rebinding; MCP, streamable HTTP, security).
-	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(p.o.AllowedOrigins, origin) && !sameHost(origin, r.Host) {
-		http.Error(w, "this origin may not call", http.StatusForbidden)
+	if !p.page(w, r) {
 		return
 	}
 	// What changes the protocol would be a way past every message.
@@ -153,7 +150,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := p.endpoint()
-	if r.Method == http.MethodGet && (r.URL.Path == metadataPath || r.URL.Path == metadataPath+strings.TrimSuffix(path, "/")) {
+	if p.isMetadata(r) {
 		p.metadata(w, r)
 		return
 	}
@@ -177,12 +174,6 @@ func (p *Proxy) endpoint() string {
 		return path
 	}
 	return "/"
-}
-
-// sameHost tells a page of this very host, which was looked at already.
-func sameHost(origin, host string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, host)
 }
 
 // Serves tells whether a request may give this Host; see AllowedHosts.

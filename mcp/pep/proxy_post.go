@@ -70,8 +70,12 @@ func (p *Proxy) post(w http.ResponseWriter, r *http.Request) {
 		if errors.As(err, &tooLong) {
 			p.send(w, failure(rar.Value{}, http.StatusRequestEntityTooLarge, rpcInvalidRequest,
 				"The message is longer than "+strconv.Itoa(p.e.opts.MaxMessage)+" bytes."))
+			return
 		}
-		return // otherwise the client has gone
+		// It was too slow, or has gone.
+		w.Header().Set("Connection", "close")
+		http.Error(w, "the body did not come", http.StatusRequestTimeout)
+		return
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	list, batch, err := decode(raw, p.e.opts.MaxMessage)
@@ -179,10 +183,19 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 		return p.admit(r.Context(), x, m.id)
 	}
 	ruling := p.e.Decide(r.Context(), c, Request{Method: m.method, Params: m.paramsText(), Tool: tool.text})
-	switch {
-	case !ruling.Go:
+	if !ruling.Go {
 		out := refusal(m.id, ruling)
 		return &out
+	}
+	if out := p.own(r.Context(), x, m, ruling); out != nil {
+		return out
+	}
+	return p.follow(x, m, c)
+}
+
+// own ties a session to who began it.
+func (p *Proxy) own(ctx context.Context, x *exchange, m *message, ruling Ruling) *reply {
+	switch {
 	case p.e.opts.Observe:
 	case m.method == methodInitialize && ruling.Subject == nil:
 		out := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
@@ -190,23 +203,29 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	case m.method == methodInitialize:
 		x.owner = ruling.Subject
 	case x.session.owner != nil && !proto.Equal(x.session.owner, ruling.Subject):
-		out := p.foreign(r.Context(), m.id)
+		out := p.foreign(ctx, m.id)
 		return &out
 	case x.session.owner != nil:
 		x.session.learn(x.digest, ruling.Until)
 	}
-	return p.expect(x, m, c)
+	return nil
 }
 
-// expect notes a request whose answer is to be looked at.
-func (p *Proxy) expect(x *exchange, m *message, c Caller) *reply {
-	if m.method == methodInitialize || listMember(m.method) != "" {
-		if x.session.id != "" && !x.session.expect(m, c) && !p.e.opts.Observe {
-			out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)
-			return &out
-		}
-		x.own[idKey(m.id)] = pending{method: m.method, caller: c}
+// follow remembers a request whose answer is to be looked at.
+func (p *Proxy) follow(x *exchange, m *message, c Caller) *reply {
+	if m.method != methodInitialize && listMember(m.method) == "" {
+		return nil
 	}
+	_, same := x.own[idKey(m.id)] // of a batch
+	if x.session.id != "" && !same {
+		same = !x.session.expect(m, c)
+	}
+	if same && !p.e.opts.Observe {
+		// Not one of own, whose end would be that of the other request too.
+		out := failure(m.id, http.StatusOK, rpcInvalidRequest, textSameID)
+		return &out
+	}
+	x.own[idKey(m.id)] = pending{method: m.method, caller: c}
 	return nil
 }
 
@@ -257,6 +276,7 @@ func (p *Proxy) other(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel()
 	if r.Method == http.MethodGet {
+		//nolint:contextcheck // the stream ends with the proxy, too
 		defer context.AfterFunc(p.draining, cancel)()
 	}
 	out := r.Clone(ctx)

@@ -42,7 +42,7 @@ func behind(t *testing.T, upstream http.Handler, service *pdp, change ...func(*p
 }
 
 // sdkServer is a real server with sessions.
-func sdkServer(t *testing.T, stateless, asJSON bool) (http.Handler, *mcp.Server) {
+func sdkServer(t *testing.T, stateless, asJSON bool) http.Handler {
 	t.Helper()
 	s := mcp.NewServer(&mcp.Implementation{Name: "s", Version: "1"}, &mcp.ServerOptions{
 		SubscribeHandler:   func(context.Context, *mcp.SubscribeRequest) error { return nil },
@@ -74,7 +74,7 @@ func sdkServer(t *testing.T, stateless, asJSON bool) (http.Handler, *mcp.Server)
 	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, &mcp.StreamableHTTPOptions{Stateless: stateless, JSONResponse: asJSON})
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", h)
-	return mux, s
+	return mux
 }
 
 // as sends a token with every request.
@@ -106,7 +106,7 @@ func TestProxyInFrontOfTheSDK(t *testing.T) {
 			t.Run(fmt.Sprintf("%s json=%t", version, asJSON), func(t *testing.T) {
 				t.Parallel()
 				service := &pdp{deny: []string{"rm"}, needs: map[string]string{"pay": "payments"}}
-				h, _ := sdkServer(t, version == "2026-07-28", asJSON)
+				h := sdkServer(t, version == "2026-07-28", asJSON)
 				front, p := behind(t, h, service)
 				progress := make(chan float64, 10)
 				session := connect(t, front, "alice", version, &mcp.ClientOptions{
@@ -130,7 +130,7 @@ func TestProxyInFrontOfTheSDK(t *testing.T) {
 					params.SetProgressToken("p")
 				}
 				result, err := session.CallTool(t.Context(), params)
-				if err != nil || result.IsError || result.Content[0].(*mcp.TextContent).Text != "echo: hi" {
+				if err != nil || result.IsError || textOf(result) != "echo: hi" {
 					t.Fatalf("echo: %v, %v", result, err)
 				}
 				for i := range 3 {
@@ -147,7 +147,7 @@ func TestProxyInFrontOfTheSDK(t *testing.T) {
 					}
 				}
 				result, err = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "rm", Arguments: map[string]any{"text": "hi"}})
-				if err != nil || !result.IsError || result.Content[0].(*mcp.TextContent).Text != "no" {
+				if err != nil || !result.IsError || textOf(result) != "no" {
 					t.Errorf("rm: %v, %v", result, err)
 				}
 				if read, err := session.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: "file:///a"}); err != nil || read.Contents[0].Text != "A" {
@@ -174,10 +174,19 @@ func TestProxyInFrontOfTheSDK(t *testing.T) {
 	}
 }
 
+func textOf(r *mcp.CallToolResult) string {
+	if len(r.Content) == 1 {
+		if c, ok := r.Content[0].(*mcp.TextContent); ok {
+			return c.Text
+		}
+	}
+	return ""
+}
+
 // A cancelled call ends at the server.
 func TestProxyPassesCancellation(t *testing.T) {
 	t.Parallel()
-	h, _ := sdkServer(t, false, false)
+	h := sdkServer(t, false, false)
 	front, _ := behind(t, h, &pdp{})
 	session := connect(t, front, "alice", "2025-11-25", nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -240,7 +249,13 @@ func (s *raw) count() int {
 
 const initializing = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`
 
-func send(t *testing.T, front *httptest.Server, method, body string, headers ...string) (*http.Response, string) {
+// answer is what a test looks at of a response.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func send(t *testing.T, front *httptest.Server, method, body string, headers ...string) (answer, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, front.URL+"/mcp", strings.NewReader(body))
 	if err != nil {
@@ -248,12 +263,12 @@ func send(t *testing.T, front *httptest.Server, method, body string, headers ...
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
-	for i := 0; i < len(headers); i += 2 {
-		if headers[i] == "Host" {
-			r.Host = headers[i+1]
+	for pair := range slices.Chunk(headers, 2) {
+		if pair[0] == "Host" {
+			r.Host = pair[1]
 			continue
 		}
-		r.Header.Add(headers[i], headers[i+1])
+		r.Header.Add(pair[0], pair[1])
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -264,7 +279,7 @@ func send(t *testing.T, front *httptest.Server, method, body string, headers ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(text)
+	return answer{resp.StatusCode, resp.Header}, string(text)
 }
 
 func TestProxyForwardsTheBytesAndNoToken(t *testing.T) {
@@ -606,6 +621,42 @@ func TestProxyHidesUpstreamChallenges(t *testing.T) {
 	}
 }
 
+// Pages of an allowed origin can call, and no others.
+func TestProxyPages(t *testing.T) {
+	t.Parallel()
+	back := &raw{answer: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{}}`)
+	}}
+	front, _ := behind(t, back, &pdp{}, func(o *pep.ProxyOptions) { o.AllowedOrigins = []string{"https://app.example"} })
+	const call = `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`
+	own := front.URL
+	for _, tt := range []struct {
+		method, origin string
+		status         int
+		allowed        string
+	}{
+		{"OPTIONS", "https://app.example", 204, "https://app.example"},
+		{"POST", "https://app.example", 200, "https://app.example"},
+		{"OPTIONS", "https://evil.example", 403, ""},
+		{"POST", "https://evil.example", 403, ""},
+		{"POST", "https://app.example.evil.example", 403, ""},
+		{"POST", "null", 403, ""},
+		{"POST", own, 200, ""},
+		{"OPTIONS", own, 405, ""},
+	} {
+		resp, _ := send(t, front, tt.method, call, "Origin", tt.origin, "Authorization", "Bearer alice",
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "mcp-param-region, x-evil")
+		if got := resp.Header.Values("Access-Control-Allow-Origin"); resp.StatusCode != tt.status || strings.Join(got, "|") != tt.allowed {
+			t.Errorf("%s from %s: %d, allowed %q", tt.method, tt.origin, resp.StatusCode, got)
+		}
+		if names := resp.Header.Get("Access-Control-Allow-Headers"); tt.status == 204 && (!strings.Contains(names, "mcp-param-region") || strings.Contains(names, "evil")) {
+			t.Errorf("a page may send %s", names)
+		}
+	}
+}
+
 func TestProxyMetadata(t *testing.T) {
 	t.Parallel()
 	front, _ := behind(t, &raw{}, &pdp{}, func(o *pep.ProxyOptions) {
@@ -645,7 +696,9 @@ func TestProxyStreams(t *testing.T) {
 	back := &raw{answer: func(w http.ResponseWriter, _ *http.Request, _ string) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "data: {\"a\":1}\n\n")
-		w.(http.Flusher).Flush()
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
 		<-release
 		_, _ = io.WriteString(w, "data: {\"b\":2}\n\n")
 	}}

@@ -14,6 +14,8 @@ import (
 	"net/http/httputil"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/authzd/authzd/rar"
@@ -45,10 +47,28 @@ func (p *Proxy) reverse() *httputil.ReverseProxy {
 		},
 		// Events and what has no length go on as they come, the rest at its end.
 		ModifyResponse: p.incoming,
+		BufferPool:     &buffers{},
 		ErrorHandler:   p.failed,
 		ErrorLog:       slog.NewLogLogger(p.e.opts.Log.Handler(), slog.LevelDebug),
 	}
 }
+
+// buffers are what answers are copied through. They are small, because a stream
+// keeps one for as long as it is open.
+type buffers struct{ free sync.Pool }
+
+// Get takes one.
+func (b *buffers) Get() []byte {
+	if p, ok := b.free.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, bufferBytes)
+}
+
+// Put gives it back.
+func (b *buffers) Put(p []byte) { b.free.Put(&p) }
+
+const bufferBytes = 8 << 10
 
 // send makes what the client sent the body of a request. The transport sees that
 // it is in memory: it goes in one write with the head, and once more where a kept
@@ -89,6 +109,12 @@ func (p *Proxy) incoming(r *http.Response) error {
 	x, _ := r.Request.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil {
 		return errUpstream
+	}
+	// Which pages may call is ours to say.
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			r.Header.Del(name)
+		}
 	}
 	// Challenges of the server are about the proxy's credential, not the client's.
 	if p.o.UpstreamAuth != AuthPassthrough && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden) {
@@ -163,8 +189,9 @@ func (p *Proxy) lookAtBody(r *http.Response, x *exchange) error {
 // lookAtEvent looks at one text of the server: a message, or a batch of them.
 func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending, rar.Value), raw []byte) ([]byte, bool) {
 	changed := mayMention(raw, notificationToolsChanged)
-	isStream := x.id.Kind() == rar.Absent
-	if len(x.own) == 0 && !changed && !(isStream && mayMention(raw, `"result"`)) {
+	// A stream that stands for no request of its own may bring any answer.
+	resumed := x.id.Kind() == rar.Absent && mayMention(raw, `"result"`)
+	if len(x.own) == 0 && !changed && !resumed {
 		return raw, true
 	}
 	v, err := rar.DecodeStrict(raw, rar.Limits{MaxBytes: p.e.opts.MaxResult, MaxDepth: maxDepth})

@@ -18,6 +18,7 @@ import (
 const (
 	rpcParseError     = -32700
 	rpcInvalidRequest = -32600
+	rpcMethodNotFound = -32601
 	rpcInternal       = -32603
 )
 
@@ -43,7 +44,13 @@ type reply struct {
 // refusal makes of a ruling that refuses what the client is sent. Whatever the
 // service says, it refuses: a status that would not needs a body that does.
 func refusal(id rar.Value, r Ruling) reply {
-	if r.fault != nil {
+	var unknown *mcp.Error
+	switch {
+	case r.version >= stateless && errors.As(r.fault, &unknown) && unknown.Code == mcp.CodeMethodUnknown:
+		// COAZ-MCP's -32001 is of a range that MCP gave up in this revision, and
+		// what it wants for a method that it does not have is this.
+		return failure(id, http.StatusNotFound, rpcMethodNotFound, "Method not found")
+	case r.fault != nil:
 		return mismatch(id, r.fault)
 	}
 	h, raw, member := r.Denial.GetHttp(), r.Denial.GetMcpResult(), "result"

@@ -26,7 +26,7 @@ type eventReader struct {
 }
 
 func newEventReader(body io.ReadCloser, limit int, look func([]byte) ([]byte, bool)) *eventReader {
-	return &eventReader{body: body, lines: bufio.NewReaderSize(body, 32<<10), look: look, limit: limit}
+	return &eventReader{body: body, lines: bufio.NewReaderSize(body, bufferBytes), look: look, limit: limit}
 }
 
 // Read gives bytes of whole events.

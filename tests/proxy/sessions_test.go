@@ -128,6 +128,13 @@ func TestSessions(t *testing.T) {
 		}
 		return nil
 	})
+	if s.failed.Load() > 0 {
+		for line := range strings.Lines(s.proxy.log.String()) {
+			if !strings.Contains(line, `"msg":"decision"`) {
+				os.Stderr.WriteString(line)
+			}
+		}
+	}
 	s.web.CloseIdleConnections()
 	after := s.proxy.calm(t, before, 60*time.Second)
 	t.Logf("after all have left: %v", after)
@@ -155,7 +162,7 @@ func newSoak(t *testing.T, n int) *soak {
 	s := &soak{t: t, up: newUpstream(t), pace: time.Duration(n) * time.Second / perSecond}
 	const resource = "https://mcp.example.com/mcp"
 	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", issuers,
-		"--resource", resource, "--log-level", "warn")
+		"--resource", resource, "--log-level", "debug")
 	s.web = &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: time.Minute}
 	t.Cleanup(s.web.CloseIdleConnections)
 	for k := range n {

@@ -92,16 +92,8 @@ func (d *dependence) refDepends(ref ast.Ref) bool {
 // independentInput: only what lies at input.mcp.params, but for the name, is
 // the caller's arguments; a step that is not written out could lead there.
 func independentInput(ref ast.Ref) bool {
-	at := func(i int) (string, bool) {
-		if i >= len(ref) {
-			return "", false
-		}
-		s, ok := ref[i].Value.(ast.String)
-		return string(s), ok
-	}
-	path := []string{"mcp", "params"}
-	for i, name := range path {
-		step, ok := at(i + 1)
+	for i, name := range []string{"mcp", "params"} {
+		step, ok := stepAt(ref, i+1)
 		if !ok {
 			return false
 		}
@@ -109,8 +101,17 @@ func independentInput(ref ast.Ref) bool {
 			return true
 		}
 	}
-	step, ok := at(len(path) + 1)
+	step, ok := stepAt(ref, 3)
 	return ok && step == "name"
+}
+
+// stepAt is step i of a reference, if there is one and it is written out.
+func stepAt(ref ast.Ref, i int) (string, bool) {
+	if i >= len(ref) {
+		return "", false
+	}
+	s, ok := ref[i].Value.(ast.String)
+	return string(s), ok
 }
 
 // changing builtins give another result each time. Those that read schemas from
@@ -193,13 +194,9 @@ func (d *dependence) readsTime(rules []*ast.Rule) bool {
 		ast.WalkRefs(r, func(ref ast.Ref) bool {
 			switch {
 			case ref[0].Equal(ast.InputRootDocument):
-				// A shorter reference, or one that is not written out, may hold it.
-				step, ok := ast.Value(nil), len(ref) > 1
-				if ok {
-					step = ref[1].Value
-				}
-				name, written := step.(ast.String)
-				found = found || !written || name == "now"
+				// A reference that ends before, or goes anywhere, may hold it.
+				step, ok := stepAt(ref, 1)
+				found = found || !ok || step == "now"
 			case ref[0].Equal(ast.DefaultRootDocument):
 				rules = append(rules, d.rulesAt(ref)...)
 			default:

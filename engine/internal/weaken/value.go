@@ -243,7 +243,7 @@ func (in *inliner) constructor(operator ast.Ref, operands []*ast.Term, s *scope,
 	if len(operands) != 1 {
 		return nil // a call for its own sake: it gives no variable a value
 	}
-	kind := ""
+	var kind string
 	var members [][2]*ast.Term
 	switch name {
 	case "data.authzd.v1.scopes":

@@ -76,7 +76,6 @@ func Make(c *ast.Compiler, entry ast.Ref) *Policy {
 		dependence: newDependence(c), entry: entry, helpers: map[*ast.TreeNode]*ast.Term{},
 		out: &ast.Module{Package: &ast.Package{Path: ast.Ref{ast.DefaultRootDocument, ast.StringTerm(Package)}}},
 	}
-	m.out.SetRegoVersion(ast.RegoV1)
 	for _, document := range []string{"permit", "allow"} {
 		for _, r := range m.rulesOf(document) {
 			m.permit(document, r)
@@ -95,11 +94,17 @@ func (m *maker) rulesOf(document string) []*ast.Rule {
 	return m.rulesAt(m.entry.Append(ast.StringTerm(document)))
 }
 
+// rest is what the name of a rule says beyond its document.
+func (m *maker) rest(r *ast.Rule) ast.Ref {
+	ref := r.Ref()
+	return ref[min(len(m.entry)+1, len(ref)):]
+}
+
 // permit adds what is left of a rule. Each branch of an else stands for itself:
 // that the ones before it do not hold is a condition that may go. So does a
 // default.
 func (m *maker) permit(document string, r *ast.Rule) {
-	rest := r.Ref()[len(m.entry)+1:]
+	rest := m.rest(r)
 	for ; r != nil; r = r.Else {
 		if len(r.Head.Args) > 0 {
 			continue // a function is no permit
@@ -124,7 +129,7 @@ func (m *maker) forbid(document string, r *ast.Rule) {
 	if m.dependent[r] || r.Default || len(r.Head.Args) > 0 {
 		return
 	}
-	rest := r.Ref()[len(m.entry)+1:]
+	rest := m.rest(r)
 	name, value := ast.StringTerm(document), r.Head.Value
 	switch {
 	case document == "deny" && r.Head.Key != nil && r.Head.Value == nil && len(rest) == 0:
@@ -145,12 +150,13 @@ func (m *maker) emit(set string, body ast.Body, document string, name, value *as
 }
 
 func (m *maker) add(head *ast.Head, body ast.Body) {
+	body = withoutClock(head, body)
 	if len(body) == 0 {
 		body = ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))
 	}
 	loc := ast.NewLocation(nil, Package, len(m.out.Rules)+1, 1)
 	head.Location = loc
-	m.out.Rules = append(m.out.Rules, &ast.Rule{Location: loc, Head: head, Body: body.Copy(), Module: m.out})
+	m.out.Rules = append(m.out.Rules, &ast.Rule{Location: loc, Head: head, Body: body, Module: m.out})
 }
 
 // helper returns a reference to the weakened form of the rule that ref names,

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,8 +136,31 @@ func steadyError(text string) string {
 	return regexp.MustCompile(`127\.0\.0\.1:\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+ ?ms`).ReplaceAllString(text, "…")
 }
 
+// guardedChecks pass with us though the server fails them: we refuse strange
+// hosts ourselves, and know of sessions that ended.
+func guardedChecks() []string {
+	return []string{"localhost-host-rebinding-rejected", "server-session-terminated-returns-404"}
+}
+
+// withGuards is what the suite should say of a server behind us.
+func withGuards(w way, results map[string][]string) map[string][]string {
+	if !w.guards {
+		return results
+	}
+	better := map[string][]string{}
+	for name, checks := range results {
+		for _, c := range checks {
+			if id, _, _ := strings.Cut(c, " "); slices.Contains(guardedChecks(), id) {
+				c = id + " SUCCESS"
+			}
+			better[name] = append(better[name], c)
+		}
+	}
+	return better
+}
+
 // TestConformance: each check of the official suite has the same result with
-// us as without.
+// us as without; what we guard ourselves has a better one.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	node := needPeers(t)
@@ -159,7 +183,7 @@ func TestConformance(t *testing.T) {
 			for _, w := range []way{relayed("relay", change{}), guarded("allow-all")} {
 				t.Run(w.name, func(t *testing.T) {
 					t.Parallel()
-					if diff := cmp.Diff(want, conform(t, node, w, p)); diff != "" {
+					if diff := cmp.Diff(withGuards(w, want), conform(t, node, w, p)); diff != "" {
 						t.Errorf("other results (-direct +%s):\n%s", w.name, short(diff))
 					}
 				})

@@ -13,6 +13,7 @@
 //   pages      follow nextCursor; each page is a response of the step
 //   progress   ask for progress
 //   cancel     cancel when the first progress arrives
+//   maybe      a response may come or not: the server answers what was cancelled, or ends first
 //   until      repeat the call until a response holds this text; only that one is kept
 //   await      {method: n}: before the step ends, so many messages of the method have come in all
 //   notify     a notification instead of a call
@@ -243,7 +244,7 @@ async function run(state, step) {
   for (const [method, n] of Object.entries(step.await ?? {})) {
     await state.wire.until(() => (state.wire.messages[method]?.length ?? 0) >= n, `${n} ${method}, awaited by ${step.name},`);
   }
-  return { name: step.name, ids, outcome: done.outcome };
+  return { name: step.name, ids: step.maybe ? [] : ids, outcome: done.outcome };
 }
 
 async function play(session) {

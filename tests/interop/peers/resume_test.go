@@ -81,48 +81,52 @@ func event(t *testing.T, body io.Reader, ok func(id, data string) bool) (id, dat
 }
 
 // resumed asks for the list of tools, hangs up, and returns the response that
-// the server replays on the stream that resumes; then what it says to requests
-// that name no session of its own.
-func resumed(t *testing.T, url string) (string, []string) {
+// the server replays on the stream that resumes; then what it says to other
+// requests, and the status for those that name a session that is not there.
+func resumed(t *testing.T, url string) (list string, other []string, gone []int) {
 	t.Helper()
 	c := &caller{url: url}
-	var odd []string
 	first := c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"by hand","version":"1"}}}`, nil)
 	c.session = first.Header.Get("Mcp-Session-Id")
 	_ = told(t, first)
-	odd = append(odd, told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, nil)))
+	other = append(other, told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, nil)))
 	asked := c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`, nil)
 	id, _ := event(t, asked.Body, func(id, _ string) bool { return id != "" })
 	_ = asked.Body.Close()
 	again := c.ask(t, http.MethodGet, "", map[string]string{"Last-Event-ID": id})
-	_, list := event(t, again.Body, func(_, data string) bool { return strings.Contains(data, `"id":2`) })
+	_, list = event(t, again.Body, func(_, data string) bool { return strings.Contains(data, `"id":2`) })
 	_ = again.Body.Close()
-	stranger := &caller{url: url, session: "none"}
-	for _, s := range []*caller{stranger, {url: url}} {
-		odd = append(odd, told(t, s.ask(t, http.MethodGet, "", nil)), told(t, s.ask(t, http.MethodDelete, "", nil)))
-	}
-	odd = append(odd,
-		told(t, stranger.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`, nil)),
+	other = append(other,
 		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":4,"method":"ping"}`, map[string]string{"Accept": "application/json"})),
-		told(t, c.ask(t, http.MethodDelete, "", nil)),
-		told(t, c.ask(t, http.MethodPost, `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`, nil)))
-	return list, odd
+		told(t, c.ask(t, http.MethodDelete, "", nil)))
+	for _, s := range []*caller{c, {url: url, session: "none"}} {
+		for method, body := range map[string]string{http.MethodGet: "", http.MethodDelete: "", http.MethodPost: `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`} {
+			gone = append(gone, s.ask(t, method, body, nil).Status)
+		}
+	}
+	return list, other, gone
 }
 
 // TestResume: a stream resumes, and sessions begin and end, as without us.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	node := needPeers(t)
-	wantList, wantOdd := resumed(t, everythingHTTP(t, node).url)
+	wantList, wantOther, _ := resumed(t, everythingHTTP(t, node).url)
 	for _, w := range []way{relayed("relay", change{}), guarded("allow-all")} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			list, odd := resumed(t, w.http(t, everythingHTTP(t, node).url))
+			list, other, gone := resumed(t, w.http(t, everythingHTTP(t, node).url))
 			if list != wantList {
 				t.Errorf("replayed %s, want %s", short(list), short(wantList))
 			}
-			if diff := cmp.Diff(wantOdd, odd); diff != "" {
+			if diff := cmp.Diff(wantOther, other); diff != "" {
 				t.Errorf("answers (-direct +%s):\n%s", w.name, diff)
+			}
+			// The server says 400 where MCP wants 404, at which clients begin anew.
+			for _, status := range gone {
+				if status != http.StatusNotFound && (w.guards || status != http.StatusBadRequest) {
+					t.Errorf("without its session: %v", gone)
+				}
 			}
 		})
 	}
@@ -130,7 +134,7 @@ func TestResume(t *testing.T) {
 	// and holds no more than that.
 	t.Run("hidden", func(t *testing.T) {
 		t.Parallel()
-		list, _ := resumed(t, guarded("some").http(t, everythingHTTP(t, node).url))
+		list, _, _ := resumed(t, guarded("some").http(t, everythingHTTP(t, node).url))
 		if !strings.Contains(list, `"name":"echo"`) || strings.Contains(list, `"name":"get-env"`) {
 			t.Errorf("replayed %s", short(list))
 		}

@@ -1658,8 +1658,13 @@ type CheckBatchRequest struct {
 	Queries []*CheckBatchQuery `protobuf:"bytes,2,rep,name=queries,proto3" json:"queries,omitempty"`
 	// As in CheckRequest.
 	RequireRevision *PolicyRevision `protobuf:"bytes,3,opt,name=require_revision,json=requireRevision,proto3" json:"require_revision,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The answers shorten a list of resources or prompts, and authorize nothing:
+	// they come without `call_digest` and `expires_at`. A proof of possession that
+	// the same caller has used up within the last minute, in a Check for the
+	// request for the list, counts again. So it does in FilterTools.
+	Listing       bool `protobuf:"varint,4,opt,name=listing,proto3" json:"listing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckBatchRequest) Reset() {
@@ -1711,6 +1716,13 @@ func (x *CheckBatchRequest) GetRequireRevision() *PolicyRevision {
 		return x.RequireRevision
 	}
 	return nil
+}
+
+func (x *CheckBatchRequest) GetListing() bool {
+	if x != nil {
+		return x.Listing
+	}
+	return false
 }
 
 // CheckBatchQuery is a CheckRequest without what the batch shares.
@@ -2408,11 +2420,12 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\rcredential_id\x18\x02 \x01(\tR\fcredentialId\"8\n" +
 	"\x12RejectedCredential\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"\xc8\x01\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"\xe2\x01\n" +
 	"\x11CheckBatchRequest\x127\n" +
 	"\vcredentials\x18\x01 \x03(\v2\x15.authzd.v1.CredentialR\vcredentials\x124\n" +
 	"\aqueries\x18\x02 \x03(\v2\x1a.authzd.v1.CheckBatchQueryR\aqueries\x12D\n" +
-	"\x10require_revision\x18\x03 \x01(\v2\x19.authzd.v1.PolicyRevisionR\x0frequireRevision\"\x9b\x02\n" +
+	"\x10require_revision\x18\x03 \x01(\v2\x19.authzd.v1.PolicyRevisionR\x0frequireRevision\x12\x18\n" +
+	"\alisting\x18\x04 \x01(\bR\alisting\"\x9b\x02\n" +
 	"\x0fCheckBatchQuery\x12'\n" +
 	"\x03mcp\x18\x01 \x01(\v2\x15.authzd.v1.MCPMessageR\x03mcp\x12,\n" +
 	"\asubject\x18\x02 \x01(\v2\x12.authzd.v1.SubjectR\asubject\x12)\n" +

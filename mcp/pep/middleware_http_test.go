@@ -214,11 +214,11 @@ func TestHTTPHandlerSessionLivesOn(t *testing.T) {
 		service := &pdp{}
 		session, _ := w.enforced(t, service)
 		service.set(func(p *pdp) { p.answer = challenged(403, `{"code":-31403,"message":"no"}`) })
-		if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err == nil || !strings.Contains(err.Error(), "no") {
+		if err := refusedResult(session.CallTool(t.Context(), echo())); err == nil || !strings.Contains(err.Error(), "no") {
 			t.Errorf("%v: %v", w, err)
 		}
 		service.set(func(p *pdp) { p.answer = nil })
-		if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err != nil {
+		if err := refusedResult(session.CallTool(t.Context(), echo())); err != nil {
 			t.Errorf("%v: afterwards: %v", w, err)
 		}
 	}

@@ -176,23 +176,28 @@ func (w way) enforced(t *testing.T, service *pdp, change ...func(*pep.Options)) 
 	return session, j
 }
 
-func echo(text string) *mcp.CallToolParams {
-	return &mcp.CallToolParams{Name: "echo", Arguments: map[string]any{"text": text}}
+func echo() *mcp.CallToolParams {
+	return &mcp.CallToolParams{Name: "echo", Arguments: map[string]any{"text": "x"}}
 }
 
 // refusedResult makes an error of a tool result that refuses.
 func refusedResult(r *mcp.CallToolResult, err error) error {
-	if err == nil && r.IsError {
-		return errors.New(r.Content[0].(*mcp.TextContent).Text)
+	if err != nil || !r.IsError {
+		return err
 	}
-	return err
+	for _, c := range r.Content {
+		if text, ok := c.(*mcp.TextContent); ok {
+			return errors.New(text.Text)
+		}
+	}
+	return errors.New("a result without text")
 }
 
 // operations are what a client can ask of a server, by method.
 func operations(w way) map[string]func(context.Context, *mcp.ClientSession) error {
 	out := map[string]func(context.Context, *mcp.ClientSession) error{
 		"tools/call": func(ctx context.Context, s *mcp.ClientSession) error {
-			return refusedResult(s.CallTool(ctx, echo("x")))
+			return refusedResult(s.CallTool(ctx, echo()))
 		},
 		"tools/list": func(ctx context.Context, s *mcp.ClientSession) error { _, err := s.ListTools(ctx, nil); return err },
 		"resources/list": func(ctx context.Context, s *mcp.ClientSession) error {
@@ -219,7 +224,7 @@ func operations(w way) map[string]func(context.Context, *mcp.ClientSession) erro
 	}
 	if w.version != "2026-07-28" {
 		out["logging/setLevel"] = func(ctx context.Context, s *mcp.ClientSession) error {
-			return s.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "error"})
+			return s.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "error"}) //nolint:staticcheck // older clients send it
 		}
 		out["resources/subscribe"] = func(ctx context.Context, s *mcp.ClientSession) error {
 			return s.Subscribe(ctx, &mcp.SubscribeParams{URI: "file:///a"})
@@ -452,14 +457,15 @@ func TestMiddlewareOnlyAnAllowRuns(t *testing.T) {
 				service.set(func(p *pdp) { p.answer = c.answer })
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				err := refusedResult(session.CallTool(ctx, echo("x")))
+				err := refusedResult(session.CallTool(ctx, echo()))
 				if (err == nil) != c.runs || len(j.ran()) != 0 != c.runs {
 					t.Fatalf("%v, ran %v", err, j.ran())
 				}
-				if c.says == "" {
-					c.says = "gave no decision. Nothing was done."
+				says := c.says
+				if says == "" {
+					says = "gave no decision. Nothing was done."
 				}
-				if err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "secret")) {
+				if err != nil && (!strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret")) {
 					t.Errorf("the client is told %v", err)
 				}
 			})
@@ -490,7 +496,7 @@ func TestMiddlewareTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Attach(s, pep.MiddlewareOptions{Identify: alice})
-	if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err == nil || len(j.ran()) != 0 {
+	if err := refusedResult(session.CallTool(t.Context(), echo())); err == nil || len(j.ran()) != 0 {
 		t.Errorf("%v, ran %v", err, j.ran())
 	}
 }
@@ -514,7 +520,7 @@ func TestMiddlewareIdentifyFails(t *testing.T) {
 	e.Attach(s, pep.MiddlewareOptions{Identify: func(context.Context, mcp.Request) ([]*authzdv1.Credential, *authzdv1.Subject, error) {
 		return nil, nil, errors.New("secret")
 	}})
-	err = refusedResult(session.CallTool(t.Context(), echo("x")))
+	err = refusedResult(session.CallTool(t.Context(), echo()))
 	var rpc *jsonrpc.Error
 	if !errors.As(err, &rpc) || rpc.Code != jsonrpc.CodeInternalError || strings.Contains(rpc.Message, "secret") {
 		t.Errorf("told %v", err)
@@ -548,7 +554,7 @@ func TestMiddlewareRequestChangedMeanwhile(t *testing.T) {
 				return allowed(nil), nil
 			}
 		})
-		if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err == nil || len(j.ran()) != 0 {
+		if err := refusedResult(session.CallTool(t.Context(), echo())); err == nil || len(j.ran()) != 0 {
 			t.Errorf("%s: %v, ran %v", name, err, j.ran())
 		}
 	}
@@ -566,7 +572,7 @@ func TestMiddlewareDenialIntact(t *testing.T) {
 				return denied(`{"resultType":"complete","content":[{"type":"text","text":"ask first"}],"isError":true,"_meta":{"`+key+`":{"remediation":"available"}}}`, nil), nil
 			}
 		})
-		result, err := session.CallTool(t.Context(), echo("x"))
+		result, err := session.CallTool(t.Context(), echo())
 		if err != nil {
 			t.Errorf("%v: %v", w, err)
 			continue
@@ -583,7 +589,7 @@ func TestMiddlewareDenialIntact(t *testing.T) {
 				}, nil
 			}
 		})
-		_, err = session.CallTool(t.Context(), echo("x"))
+		_, err = session.CallTool(t.Context(), echo())
 		var rpc *jsonrpc.Error
 		if !errors.As(err, &rpc) || rpc.Code != -32042 || string(rpc.Data) != `{"elicitations":[]}` {
 			t.Errorf("%v: %v", w, err)
@@ -604,7 +610,7 @@ func TestMiddlewareObserves(t *testing.T) {
 		session, j := way{version: "2026-07-28", http: true, stateless: true}.enforced(t, service, func(o *pep.Options) {
 			o.Observe, o.Log = true, slog.New(slog.NewJSONHandler(locked{&mu, &log}, nil))
 		})
-		if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err != nil || len(j.ran()) != 1 {
+		if err := refusedResult(session.CallTool(t.Context(), echo())); err != nil || len(j.ran()) != 1 {
 			t.Errorf("%s: %v, ran %v", name, err, j.ran())
 		}
 		list, err := session.ListTools(t.Context(), nil)

@@ -310,7 +310,7 @@ func TestMiddlewareRefusesArguments(t *testing.T) {
 		`{"text":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`: false,
 	} {
 		for _, w := range []way{{version: "2025-11-25"}, {version: "2025-11-25", http: true, stateless: true, plain: true}} {
-			for _, any := range []bool{false, true} {
+			for _, anything := range []bool{false, true} {
 				service := &pdp{}
 				ran := ""
 				s := mcp.NewServer(&mcp.Implementation{Name: "s", Version: "1"}, nil)
@@ -319,7 +319,7 @@ func TestMiddlewareRefusesArguments(t *testing.T) {
 					return &mcp.CallToolResult{}, nil
 				})
 				e, o := enforcer(t, service), w.options()
-				o.AnyNumber = any
+				o.AnyNumber = anything
 				e.Attach(s, o)
 				body := callOf(w.version, "1", arguments)
 				var told string
@@ -334,7 +334,7 @@ func TestMiddlewareRefusesArguments(t *testing.T) {
 					err = refusedResult(session.CallTool(t.Context(), &mcp.CallToolParams{Name: "echo", Arguments: json.RawMessage(arguments)}))
 					told = fmt.Sprint(err)
 				}
-				if any && anyNumber {
+				if anything && anyNumber {
 					// The digits travel as they came, and are what runs.
 					if len(service.asked) != 1 || !strings.Contains(string(service.asked[0].GetMcp().GetParams()), arguments) || ran != arguments {
 						t.Errorf("%v %s: asked %v, ran %s, told %s", w, arguments, service.asked, ran, told)
@@ -442,7 +442,7 @@ func TestMiddlewareUnlistedTools(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := refusedResult(session.CallTool(t.Context(), echo("x"))); err == nil || !strings.Contains(err.Error(), c.want) || len(j.ran()) != 0 {
+		if err := refusedResult(session.CallTool(t.Context(), echo())); err == nil || !strings.Contains(err.Error(), c.want) || len(j.ran()) != 0 {
 			t.Errorf("%s: %v, ran %v", name, err, j.ran())
 		}
 	}

@@ -158,14 +158,14 @@ func (m *middleware) caller(ctx context.Context, method string, req mcp.Request)
 		return c, err
 	}
 	var capabilities any
-	if declared := d.ClientCapabilities(); declared != nil {
-		capabilities = declared
+	if c := d.ClientCapabilities(); c != nil {
+		capabilities = asDeclared(c)
 	}
 	c.ProtocolVersion = d.ProtocolVersion()
 	if first, ok := req.GetParams().(*mcp.InitializeParams); ok && first != nil && method == methodInitialize {
 		c.ProtocolVersion = first.ProtocolVersion
 		if capabilities = nil; first.Capabilities != nil {
-			capabilities = first.Capabilities
+			capabilities = asDeclared(first.Capabilities)
 		}
 	}
 	// The SDK's own type has no field for what it does not know.
@@ -182,12 +182,30 @@ func (m *middleware) caller(ctx context.Context, method string, req mcp.Request)
 	return c, nil
 }
 
+// declared are capabilities as the client sent them.
+type declared struct {
+	*mcp.ClientCapabilities
+	// Roots stands for the SDK's field of that name, which is written also where
+	// the client has none.
+	Roots *mcp.RootCapabilities `json:"roots,omitempty"`
+}
+
+func asDeclared(c *mcp.ClientCapabilities) declared {
+	return declared{ClientCapabilities: c, Roots: c.RootsV2} //nolint:staticcheck // older clients have it
+}
+
 // paramsOf is the text of a request's params; nil if there are none. Arguments
 // keep their digits: they are the text that came.
 func paramsOf(req mcp.Request) ([]byte, error) {
 	p := req.GetParams()
 	if p == nil || isNil(p) {
 		return nil, nil
+	}
+	if first, ok := p.(*mcp.InitializeParams); ok && first.Capabilities != nil {
+		return encode(struct {
+			*mcp.InitializeParams
+			Capabilities declared `json:"capabilities"`
+		}{first, asDeclared(first.Capabilities)})
 	}
 	return encode(p)
 }

@@ -3,6 +3,7 @@ package pep_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/authzd/authzd/mcp/pep"
@@ -213,13 +215,16 @@ func TestHTTPHandlerSessionLivesOn(t *testing.T) {
 		}
 		service := &pdp{}
 		session, _ := w.enforced(t, service)
-		service.set(func(p *pdp) { p.answer = challenged(403, `{"code":-31403,"message":"no"}`) })
-		if err := refusedResult(session.CallTool(t.Context(), echo())); err == nil || !strings.Contains(err.Error(), "no") {
-			t.Errorf("%v: %v", w, err)
-		}
-		service.set(func(p *pdp) { p.answer = nil })
-		if err := refusedResult(session.CallTool(t.Context(), echo())); err != nil {
-			t.Errorf("%v: afterwards: %v", w, err)
+		for _, status := range []int32{http.StatusUnauthorized, http.StatusForbidden} {
+			service.set(func(p *pdp) { p.answer = challenged(status, `{"code":-31403,"message":"not yet"}`) })
+			var rpc *jsonrpc.Error
+			if err := refusedResult(session.CallTool(t.Context(), echo())); !errors.As(err, &rpc) || rpc.Code != -31403 || rpc.Message != "not yet" {
+				t.Errorf("%v: %v", w, err)
+			}
+			service.set(func(p *pdp) { p.answer = nil })
+			if err := refusedResult(session.CallTool(t.Context(), echo())); err != nil {
+				t.Errorf("%v: after %d: %v", w, status, err)
+			}
 		}
 	}
 }

@@ -296,6 +296,19 @@ func TestHTTPHandlerRefusesBeforehand(t *testing.T) {
 	}
 }
 
+// Who observes refuses nothing, not even what can not be enforced.
+func TestHTTPHandlerObserves(t *testing.T) {
+	t.Parallel()
+	j, service := &journal{}, &pdp{away: true}
+	s, e := fullServer(j), enforcer(t, service, func(o *pep.Options) { o.Observe = true })
+	e.Attach(s, pep.MiddlewareOptions{})
+	one := callOf("2025-03-26", "7", `{"text":"x"}`)
+	got := post(t, serve(t, e, s, way{stateless: true}), "alice", "2025-03-26", "["+one+"]", nil)
+	if got.status != http.StatusOK || len(j.ran()) != 1 || len(service.asked) != 1 {
+		t.Errorf("%+v, ran %v, asked %v", got, j.ran(), service.asked)
+	}
+}
+
 // asked makes one call over HTTP and gives the question that became of it; nil if
 // none did.
 func asked(t *testing.T, o pep.MiddlewareOptions, wrap func(http.Handler) http.Handler, header http.Header) (*authzdv1.CheckRequest, response) {

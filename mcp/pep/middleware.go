@@ -187,7 +187,7 @@ type declared struct {
 	*mcp.ClientCapabilities
 	// Roots stands for the SDK's field of that name, which is written also where
 	// the client has none.
-	Roots *mcp.RootCapabilities `json:"roots,omitempty"`
+	Roots *mcp.RootCapabilities `json:"roots,omitempty"` //nolint:staticcheck // older clients have it
 }
 
 func asDeclared(c *mcp.ClientCapabilities) declared {

@@ -625,6 +625,44 @@ func TestMiddlewareObserves(t *testing.T) {
 	}
 }
 
+// Who observes leaves the arguments as they came, also where they were decided
+// with defaults.
+func TestMiddlewareObservesArguments(t *testing.T) {
+	t.Parallel()
+	service, ran := &pdp{}, ""
+	s := mcp.NewServer(&mcp.Implementation{Name: "s", Version: "1"}, nil)
+	s.AddTool(&mcp.Tool{Name: "echo", InputSchema: json.RawMessage(orderSchema)}, func(_ context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		ran = string(r.Params.Arguments)
+		return &mcp.CallToolResult{}, nil
+	})
+	e := enforcer(t, service, func(o *pep.Options) { o.Observe = true })
+	e.Attach(s, pep.MiddlewareOptions{Identify: alice})
+	session, err := way{version: "2025-11-25"}.join(t, e, s, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := refusedResult(session.CallTool(t.Context(), echo())); err != nil {
+		t.Fatal(err)
+	}
+	if _, decided := service.decided(t); ran != `{"text":"x"}` || !strings.Contains(decided, `"count":3`) {
+		t.Errorf("ran with %s, decided %s", ran, decided)
+	}
+}
+
+// Capabilities that the SDK does not know are told to the service, too.
+func TestMiddlewareUnknownCapabilities(t *testing.T) {
+	t.Parallel()
+	service := &pdp{}
+	s, e := fullServer(&journal{}), enforcer(t, service)
+	e.Attach(s, pep.MiddlewareOptions{})
+	const capabilities = `{"future":{"x":["<1>"]}}`
+	body := strings.Replace(callOf("2026-07-28", "1", `{"text":"x"}`), `clientCapabilities":{}`, `clientCapabilities":`+capabilities, 1)
+	got := post(t, serve(t, e, s, way{stateless: true, plain: true}), "alice", "2026-07-28", body, nil)
+	if got.status != http.StatusOK || len(service.asked) != 1 || string(service.asked[0].GetMcp().GetClientCapabilities()) != capabilities {
+		t.Errorf("%+v, asked %v", got, service.asked)
+	}
+}
+
 // locked is a writer for many.
 type locked struct {
 	mu *sync.Mutex

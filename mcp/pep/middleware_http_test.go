@@ -296,6 +296,24 @@ func TestHTTPHandlerRefusesBeforehand(t *testing.T) {
 	}
 }
 
+// The stream of what changes is asked about before it begins.
+func TestMiddlewareListen(t *testing.T) {
+	t.Parallel()
+	for _, plain := range []bool{false, true} {
+		j, service := &journal{}, &pdp{answer: challenged(403, `{"code":-31403,"message":"no"}`)}
+		s, e := fullServer(j), enforcer(t, service)
+		e.Attach(s, pep.MiddlewareOptions{})
+		got := post(t, serve(t, e, s, way{stateless: true, plain: plain}), "alice", "2026-07-28",
+			`{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},`+aboutClient+`}}`, nil)
+		if got.status != http.StatusForbidden || got.body != `{"jsonrpc":"2.0","id":"l","error":{"code":-31403,"message":"no"}}` {
+			t.Errorf("%+v", got)
+		}
+		if questions := service.questions(); len(questions) != 1 || questions[0] != "subscriptions/listen" || len(j.methods) != 0 {
+			t.Errorf("asked about %v, reached the server: %v", questions, j.methods)
+		}
+	}
+}
+
 // Who observes refuses nothing, not even what can not be enforced.
 func TestHTTPHandlerObserves(t *testing.T) {
 	t.Parallel()

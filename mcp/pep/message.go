@@ -3,6 +3,7 @@ package pep
 import (
 	"bytes"
 	"errors"
+	"strings"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -20,7 +21,10 @@ const (
 	methodPromptsGet    = "prompts/get"
 	methodPing          = "ping"
 
+	notifications            = "notifications/"
 	notificationToolsChanged = "notifications/tools/list_changed"
+	// listChanged is the part of it that is the same however / is escaped.
+	listChanged = "list_changed"
 )
 
 // stateless is the revision since which every request says all about its client.
@@ -101,13 +105,16 @@ func messageOf(v rar.Value) (message, error) {
 		return m, errNotMessage
 	}
 	switch {
+	case !plain(v):
+		return m, errNotMessage
 	case hasMethod && !hasResult && !hasError:
-		if method.Kind() != rar.String || method.Text() == "" {
-			return m, errNotMessage
+		m.method, m.kind = method.Text(), kindRequest
+		if !hasID {
+			m.kind = kindNotification
 		}
-		m.method, m.kind = method.Text(), kindNotification
-		if hasID {
-			m.kind = kindRequest
+		// Servers have been seen to do what a request without an id says.
+		if m.method == "" || !hasID && !strings.HasPrefix(m.method, notifications) {
+			return m, errNotMessage
 		}
 		var given bool
 		if m.params, given = v.Get("params"); given && m.params.Kind() != rar.Object {
@@ -119,6 +126,18 @@ func messageOf(v rar.Value) (message, error) {
 		return m, errNotMessage
 	}
 	return m, nil
+}
+
+// plain: no name that another reader may take for one of JSON-RPC's.
+func plain(v rar.Value) bool {
+	for i := range v.Len() {
+		switch v.Member(i).Name {
+		case "jsonrpc", "id", "method", "params", "result", "error":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // validID: MCP takes strings and numbers; null would be nobody's request.

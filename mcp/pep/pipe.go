@@ -2,6 +2,7 @@ package pep
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -128,6 +129,10 @@ func (p *Pipe) fromClient(ctx context.Context, steps chan<- *step, ended <-chan 
 // decided while later lines are read.
 func (p *Pipe) take(ctx context.Context, line []byte, s *step) {
 	list, batch, err := decode(line, p.e.opts.MaxMessage)
+	// White space to JSON, and to some servers the end of a line.
+	if err == nil && bytes.IndexByte(line, '\r') >= 0 {
+		err = errNotJSON
+	}
 	if err != nil && !p.e.opts.Observe {
 		s.toClient = malformed(err).body
 		close(s.done)

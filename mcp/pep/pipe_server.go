@@ -40,8 +40,7 @@ func (p *Pipe) fromServer(ctx context.Context) error {
 // look gives the line that the client is sent for a line of the server; nil:
 // none.
 func (p *Pipe) look(ctx context.Context, line []byte) []byte {
-	announced := mayMention(line, notificationToolsChanged)
-	if !announced && !p.session.waiting() && !mayMention(line, p.prefix) {
+	if !p.session.waiting() && !mayMention(line, listChanged) && !mayMention(line, p.prefix) && !mayList(line) {
 		return line
 	}
 	v, err := rar.DecodeStrict(line, rar.Limits{MaxBytes: p.e.opts.MaxResult, MaxDepth: maxDepth})
@@ -97,21 +96,32 @@ func (p *Pipe) lookAtOne(ctx context.Context, v rar.Value, raw []byte) ([]byte, 
 	if p.deliver(id, v) {
 		return nil, false
 	}
-	return p.e.lookAtResponse(ctx, &p.session, id, v, raw), true
+	return p.lookAtResponse(ctx, id, v, raw), true
 }
 
 // lookAtResponse shortens the answer to a list and notes that to initialize.
-func (e *Enforcer) lookAtResponse(ctx context.Context, s *session, id, v rar.Value, raw []byte) []byte {
+func (p *Pipe) lookAtResponse(ctx context.Context, id, v rar.Value, raw []byte) []byte {
 	result, ok := v.Get("result")
-	asked, expected := s.answers(id, result)
-	if !expected || !ok {
+	asked, expected := p.session.answers(id, result)
+	switch {
+	case !ok:
+		return raw
+	case !expected:
+		// A second answer, or one under another spelling of the id: what looks like a
+		// list is one.
+		if asked.method = listIn(result); asked.method == "" {
+			return raw
+		}
+		credentials, subject, err := p.o.Identify(ctx)
+		if err != nil && !p.e.opts.Observe {
+			return failure(id, 0, rpcInternal, textFilter).body
+		}
+		asked.caller = p.session.describe(Caller{Transport: "stdio", Credentials: credentials, Subject: subject}, &message{})
+	case asked.method == methodInitialize:
+		p.session.initialized(asked, result)
 		return raw
 	}
-	if asked.method == methodInitialize {
-		s.initialized(asked, result)
-		return raw
-	}
-	shorter, changed, err := e.Filter(ctx, asked.caller, asked.method, result)
+	shorter, changed, err := p.e.Filter(ctx, asked.caller, asked.method, result)
 	switch {
 	case err != nil:
 		return failure(id, 0, rpcInternal, textFilter).body

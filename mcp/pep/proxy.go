@@ -144,6 +144,18 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.page(w, r) {
 		return
 	}
+	// What a client names in Connection is taken off on the way, so after it was
+	// judged.
+	for _, names := range r.Header.Values("Connection") {
+		for name := range strings.SplitSeq(names, ",") {
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "", "keep-alive", "close", "te":
+			default:
+				http.Error(w, "the header Connection names what this server does not know", http.StatusBadRequest)
+				return
+			}
+		}
+	}
 	// What changes the protocol would be a way past every message.
 	if r.Header.Get("Upgrade") != "" {
 		http.Error(w, "this server does not change protocols", http.StatusBadRequest)

@@ -49,14 +49,14 @@ func (p *Proxy) page(w http.ResponseWriter, r *http.Request) bool {
 
 // params are the Mcp-Param-* fields among the names that a page wants to send.
 func params(names string) string {
-	out := ""
+	var out strings.Builder
 	for name := range strings.SplitSeq(names, ",") {
 		name = strings.TrimSpace(name)
 		if rest, ok := strings.CutPrefix(strings.ToLower(name), "mcp-param-"); ok && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" {
-			out += ", " + name
+			out.WriteString(", " + name)
 		}
 	}
-	return out
+	return out.String()
 }
 
 // isMetadata tells requests for the resource's metadata, which stands with and

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -53,8 +54,11 @@ type exchangeKey struct{}
 
 // post judges the messages of one POST and lets its body go on as it came.
 func (p *Proxy) post(w http.ResponseWriter, r *http.Request) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		http.Error(w, "the body must be application/json", http.StatusUnsupportedMediaType)
+	// What is decided as UTF-8 must not be read as something else.
+	kind, more, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset, given := more["charset"]; err != nil || kind != "application/json" || len(r.Header.Values("Content-Type")) > 1 ||
+		given && !strings.EqualFold(charset, "utf-8") {
+		http.Error(w, "the body must be application/json in UTF-8", http.StatusUnsupportedMediaType)
 		return
 	}
 	if r.Header.Get("Content-Encoding") != "" {
@@ -171,6 +175,13 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	}
 	var tool listedTool
 	if name := text(m.params, "name"); m.method == methodToolsCall && name != "" {
+		// Nobody makes the proxy ask for tools in another's session. A proof of
+		// possession is good for one question, which has to be that about the call.
+		if x.session.owner != nil && repeatable(c.Credentials) {
+			if out := p.admit(r.Context(), x, m.id); out != nil {
+				return out
+			}
+		}
 		tool = p.tool(r, x, m, c)
 	}
 	if m.method != "" {
@@ -197,14 +208,14 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 func (p *Proxy) own(ctx context.Context, x *exchange, m *message, ruling Ruling) *reply {
 	switch {
 	case p.e.opts.Observe:
+	case x.session.owner != nil && !proto.Equal(x.session.owner, ruling.Subject):
+		out := p.foreign(ctx, m.id)
+		return &out
 	case m.method == methodInitialize && ruling.Subject == nil:
 		out := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
 		return &out
 	case m.method == methodInitialize:
 		x.owner = ruling.Subject
-	case x.session.owner != nil && !proto.Equal(x.session.owner, ruling.Subject):
-		out := p.foreign(ctx, m.id)
-		return &out
 	case x.session.owner != nil:
 		x.session.learn(x.digest, ruling.Until)
 	}

@@ -57,11 +57,12 @@ func (l *looseTools) fetch(ctx context.Context, f fetcher) (map[string]listedToo
 	return tools, nil
 }
 
-func (l *looseTools) of(c Caller) *toolBook {
-	key := sha256.Sum256([]byte(c.Subject.GetId()))
+func (l *looseTools) of(c Caller, session string) *toolBook {
+	who := c.Subject.GetId()
 	for _, credential := range c.Credentials {
-		key = sha256.Sum256([]byte(credential.GetAccessToken()))
+		who = credential.GetAccessToken()
 	}
+	key := sha256.Sum256([]byte(session + "\x00" + who))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, ok := l.books[key]
@@ -89,9 +90,7 @@ func (p *Proxy) toolsChanged(x *exchange, v rar.Value) {
 		return
 	}
 	x.session.tools.changed()
-	if x.session.id == "" {
-		p.loose.changed()
-	}
+	p.loose.changed()
 }
 
 // tool finds the entry of the tool that is called.
@@ -102,9 +101,11 @@ func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) listedT
 			return p.ask(ctx, r, c, params)
 		}, describing(meta))
 	}
+	// What is shown to who is not known to be the owner is not what the owner is
+	// shown.
 	book := &x.session.tools
-	if x.session.id == "" {
-		book = p.loose.of(c)
+	if x.session.owner == nil || !x.session.known(x.digest, p.e.opts.Now()) {
+		book = p.loose.of(c, x.session.id)
 	}
 	return book.entry(r.Context(), p.e, text(m.params, "name"), func(ctx context.Context) (map[string]listedTool, error) {
 		return p.loose.fetch(ctx, fetch)

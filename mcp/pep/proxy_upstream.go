@@ -110,20 +110,15 @@ func (p *Proxy) incoming(r *http.Response) error {
 	if x == nil {
 		return errUpstream
 	}
-	// Which pages may call is ours to say.
-	for name := range r.Header {
-		if strings.HasPrefix(name, "Access-Control-") {
-			r.Header.Del(name)
-		}
+	if err := p.foreignHead(r, x); err != nil {
+		return err
 	}
-	// Challenges of the server are about the proxy's credential, not the client's.
-	if p.o.UpstreamAuth != AuthPassthrough && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden) {
-		return fmt.Errorf("%w: it refuses the proxy (%s); see --upstream-auth", errUpstream, r.Status)
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = ""
 	}
-	if r.Request.Method == http.MethodDelete && r.StatusCode < 300 && x.session.id != "" {
-		p.sessions.drop(x.session.id)
-	}
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	// The answer to a GET may bring the answer to any request of before.
+	resumes := r.Request.Method == http.MethodGet && r.StatusCode < http.StatusMultipleChoices && r.ContentLength != 0
 	if p.e.opts.Observe && len(x.own) == 0 {
 		return nil
 	}
@@ -139,7 +134,7 @@ func (p *Proxy) incoming(r *http.Response) error {
 		r.ContentLength = -1
 		r.Header.Del("Content-Length")
 		return nil
-	case len(x.own) == 0:
+	case len(x.own) == 0 && !resumes:
 		return nil
 	case kind == "application/json" && !encoded:
 		return p.lookAtBody(r, x)
@@ -148,6 +143,24 @@ func (p *Proxy) incoming(r *http.Response) error {
 		return nil
 	}
 	return fmt.Errorf("%w: a list is to be shortened, and it is of type %q", errUpstream, r.Header.Get("Content-Type"))
+}
+
+// foreignHead takes off an answer's head what is not the server's to say.
+func (p *Proxy) foreignHead(r *http.Response, x *exchange) error {
+	// Which pages may call is ours to say.
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			r.Header.Del(name)
+		}
+	}
+	// Challenges of the server are about the proxy's credential, not the client's.
+	if p.o.UpstreamAuth != AuthPassthrough && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden) {
+		return fmt.Errorf("%w: it refuses the proxy (%s); see --upstream-auth", errUpstream, r.Status)
+	}
+	if r.Request.Method == http.MethodDelete && r.StatusCode < 300 && x.session.id != "" {
+		p.sessions.drop(x.session.id)
+	}
+	return nil
 }
 
 // beginner gives what remembers the session that the server begins with this
@@ -188,7 +201,7 @@ func (p *Proxy) lookAtBody(r *http.Response, x *exchange) error {
 
 // lookAtEvent looks at one text of the server: a message, or a batch of them.
 func (p *Proxy) lookAtEvent(ctx context.Context, x *exchange, began func(pending, rar.Value), raw []byte) ([]byte, bool) {
-	changed := mayMention(raw, notificationToolsChanged)
+	changed := mayMention(raw, listChanged)
 	// A stream that stands for no request of its own may bring any answer.
 	resumed := x.id.Kind() == rar.Absent && mayMention(raw, `"result"`)
 	if len(x.own) == 0 && !changed && !resumed {
@@ -277,8 +290,19 @@ func (p *Proxy) lookAtMessage(ctx context.Context, x *exchange, began func(pendi
 	return raw
 }
 
-// listIn tells which list a result looks like.
+// mayList tells cheaply whether a message could hold a list.
+func mayList(raw []byte) bool {
+	return mayMention(raw, `"tools"`) || mayMention(raw, `"resources"`) || mayMention(raw, `"resourceTemplates"`) || mayMention(raw, `"prompts"`)
+}
+
+// listIn tells which list a result looks like. What has the content of another
+// method's result is that.
 func listIn(result rar.Value) string {
+	for _, other := range []string{"content", "contents", "messages", "capabilities"} {
+		if _, has := result.Get(other); has {
+			return ""
+		}
+	}
 	for _, method := range []string{methodToolsList, methodResourcesList, methodTemplatesList, methodPromptsList} {
 		if list, ok := result.Get(listMember(method)); ok && list.Kind() == rar.Array {
 			return method

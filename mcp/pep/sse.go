@@ -22,6 +22,7 @@ type eventReader struct {
 	end   func() []byte
 	limit int
 	ready []byte
+	begun bool
 	err   error
 }
 
@@ -35,6 +36,9 @@ func (r *eventReader) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
+		if !r.begun {
+			r.begin()
+		}
 		if r.ready, r.err = r.event(); errors.Is(r.err, io.EOF) && r.end != nil {
 			r.ready = r.end()
 		}
@@ -46,6 +50,14 @@ func (r *eventReader) Read(p []byte) (int, error) {
 
 // Close closes the stream of the server.
 func (r *eventReader) Close() error { return r.body.Close() } //nolint:wrapcheck // as it is
+
+// begin drops the byte order mark that a stream may begin with, as readers do.
+func (r *eventReader) begin() {
+	r.begun = true
+	if mark, err := r.lines.Peek(3); err == nil && string(mark) == "\ufeff" {
+		_, _ = r.lines.Discard(3) // they are there
+	}
+}
 
 // event reads lines up to the empty one that ends an event.
 func (r *eventReader) event() ([]byte, error) {
@@ -65,6 +77,11 @@ func (r *eventReader) event() ([]byte, error) {
 			return nil, err //nolint:wrapcheck // io.EOF, or the server's
 		}
 		text := trimEnd(raw[line:])
+		// To readers a CR alone ends a line, too. Nobody writes so, and what stands
+		// behind it would not be looked at.
+		if bytes.IndexByte(text, '\r') >= 0 {
+			return nil, errors.New("an event of the server has a CR alone")
+		}
 		if len(text) == 0 {
 			return r.judge(raw, data), nil
 		}

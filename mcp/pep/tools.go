@@ -30,6 +30,8 @@ type toolBook struct {
 	// tools are the entries by name; nil: never fetched.
 	tools   map[string]listedTool
 	fetched time.Time
+	// failed is when the server was asked last and gave no list.
+	failed time.Time
 	// stale: the server said that its tools are others now.
 	stale atomic.Bool
 }
@@ -65,10 +67,11 @@ func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fe
 	}
 	now := e.opts.Now()
 	old := now.Sub(b.fetched)
-	if entry, known := b.tools[name]; known && old < e.opts.ToolsTTL {
+	entry, known := b.tools[name]
+	switch {
+	case known && (old < e.opts.ToolsTTL || now.Sub(b.failed) < refetchAfter):
 		return entry
-	}
-	if b.tools != nil && old < refetchAfter {
+	case !known && b.tools != nil && old < refetchAfter:
 		return listedTool{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
@@ -76,7 +79,9 @@ func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fe
 	tools, err := fetch(ctx)
 	if err != nil {
 		e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the server's tools are not known", slog.String("error", err.Error()))
-		return listedTool{}
+		// A server that is busy has not changed its tools: it would have said so.
+		b.failed = now
+		return entry
 	}
 	b.tools, b.fetched = tools, now
 	return tools[name]

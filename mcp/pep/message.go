@@ -113,7 +113,7 @@ func messageOf(v rar.Value) (message, error) {
 			m.kind = kindNotification
 		}
 		// Servers have been seen to do what a request without an id says.
-		if m.method == "" || !hasID && !strings.HasPrefix(m.method, notifications) {
+		if method.Kind() != rar.String || m.method == "" || !hasID && !strings.HasPrefix(m.method, notifications) {
 			return m, errNotMessage
 		}
 		var given bool

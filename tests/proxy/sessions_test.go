@@ -107,7 +107,7 @@ func TestSessions(t *testing.T) {
 	half := make(chan usage, 1)
 	go func() {
 		pause(ctx, d/2)
-		half <- s.proxy.usage(t)
+		half <- s.proxy.usage(t) //nolint:contextcheck // the test's, which lasts longer
 	}()
 	s.each(n, func(g *guest) error { return g.run(ctx) })
 	t.Logf("half way: %v", <-half)
@@ -128,22 +128,20 @@ func TestSessions(t *testing.T) {
 		}
 		return nil
 	})
-	if s.failed.Load() > 0 {
-		for line := range strings.Lines(s.proxy.log.String()) {
-			if !strings.Contains(line, `"msg":"decision"`) {
-				os.Stderr.WriteString(line)
-			}
-		}
-	}
 	s.web.CloseIdleConnections()
 	after := s.proxy.calm(t, before, 60*time.Second)
 	t.Logf("after all have left: %v", after)
 	t.Logf("%d rounds, %d lists, %d progress notifications, %d log messages, %d attempts at other people's sessions; %d faults",
 		s.rounds.Load(), s.lists.Load(), s.progress.Load(), s.logs.Load(), s.tries.Load(), s.failed.Load())
-	// The heap gives memory back late, so this catches a leak by session alone.
-	if most := before.HeapMB + 40 + 0.02*float64(n); after.HeapMB > most {
-		t.Errorf("the heap is %.1f MB, want at most %.1f", after.HeapMB, most)
-	}
+	// What nobody needs is collected within two minutes, or when there is work.
+	most := before.HeapMB + 20 + 0.01*float64(n)
+	waitFor(t, 3*time.Minute, func() error {
+		if after = s.proxy.usage(t); after.HeapMB > most {
+			return fmt.Errorf("the heap is %.1f MB, want at most %.1f", after.HeapMB, most)
+		}
+		return nil
+	})
+	t.Logf("when it is collected: %v", after)
 	if lost := s.up.lost.Load(); lost > 0 {
 		t.Errorf("%d log messages could not be sent", lost)
 	}
@@ -162,7 +160,7 @@ func newSoak(t *testing.T, n int) *soak {
 	s := &soak{t: t, up: newUpstream(t), pace: time.Duration(n) * time.Second / perSecond}
 	const resource = "https://mcp.example.com/mcp"
 	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", issuers,
-		"--resource", resource, "--log-level", "debug")
+		"--resource", resource, "--log-level", "warn")
 	s.web = &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: time.Minute}
 	t.Cleanup(s.web.CloseIdleConnections)
 	for k := range n {

@@ -5,8 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
-	"strings"
+	"reflect"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -29,24 +30,24 @@ type MiddlewareOptions struct {
 
 // Attach enforces on every request that s receives from now on. It is the one
 // call that a server needs; one over HTTP also wants [Enforcer.HTTPHandler],
-// for denials that are HTTP challenges.
+// for denials that are HTTP challenges. Call it after every
+// AddReceivingMiddleware: middleware that was added before it runs behind the
+// decision.
 //
 // Arguments are completed with the defaults of the tool's inputSchema before
 // they are decided, as the SDK does it afterwards, so that what executes is what
-// was decided.
+// was decided. To know the schema, each tools/call has the server list its tools.
 func (e *Enforcer) Attach(s *mcp.Server, o MiddlewareOptions) {
 	if o.Identify == nil {
 		o.Identify = BearerToken
 	}
 	m := &middleware{e: e, o: o}
 	s.AddReceivingMiddleware(m.receive)
-	s.AddSendingMiddleware(m.send)
 }
 
 type middleware struct {
-	e     *Enforcer
-	o     MiddlewareOptions
-	tools toolBook
+	e *Enforcer
+	o MiddlewareOptions
 }
 
 // described is what the SDK's requests tell of their client.
@@ -58,31 +59,25 @@ type described interface {
 
 func (m *middleware) receive(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		if method == methodPing || strings.HasPrefix(method, "notifications/") {
+		if passesUnasked(method) {
 			return next(ctx, method, req)
 		}
-		c, err := m.caller(ctx, method, req)
-		if err == nil {
-			err = m.complete(ctx, next, method, req)
+		if m.e.opts.Observe {
+			return m.observe(ctx, next, method, req)
 		}
-		var params []byte
-		if err == nil {
-			params, err = paramsOf(req)
-		}
+		c, q, err := m.question(ctx, next, method, req)
 		if err != nil {
-			m.e.opts.Log.LogAttrs(ctx, slog.LevelError, "request refused, no decision", slog.String("method", method), slog.String("error", err.Error()))
-			if m.e.opts.Observe {
-				return next(ctx, method, req)
-			}
-			return nil, undecided(err)
+			return nil, m.undecided(ctx, method, err)
 		}
-		r := m.e.Decide(ctx, c, Request{Method: method, Params: params, Tool: m.tool(ctx, next, method, req)})
-		if !r.Go {
+		if r := m.e.Decide(ctx, c, q); !r.Go {
 			return m.refuse(req, r)
 		}
 		// Nobody may have changed the request meanwhile.
-		if now, err := paramsOf(req); !m.e.opts.Observe && (err != nil || !bytes.Equal(now, params)) {
-			return nil, undecided(errors.New("the request is not the one that was decided"))
+		if now, err := paramsOf(req); err != nil || !bytes.Equal(now, q.Params) {
+			return nil, m.undecided(ctx, method, errors.New("the request is not the one that was decided"))
+		}
+		if call, ok := req.(*mcp.CallToolRequest); ok && q.Tool == nil {
+			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: fmt.Sprintf("unknown tool %q", call.Params.Name)}
 		}
 		result, err := next(ctx, method, req)
 		if err != nil || listMember(method) == "" {
@@ -92,14 +87,60 @@ func (m *middleware) receive(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// send notices that the server's tools are others now.
-func (m *middleware) send(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		if method == notificationToolsChanged {
-			m.tools.changed()
-		}
-		return next(ctx, method, req)
+// passesUnasked tells ping and the notifications of a client. They are listed,
+// because a server may have requests of its own under any other name.
+func passesUnasked(method string) bool {
+	switch method {
+	case methodPing, "notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
+		return true
 	}
+	return false
+}
+
+// question is what is to be decided about a request. It completes the arguments
+// of a call.
+func (m *middleware) question(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (c Caller, q Request, err error) {
+	q.Method = method
+	if c, err = m.caller(ctx, method, req); err != nil {
+		return c, q, err
+	}
+	if method == methodToolsCall {
+		call, ok := req.(*mcp.CallToolRequest)
+		if !ok || call.Params == nil {
+			return c, q, errors.New("a tools/call without params")
+		}
+		if q.Tool, err = m.tool(ctx, next, call); err != nil {
+			return c, q, err
+		}
+		if err = m.complete(call, q.Tool); err != nil {
+			return c, q, err
+		}
+	}
+	q.Params, err = paramsOf(req)
+	return c, q, err
+}
+
+// observe decides, logs, and leaves request and result as they came.
+func (m *middleware) observe(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) (mcp.Result, error) {
+	call, isCall := req.(*mcp.CallToolRequest)
+	var came json.RawMessage
+	if isCall = isCall && call.Params != nil; isCall {
+		came = call.Params.Arguments
+	}
+	c, q, err := m.question(ctx, next, method, req)
+	if err == nil {
+		m.e.Decide(ctx, c, q)
+	} else {
+		_ = m.undecided(ctx, method, err) // logged
+	}
+	if isCall {
+		call.Params.Arguments = came
+	}
+	result, err := next(ctx, method, req)
+	if err == nil && listMember(method) != "" {
+		_, _ = m.shorten(ctx, c, method, result) // logged
+	}
+	return result, err //nolint:wrapcheck // the server's own
 }
 
 // caller reads what the SDK knows of who sent a request.
@@ -117,12 +158,15 @@ func (m *middleware) caller(ctx context.Context, method string, req mcp.Request)
 		return c, err
 	}
 	var capabilities any
-	if declared := d.ClientCapabilities(); declared != nil {
-		capabilities = declared
+	if c := d.ClientCapabilities(); c != nil {
+		capabilities = asDeclared(c)
 	}
 	c.ProtocolVersion = d.ProtocolVersion()
-	if first, ok := req.GetParams().(*mcp.InitializeParams); ok && method == methodInitialize {
-		c.ProtocolVersion, capabilities = first.ProtocolVersion, first.Capabilities
+	if first, ok := req.GetParams().(*mcp.InitializeParams); ok && first != nil && method == methodInitialize {
+		c.ProtocolVersion = first.ProtocolVersion
+		if capabilities = nil; first.Capabilities != nil {
+			capabilities = asDeclared(first.Capabilities)
+		}
 	}
 	// The SDK's own type has no field for what it does not know.
 	if p := req.GetParams(); p != nil && !isNil(p) {
@@ -138,6 +182,18 @@ func (m *middleware) caller(ctx context.Context, method string, req mcp.Request)
 	return c, nil
 }
 
+// declared are capabilities as the client sent them.
+type declared struct {
+	*mcp.ClientCapabilities
+	// Roots stands for the SDK's field of that name, which is written also where
+	// the client has none.
+	Roots *mcp.RootCapabilities `json:"roots,omitempty"` //nolint:staticcheck // older clients have it
+}
+
+func asDeclared(c *mcp.ClientCapabilities) declared {
+	return declared{ClientCapabilities: c, Roots: c.RootsV2} //nolint:staticcheck // older clients have it
+}
+
 // paramsOf is the text of a request's params; nil if there are none. Arguments
 // keep their digits: they are the text that came.
 func paramsOf(req mcp.Request) ([]byte, error) {
@@ -145,14 +201,20 @@ func paramsOf(req mcp.Request) ([]byte, error) {
 	if p == nil || isNil(p) {
 		return nil, nil
 	}
+	if first, ok := p.(*mcp.InitializeParams); ok && first.Capabilities != nil {
+		return encode(struct {
+			*mcp.InitializeParams
+			Capabilities declared `json:"capabilities"`
+		}{first, asDeclared(first.Capabilities)})
+	}
 	return encode(p)
 }
 
 // isNil tells a nil pointer in an interface, which the SDK has for params that
 // may be left out.
 func isNil(p mcp.Params) bool {
-	text, err := encode(p)
-	return err == nil && string(text) == "null"
+	v := reflect.ValueOf(p)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // encode writes JSON without turning <, > and & into escapes.
@@ -166,9 +228,9 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// refuse says a denial as the service wrote it. Over HTTP its status and headers
-// are left for [Enforcer.HTTPHandler] to send; if nobody takes them, what is
-// returned here still refuses.
+// refuse says a denial as the service wrote it. Over HTTP its status, headers
+// and body are left for [Enforcer.HTTPHandler] to send; if nobody takes them,
+// what is returned here still refuses.
 func (m *middleware) refuse(req mcp.Request, r Ruling) (mcp.Result, error) {
 	out := refusal(rar.StringValue("0"), r)
 	if d, ok := req.(described); ok && out.status != 0 {
@@ -179,7 +241,7 @@ func (m *middleware) refuse(req mcp.Request, r Ruling) (mcp.Result, error) {
 	}
 	v, err := rar.DecodeStrict(out.body, rar.Limits{MaxBytes: DefaultMaxMessage, MaxDepth: maxDepth})
 	if err != nil {
-		return nil, undecided(err)
+		return nil, errUndecided()
 	}
 	if result, ok := v.Get("result"); ok {
 		return &verbatim{RawMessage: result.AppendJSON(nil)}, nil
@@ -187,7 +249,7 @@ func (m *middleware) refuse(req mcp.Request, r Ruling) (mcp.Result, error) {
 	fault, _ := v.Get("error")
 	var rpc jsonrpc.Error
 	if err := json.Unmarshal(fault.AppendJSON(nil), &rpc); err != nil { //nolint:forbidigo // our own text, into the SDK's type
-		return nil, undecided(err)
+		return nil, errUndecided()
 	}
 	return nil, &rpc
 }
@@ -199,12 +261,17 @@ type verbatim struct {
 	json.RawMessage // all of the result; its MarshalJSON is that of verbatim
 }
 
-// undecided is what a client hears when there is no decision. An error about the
-// client's own arguments is told.
-func undecided(err error) error {
+// undecided logs why there is no decision, and is what the client hears. An
+// error about the client's own arguments is told.
+func (m *middleware) undecided(ctx context.Context, method string, err error) error {
+	m.e.opts.Log.LogAttrs(ctx, slog.LevelError, "no decision", slog.String("method", method), slog.String("error", err.Error()))
 	var own *argumentsError
 	if errors.As(err, &own) {
 		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: own.Error()}
 	}
+	return errUndecided()
+}
+
+func errUndecided() error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textUndecided}
 }

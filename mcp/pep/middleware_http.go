@@ -15,6 +15,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+	"github.com/authzd/authzd/rar"
 )
 
 // slotHeader ties an HTTP request to the MCP request in it. It never leaves the
@@ -23,20 +24,33 @@ const slotHeader = "Authzd-Internal-Slot"
 
 // slot keeps a denial until the HTTP response begins.
 type slot struct {
-	mu   sync.Mutex
-	held *reply
+	// asked is the body of the request, which a denial answers.
+	asked []byte
+	mu    sync.Mutex
+	held  *reply
 }
 
 // HTTPHandler lets the middleware, which works inside the SDK, answer with an
 // HTTP status and headers: an OAuth challenge is not an MCP message. It stands
 // directly in front of the SDK's handler. It refuses JSON-RPC batches, which one
 // HTTP status can not answer.
+//
+// A server with an EventStore begins its responses before anything is decided:
+// a denial is then a message with status 200. The SDK ties a session to the
+// person who began it only where auth.RequireBearerToken tells who that is
+// (TokenInfo.UserID); requests in it are decided one by one in any case.
 func (e *Enforcer) HTTPHandler(sdk http.Handler) http.Handler {
+	if e.opts.Observe {
+		return sdk
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && !e.single(w, r) {
-			return
-		}
 		key, s := rand.Text(), &slot{}
+		if r.Method == http.MethodPost {
+			var ok bool
+			if s.asked, ok = e.single(w, r); !ok {
+				return
+			}
+		}
 		e.slots.Store(key, s)
 		defer e.slots.Delete(key)
 		r = r.Clone(r.Context())
@@ -46,18 +60,18 @@ func (e *Enforcer) HTTPHandler(sdk http.Handler) http.Handler {
 }
 
 // single refuses batches. It reads the body, for the SDK to read again.
-func (e *Enforcer) single(w http.ResponseWriter, r *http.Request) bool {
+func (e *Enforcer) single(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(e.opts.MaxMessage)))
 	if err != nil {
 		http.Error(w, "the body can not be read, or is too long", http.StatusRequestEntityTooLarge)
-		return false
+		return nil, false
 	}
 	if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
 		http.Error(w, "JSON-RPC batches are not supported", http.StatusBadRequest)
-		return false
+		return nil, false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return true
+	return body, true
 }
 
 // holdReply keeps what the HTTP response shall be.
@@ -66,15 +80,35 @@ func (e *Enforcer) holdReply(x *mcp.RequestExtra, out reply) {
 		return
 	}
 	v, ok := e.slots.Load(x.Header.Get(slotHeader))
-	if s, isSlot := v.(*slot); ok && isSlot {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.held = &out
+	s, isSlot := v.(*slot)
+	if !ok || !isSlot {
+		return
 	}
+	out.body = s.answer(out.body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = &out
 }
 
-// denialWriter replaces the head of a response, and for a challenge drops its
-// body, if a denial is held when the response begins.
+// answer gives a response the id of the request; nil if that can not be read.
+func (s *slot) answer(body []byte) []byte {
+	v, err := rar.DecodeStrict(body, rar.Limits{MaxBytes: DefaultMaxMessage, MaxDepth: maxDepth})
+	if err != nil {
+		return nil
+	}
+	asked, err := rar.DecodeStrict(s.asked, rar.Limits{MaxBytes: len(s.asked), MaxDepth: maxDepth})
+	if err != nil {
+		return nil
+	}
+	id, ok := asked.Get("id")
+	if !ok || !validID(id) {
+		return nil
+	}
+	return with(v, "id", id).AppendJSON(nil)
+}
+
+// denialWriter sends a denial in the place of a response, if one is held when
+// the response begins.
 type denialWriter struct {
 	http.ResponseWriter
 	slot   *slot
@@ -94,19 +128,30 @@ func (w *denialWriter) WriteHeader(status int) {
 	w.slot.mu.Lock()
 	held := w.slot.held
 	w.slot.mu.Unlock()
-	if held != nil {
-		status, w.silent = held.status, held.body == nil
-		if w.silent {
-			w.Header().Del("Content-Type")
-		}
-		for name, value := range held.headers {
-			w.Header().Set(name, value)
+	if held == nil {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	h := w.Header()
+	for name, value := range held.headers {
+		h.Set(name, value)
+	}
+	// What is no success is no stream either: the body is the one response, or
+	// there is none. A success is sent as the SDK writes it.
+	if w.silent = held.status != http.StatusOK; w.silent {
+		h.Del("Content-Type")
+		h.Del("Content-Length")
+		if held.body != nil {
+			h.Set("Content-Type", "application/json")
 		}
 	}
-	w.ResponseWriter.WriteHeader(status)
+	w.ResponseWriter.WriteHeader(held.status)
+	if w.silent {
+		_, _ = w.ResponseWriter.Write(held.body) // the client has gone
+	}
 }
 
-// Write sends b unless the response is a challenge.
+// Write sends b unless a denial has been sent.
 func (w *denialWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.silent {

@@ -3,8 +3,8 @@ package pep
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strconv"
 
@@ -14,22 +14,45 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
-// tool finds the entry of the tool that is called.
-func (m *middleware) tool(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) []byte {
-	call, ok := req.(*mcp.CallToolRequest)
-	if !ok || method != methodToolsCall {
-		return nil
+// tool finds the entry of the tool that is called, as the server lists it now
+// to this caller; nil if it does not. It is never remembered: the defaults of a
+// schema that has been replaced are not those that the SDK applies.
+func (m *middleware) tool(ctx context.Context, next mcp.MethodHandler, call *mcp.CallToolRequest) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.e.opts.Timeout)
+	defer cancel()
+	meta := mcp.Meta{}
+	for _, key := range []string{mcp.MetaKeyProtocolVersion, mcp.MetaKeyClientInfo, mcp.MetaKeyClientCapabilities} {
+		if v, ok := call.Params.Meta[key]; ok {
+			meta[key] = v
+		}
 	}
-	return m.tools.entry(ctx, m.e, call.Params.Name, func(ctx context.Context) (map[string]listedTool, error) {
-		return fetchTools(ctx, func(ctx context.Context, params rar.Value) (rar.Value, error) {
-			list := &mcp.ListToolsRequest{Session: call.Session, Params: &mcp.ListToolsParams{Cursor: text(params, "cursor")}, Extra: call.Extra}
-			result, err := next(ctx, methodToolsList, list)
-			if err != nil {
-				return rar.Value{}, err //nolint:wrapcheck // wrapped by fetchTools
+	var found []*mcp.Tool
+	cursor := ""
+	for range maxToolPages {
+		result, err := next(ctx, methodToolsList, &mcp.ListToolsRequest{
+			Session: call.Session, Params: &mcp.ListToolsParams{Meta: meta, Cursor: cursor}, Extra: call.Extra,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the server's tools: %w", err)
+		}
+		page, ok := result.(*mcp.ListToolsResult)
+		if !ok {
+			return nil, fmt.Errorf("list the server's tools: a list of the unknown kind %T", result)
+		}
+		for _, t := range page.Tools {
+			if t != nil && t.Name == call.Params.Name {
+				found = append(found, t)
 			}
-			return valueOf(result, m.e.opts.MaxResult)
-		}, rar.Value{})
-	}).text
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			// Of two tools of one name the server calls one, and nobody knows which.
+			if len(found) != 1 {
+				return nil, nil
+			}
+			return encode(found[0])
+		}
+	}
+	return nil, fmt.Errorf("list the server's tools: more than %d pages", maxToolPages)
 }
 
 func valueOf(v any, limit int) (rar.Value, error) {
@@ -47,15 +70,8 @@ func (e *argumentsError) Error() string { return e.text }
 
 // complete adds to the arguments of a call what the tool's schema has as
 // defaults, and refuses numbers that the SDK's typed tools would change.
-func (m *middleware) complete(ctx context.Context, next mcp.MethodHandler, method string, req mcp.Request) error {
-	call, ok := req.(*mcp.CallToolRequest)
-	if method != methodToolsCall {
-		return nil
-	}
-	if !ok || call.Params == nil {
-		return errors.New("a tools/call without params")
-	}
-	arguments := rar.ObjectValue()
+func (m *middleware) complete(call *mcp.CallToolRequest, tool []byte) error {
+	arguments := rar.NullValue()
 	if len(call.Params.Arguments) > 0 {
 		v, err := rar.DecodeStrict(call.Params.Arguments, rar.Limits{MaxBytes: m.e.opts.MaxMessage, MaxDepth: maxDepth, RejectCaseVariants: true})
 		if err != nil {
@@ -63,15 +79,26 @@ func (m *middleware) complete(ctx context.Context, next mcp.MethodHandler, metho
 		}
 		arguments = v
 	}
-	if !m.o.AnyNumber && !survives(arguments) {
+	completed := arguments
+	switch arguments.Kind() {
+	case rar.Object:
+	case rar.Null: // no arguments: the SDK takes both for an empty object
+		call.Params.Arguments, completed = nil, rar.ObjectValue()
+	default:
+		return &argumentsError{"The arguments are not a JSON object."}
+	}
+	if tool != nil {
+		entry, err := rar.DecodeStrict(tool, rar.Limits{MaxBytes: m.e.opts.MaxResult, MaxDepth: maxDepth})
+		if err != nil {
+			return fmt.Errorf("read the tool's entry: %w", err)
+		}
+		schema, _ := entry.Get("inputSchema")
+		completed = withDefaults(completed, schema)
+	}
+	if !m.o.AnyNumber && !survives(completed) {
 		return &argumentsError{"The arguments hold a number that this server can not hold exactly."}
 	}
-	entry, err := rar.DecodeStrict(m.tool(ctx, next, method, req), rar.Limits{MaxBytes: m.e.opts.MaxResult, MaxDepth: maxDepth})
-	if err != nil {
-		return nil //nolint:nilerr // no entry: the service refuses, unless policy declares the tool
-	}
-	schema, _ := entry.Get("inputSchema")
-	if completed := withDefaults(arguments, schema); arguments.Kind() == rar.Object && !rar.Equal(completed, arguments) {
+	if completed.Len() > 0 && !rar.Equal(completed, arguments) {
 		call.Params.Arguments = completed.AppendJSON(nil)
 	}
 	return nil
@@ -159,13 +186,11 @@ func (m *middleware) shorten(ctx context.Context, c Caller, method string, resul
 	var judged []entry
 	switch {
 	case err != nil:
+		m.e.opts.Log.LogAttrs(ctx, slog.LevelError, "list not authorized", slog.String("method", method), slog.String("error", err.Error()))
 	case list.Kind() == rar.Null, list.Kind() == rar.Absent:
 		return result, nil
 	default:
 		judged, err = m.e.judgeList(ctx, c, method, list)
-	}
-	if m.e.opts.Observe {
-		return result, nil
 	}
 	if err != nil {
 		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textFilter}
@@ -204,12 +229,12 @@ func shortened(result mcp.Result, judged []entry) (mcp.Result, error) {
 		out.Prompts, err = keep(r.Prompts, judged)
 		return &out, err
 	}
-	return nil, undecided(fmt.Errorf("a list of the unknown kind %T", result))
+	return nil, errUndecided() // a list of an unknown kind
 }
 
 func keep[T any](list []T, judged []entry) ([]T, error) {
 	if len(list) != len(judged) {
-		return nil, undecided(errors.New("the answer is not about each entry"))
+		return nil, errUndecided() // the answer is not about each entry
 	}
 	out := make([]T, 0, len(list))
 	for i, j := range judged {

@@ -24,7 +24,7 @@ import (
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
-// Decider is the decision service: a gRPC client ([Dial]) or, in process, the
+// Decider is the decision service: a gRPC client ([NewClient]) or, in process, the
 // same chain that the service's doors go through. Every error refuses.
 type Decider interface {
 	Check(context.Context, *authzdv1.CheckRequest) (*authzdv1.CheckResponse, error)

@@ -1,7 +1,7 @@
 // Command server is an MCP server that moves (pretended) money and asks authzd
-// before every call. It shows what the author of an MCP server adds: guard.go,
-// and http.go if the server speaks HTTP. Everything else is an ordinary server
-// on the official Go SDK.
+// about every request. It shows what the author of an MCP server adds: the lines
+// with enforcer in this file. Everything else is an ordinary server on the
+// official Go SDK.
 //
 //	server -http 127.0.0.1:8080 -pdp 127.0.0.1:8182 -introspect URL
 //	server -stdio               -pdp 127.0.0.1:8182 -introspect URL -token-file FILE
@@ -32,7 +32,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+	"github.com/authzd/authzd/mcp/pep"
 )
 
 type options struct {
@@ -65,7 +65,7 @@ func run(ctx context.Context, o options) error {
 		return errors.New("give -introspect, and either -http or -stdio")
 	}
 	// In the clear: authzd listens to loopback only.
-	conn, err := grpc.NewClient(o.pdp, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(o.pdp, append(pep.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return fmt.Errorf("connect to authzd: %w", err)
 	}
@@ -76,22 +76,27 @@ func run(ctx context.Context, o options) error {
 		secret: os.Getenv("INTROSPECTION_SECRET"),
 		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
-	g := &guard{
-		pdp:    authzdv1.NewDecisionServiceClient(conn),
-		server: o.resource,
-		log:    slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+	enforcer, err := pep.New(pep.Options{
+		Decider: pep.NewClient(conn), Server: o.resource, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
 	}
+	s := newServer(&ledger{})
 	if o.stdio {
-		g.transport, g.claims = "stdio", tokens.claimsOfFile(o.tokenFile)
-		return newServer(&ledger{}, g).Run(ctx, &mcp.StdioTransport{})
+		enforcer.Attach(s, pep.MiddlewareOptions{Identify: tokens.ofFile(o.tokenFile)})
+		return s.Run(ctx, &mcp.StdioTransport{})
 	}
-	g.transport, g.claims = "http", claimsOfRequest
-	return serve(ctx, o, httpHandler(newServer(&ledger{}, g), tokens, o))
+	return serve(ctx, o, httpHandler(s, enforcer, tokens, o))
 }
 
+// maxBody bounds a request; a tool call of this server is far smaller.
+const maxBody = 1 << 20
+
 // httpHandler: first the token (401 without one), then the SDK, within which
-// the guard asks authzd. Stateless, as MCP 2026-07-28 wants it.
-func httpHandler(s *mcp.Server, tokens *introspector, o options) http.Handler {
+// authzd is asked. Stateless, as MCP 2026-07-28 wants it.
+func httpHandler(s *mcp.Server, enforcer *pep.Enforcer, tokens *introspector, o options) http.Handler {
+	enforcer.Attach(s, pep.MiddlewareOptions{Identify: pep.VerifiedToken(o.issuer, o.resource)})
 	sdk := mcp.NewStreamableHTTPHandler(
 		func(*http.Request) *mcp.Server { return s },
 		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, MaxRequestBodyBytes: maxBody},
@@ -101,7 +106,7 @@ func httpHandler(s *mcp.Server, tokens *introspector, o options) http.Handler {
 		ResourceMetadataURL: strings.TrimSuffix(o.resource, "/") + wellKnown,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", verified(withDenials(sdk)))
+	mux.Handle("/mcp", verified(enforcer.HTTPHandler(sdk)))
 	mux.Handle(wellKnown, auth.ProtectedResourceMetadataHandler(&oauthex.ProtectedResourceMetadata{
 		Resource:             o.resource,
 		AuthorizationServers: []string{o.issuer},

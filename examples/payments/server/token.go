@@ -14,12 +14,13 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
 
 const (
 	introspectionTimeout = 2 * time.Second
 	maxIntrospection     = 64 << 10
-	claimsKey            = "claims"
 )
 
 // introspector asks the authorization server what an access token stands for
@@ -61,10 +62,10 @@ func (i *introspector) claims(ctx context.Context, token string) (json.RawMessag
 	}
 	delete(claims, "active")
 	delete(claims, "token_type")
-	return encode(claims)
+	return json.Marshal(claims)
 }
 
-// verify is an [auth.TokenVerifier]. It keeps the claims for the guard.
+// verify is an [auth.TokenVerifier]. It keeps the claims for [pep.VerifiedToken].
 func (i *introspector) verify(ctx context.Context, token string, _ *http.Request) (*auth.TokenInfo, error) {
 	claims, err := i.claims(ctx, token)
 	if err != nil {
@@ -85,37 +86,29 @@ func (i *introspector) verify(ctx context.Context, token string, _ *http.Request
 	return &auth.TokenInfo{
 		UserID:     known.Issuer + " " + known.Subject,
 		Expiration: time.Unix(known.Expires, 0),
-		Extra:      map[string]any{claimsKey: claims},
+		Extra:      map[string]any{"claims": claims},
 	}, nil
 }
 
-// claimsOfRequest returns what verify kept for this HTTP request.
-func claimsOfRequest(_ context.Context, call *mcp.CallToolRequest) (json.RawMessage, error) {
-	if call.Extra == nil || call.Extra.TokenInfo == nil {
-		return nil, errors.New("the request has passed no token verification")
-	}
-	claims, ok := call.Extra.TokenInfo.Extra[claimsKey].(json.RawMessage)
-	if !ok {
-		return nil, errors.New("the verified token has no claims")
-	}
-	return claims, nil
-}
-
-// claimsOfFile returns a function that reads the token anew for each call, so
-// that whoever started this server over stdio can replace it.
-func (i *introspector) claimsOfFile(path string) func(context.Context, *mcp.CallToolRequest) (json.RawMessage, error) {
-	return func(ctx context.Context, _ *mcp.CallToolRequest) (json.RawMessage, error) {
+// ofFile returns a function that reads the token anew for each request, so that
+// whoever started this server over stdio can replace it.
+func (i *introspector) ofFile(path string) func(context.Context, mcp.Request) ([]*authzdv1.Credential, *authzdv1.Subject, error) {
+	return func(ctx context.Context, _ mcp.Request) ([]*authzdv1.Credential, *authzdv1.Subject, error) {
 		token := os.Getenv("PAYMENTS_TOKEN")
 		if path != "" {
 			content, err := os.ReadFile(path) //nolint:gosec // the operator's own flag
 			if err != nil {
-				return nil, fmt.Errorf("read token file: %w", err)
+				return nil, nil, fmt.Errorf("read token file: %w", err)
 			}
 			token = strings.TrimSpace(string(content))
 		}
 		if token == "" {
-			return nil, nil
+			return nil, nil, nil
 		}
-		return i.claims(ctx, token)
+		claims, err := i.claims(ctx, token)
+		if err != nil || claims == nil {
+			return nil, nil, err
+		}
+		return []*authzdv1.Credential{{Id: "access-token", Claims: claims}}, nil, nil
 	}
 }

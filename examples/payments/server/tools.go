@@ -10,8 +10,7 @@ import (
 )
 
 // The tools know nothing of authorization. Their arguments are those that the
-// policy bundle declares; a default in the schema would be applied after the
-// decision, so there is none.
+// policy bundle declares.
 
 type initiateArgs struct {
 	Amount          string `json:"amount" jsonschema:"decimal in units of the currency, as text"`
@@ -63,10 +62,9 @@ func (l *ledger) status(_ context.Context, _ *mcp.CallToolRequest, in statusArgs
 	return nil, payment{}, errors.New("no such payment")
 }
 
-func newServer(l *ledger, g *guard) *mcp.Server {
+func newServer(l *ledger) *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "payments", Version: "1.0.0"}, nil)
 	mcp.AddTool(s, &mcp.Tool{Name: "payments.initiate", Description: "Pay an amount to an account."}, l.initiate)
 	mcp.AddTool(s, &mcp.Tool{Name: "payments.status", Description: "Tell what became of a payment."}, l.status)
-	s.AddReceivingMiddleware(g.middleware)
 	return s
 }

@@ -7,6 +7,13 @@ package authz
 
 import data.authzd.v1 as authzd
 
+# What any session needs before its first call: to begin, and to see which tools
+# there are. Who may use the server at all is the token's audience to say.
+permit["session"] := {} if {
+	input.resource.type == "mcp_server"
+	input.action.name in {"initialize", "server/discover", "tools/list"}
+}
+
 # Read-only: the scope is enough.
 permit["payment-status"] := {"require": [authzd.scopes(["payments:read"])]} if {
 	calls("payments.status")

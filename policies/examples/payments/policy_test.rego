@@ -33,6 +33,12 @@ status := json.patch(payment, [
 	}},
 ])
 
+beginning(method) := json.patch(payment, [
+	{"op": "replace", "path": "/action/name", "value": method},
+	{"op": "replace", "path": "/resource", "value": {"type": "mcp_server", "id": "https://mcp.example.com", "properties": {}}},
+	{"op": "replace", "path": "/mcp", "value": {"method": method, "params": {}, "server": "https://mcp.example.com"}},
+])
+
 argument(name, value) := json.patch(payment, [{
 	"op": "add",
 	"path": sprintf("/mcp/params/arguments/%s", [name]),
@@ -47,6 +53,35 @@ details := {
 	"locations": ["https://mcp.example.com"],
 	"instructedAmount": {"currency": "EUR", "amount": "123.50"},
 	"creditorAccount": {"iban": "DE89370400440532013000"},
+}
+
+test_a_session_needs_nothing if {
+	every method in ["initialize", "server/discover", "tools/list"] {
+		authz.permit == {"session": {}} with input as beginning(method)
+		authz.forbid == {} with input as beginning(method)
+	}
+}
+
+test_a_session_is_no_more_than_that if {
+	others := [
+		"tools/call", "resources/list", "resources/read", "resources/subscribe", "prompts/list", "prompts/get",
+		"completion/complete", "logging/setLevel", "subscriptions/listen", "tasks/list", "Initialize", "",
+	]
+	every method in others {
+		authz.permit == {} with input as beginning(method)
+	}
+}
+
+test_a_session_is_with_the_server if {
+	every method in ["initialize", "server/discover", "tools/list"] {
+		every type in ["tool", "resource", "prompt", ""] {
+			patch := {"op": "replace", "path": "/resource/type", "value": type}
+			authz.permit == {} with input as json.patch(beginning(method), [patch])
+		}
+		every path in ["/resource", "/resource/type", "/action", "/action/name"] {
+			authz.permit == {} with input as json.remove(beginning(method), [path])
+		}
+	}
 }
 
 test_payment_requires_scope_and_details if {

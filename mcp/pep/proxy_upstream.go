@@ -21,13 +21,18 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
+// idleTime is how long a connection to the server is kept unused. Servers on
+// Node.js and uvicorn close theirs after five seconds, and a request that is just
+// being written then is lost: nobody may send it again.
+const idleTime = 4 * time.Second
+
 // upstreamTransport keeps connections for many sessions with one server.
 func upstreamTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 10 * time.Minute, // a tool may take its time before it answers
-		IdleConnTimeout:       90 * time.Second,
+		IdleConnTimeout:       idleTime,
 		MaxIdleConns:          1024,
 		MaxIdleConnsPerHost:   1024,
 		ForceAttemptHTTP2:     true,

@@ -66,7 +66,7 @@ func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSes
 		from := of.Load()
 		waitFor(t, 30*time.Second, func() error {
 			if of.Load() < from+int64(3*len(sessions)) {
-				return &notYet{what}
+				return &notYetError{what}
 			}
 			return nil
 		})
@@ -96,9 +96,9 @@ func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSes
 	t.Logf("%d allowed and carried out, %d refused", allowed.Load(), refused.Load())
 }
 
-type notYet struct{ what string }
+type notYetError struct{ what string }
 
-func (e *notYet) Error() string { return "not yet: " + e.what }
+func (e *notYetError) Error() string { return "not yet: " + e.what }
 
 func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 	t.Parallel()
@@ -137,7 +137,7 @@ func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 	})
 	waitFor(t, 10*time.Second, func() error {
 		if code, text := p.get(t, "/readyz"); code != http.StatusOK {
-			return &notYet{text}
+			return &notYetError{text}
 		}
 		return nil
 	})

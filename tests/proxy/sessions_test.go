@@ -107,7 +107,7 @@ func TestSessions(t *testing.T) {
 	half := make(chan usage, 1)
 	go func() {
 		pause(ctx, d/2)
-		half <- s.proxy.usage(t)
+		half <- s.proxy.usage(t) //nolint:contextcheck // the test's, which lasts longer
 	}()
 	s.each(n, func(g *guest) error { return g.run(ctx) })
 	t.Logf("half way: %v", <-half)
@@ -128,21 +128,22 @@ func TestSessions(t *testing.T) {
 		}
 		return nil
 	})
-	if s.failed.Load() > 0 {
-		for line := range strings.Lines(s.proxy.log.String()) {
-			if !strings.Contains(line, `"msg":"decision"`) {
-				os.Stderr.WriteString(line)
-			}
-		}
-	}
 	s.web.CloseIdleConnections()
 	after := s.proxy.calm(t, before, 60*time.Second)
 	t.Logf("after all have left: %v", after)
 	t.Logf("%d rounds, %d lists, %d progress notifications, %d log messages, %d attempts at other people's sessions; %d faults",
 		s.rounds.Load(), s.lists.Load(), s.progress.Load(), s.logs.Load(), s.tries.Load(), s.failed.Load())
-	// The heap gives memory back late, so this catches a leak by session alone.
-	if most := before.HeapMB + 40 + 0.02*float64(n); after.HeapMB > most {
-		t.Errorf("the heap is %.1f MB, want at most %.1f", after.HeapMB, most)
+	// What nobody needs is collected within two minutes, or when there is work.
+	most := before.HeapMB + 20 + 0.01*float64(n)
+	waitFor(t, 3*time.Minute, func() error {
+		if after = s.proxy.usage(t); after.HeapMB > most {
+			return fmt.Errorf("the heap is %.1f MB, want at most %.1f", after.HeapMB, most)
+		}
+		return nil
+	})
+	t.Logf("when it is collected: %v", after)
+	if log := s.proxy.log.String(); log != "" {
+		t.Logf("the proxy's log: %.2000s", log)
 	}
 	if lost := s.up.lost.Load(); lost > 0 {
 		t.Errorf("%d log messages could not be sent", lost)
@@ -162,8 +163,10 @@ func newSoak(t *testing.T, n int) *soak {
 	s := &soak{t: t, up: newUpstream(t), pace: time.Duration(n) * time.Second / perSecond}
 	const resource = "https://mcp.example.com/mcp"
 	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", issuers,
-		"--resource", resource, "--log-level", "debug")
-	s.web = &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: time.Minute}
+		"--resource", resource, "--log-level", "error")
+	// A connection that was opened and then not needed is closed by the proxy after
+	// the ten seconds that a request's head may take, so the client does it before.
+	s.web = &http.Transport{MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: 5 * time.Second}
 	t.Cleanup(s.web.CloseIdleConnections)
 	for k := range n {
 		who := fmt.Sprintf("person-%d", k)
@@ -238,10 +241,11 @@ func (g *guest) run(ctx context.Context) error {
 	for round := 0; ctx.Err() == nil; round++ {
 		// What has begun is let end.
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		began := time.Now()
 		err := g.round(call, round)
 		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("round %d, of %s: %w", round, time.Since(began).Round(time.Millisecond), err)
 		}
 		g.rounds.Add(1)
 		pause(ctx, g.pace/2+spread(g.pace))
@@ -306,7 +310,9 @@ func (g *guest) trespass(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if code != http.StatusNotFound || strings.Contains(text, "secret of") {
+		// A decision that takes too long on a busy machine is a deny.
+		denied := code == http.StatusOK && (strings.HasPrefix(text, `{"jsonrpc":"2.0","id":null,"error":`) || strings.HasPrefix(text, `{"jsonrpc":"2.0","id":"theft","error":`))
+		if code != http.StatusNotFound && !denied || strings.Contains(text, "secret of") {
 			return fmt.Errorf("%s %s in another's session is answered %d %s", try.method, try.body, code, text)
 		}
 	}

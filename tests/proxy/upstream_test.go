@@ -105,7 +105,7 @@ func (u *upstream) recall(ctx context.Context, r *mcp.CallToolRequest, _ struct{
 		}
 	}
 	// Of no request, so that it goes the way of the session's own stream.
-	if err := r.Session.Log(context.Background(), &mcp.LoggingMessageParams{Level: "info", Data: own}); err != nil { //nolint:staticcheck // deprecated with 2026-07-28, and in use
+	if err := r.Session.Log(context.Background(), &mcp.LoggingMessageParams{Level: "info", Data: own}); err != nil { //nolint:staticcheck,contextcheck // deprecated with 2026-07-28, and in use
 		u.lost.Add(1)
 	}
 	return done(own), nil, nil

@@ -93,7 +93,7 @@ func TestInitializeInAnotherPersonsSession(t *testing.T) {
 	}
 	resp, body := postAs(t, front, "mallory", initialization, map[string]string{"Mcp-Session-Id": id})
 	if upstream.saw("initialize " + id) {
-		t.Errorf("mallory's initialize reached alice's session: %d %d", resp.StatusCode, body)
+		t.Errorf("mallory's initialize reached alice's session: %d %s", resp.StatusCode, body)
 	}
 }
 

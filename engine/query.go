@@ -259,13 +259,22 @@ func (q *Query) tiedTo(resourceType, member string, mapped bool) error {
 func exactNames(params rar.Value) error {
 	for i := range params.Len() {
 		name := params.Member(i).Name
-		for _, known := range []string{"name", "arguments", "uri", "ref", "_meta", "requestState", "inputResponses"} {
+		for _, known := range paramNames() {
 			if name != known && strings.EqualFold(name, known) {
 				return errorf(CodeInvalidValue, "/mcp/params/"+printablePath(name), "this is not the member %q, and could be taken for it", known)
 			}
 		}
 	}
 	return nil
+}
+
+// paramNames are the members of params in every request of MCP, revisions
+// 2025-03-26 to 2026-07-28.
+func paramNames() []string {
+	return []string{
+		"name", "arguments", "uri", "ref", "argument", "context", "level", "cursor", "task", "taskId",
+		"protocolVersion", "capabilities", "clientInfo", "requestState", "inputResponses", "subscriptions", "_meta",
+	}
 }
 
 // isToolCall tells whether the query asks to call a tool, by either road: the

@@ -42,10 +42,13 @@ type enforceConfig struct {
 	Timeout    time.Duration
 	MaxMessage int
 	MaxResult  int
+
+	flags *pflag.FlagSet
 }
 
 // define declares the flags; usage and defaults that differ are the command's.
 func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
+	c.flags = f
 	f.String(configFlag, "", "YAML file with settings, named as the flags are, with underscores")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle that decides in this process, folder or archive; may be repeated")
 	f.StringVar(&c.PDP, "pdp", "", "gRPC ADDR of the authzd that decides, in the place of --bundle")
@@ -73,16 +76,7 @@ func (c *enforceConfig) validate() error {
 	if _, err := c.bundleRefs(); err != nil {
 		faults = append(faults, err)
 	}
-	if c.PDP != "" {
-		if err := validAddress(c.PDP); err != nil {
-			bad("pdp: %w", err)
-		}
-		if len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 {
-			bad("pdp: another authzd decides, so --bundle, --issuers and --reference-key belong to it")
-		}
-	} else if err := c.remote.localFor("pdp"); err != nil {
-		faults = append(faults, err)
-	}
+	faults = append(faults, c.validatePDP()...)
 	if c.Mode != modeEnforce && c.Mode != modeObserve {
 		bad("mode: %q is not one of enforce, observe", c.Mode)
 	}
@@ -115,6 +109,29 @@ func (c *enforceConfig) validate() error {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// validatePDP reports what does not go with --pdp, or without it.
+func (c *enforceConfig) validatePDP() []error {
+	if c.PDP == "" {
+		if err := c.remote.localFor("pdp"); err != nil {
+			return []error{err}
+		}
+		return nil
+	}
+	var faults []error
+	if err := validAddress(c.PDP); err != nil {
+		faults = append(faults, fmt.Errorf("pdp: %w", err))
+	}
+	if len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 {
+		faults = append(faults, errors.New("pdp: another authzd decides, so --bundle, --issuers and --reference-key belong to it"))
+	}
+	for _, name := range []string{"denial-form", "denial-code", "extra-mcp-methods", "decision-timeout"} {
+		if c.flags.Changed(name) {
+			faults = append(faults, fmt.Errorf("%s: another authzd decides, so it belongs to that", name))
+		}
+	}
+	return faults
 }
 
 func (c *enforceConfig) logger(std stdio) *slog.Logger {

@@ -275,7 +275,7 @@ func (c *proxyConfig) ready(w io.Writer, addr, revision string) error {
 		Resource string `json:"resource"`
 		Mode     string `json:"mode"`
 		Revision string `json:"revision,omitempty"`
-	}{"ready", addr, c.upstream.Redacted(), c.Resource, c.Mode, revision}
+	}{"ready", addr, c.upstream.Scheme + "://" + c.upstream.Host + c.upstream.EscapedPath(), c.Resource, c.Mode, revision}
 	if err := json.NewEncoder(w).Encode(line); err != nil {
 		return fmt.Errorf("write the ready line: %w", err)
 	}

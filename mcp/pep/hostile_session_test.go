@@ -273,3 +273,27 @@ func TestShortToolsTTL(t *testing.T) {
 		t.Error("a tool that the server lists was decided without its entry")
 	}
 }
+
+// The client chooses the id, and what a server makes of it: one that keeps
+// numbers as doubles answers another one.
+func TestPipeIDsThatServersChange(t *testing.T) {
+	t.Parallel()
+	for asked, answered := range map[string]string{
+		"9007199254740993": "9007199254740992", "1.0": "1", "1e0": "1", "1e-300": "0", "1": `"1"`,
+	} {
+		t.Run(asked, func(t *testing.T) {
+			t.Parallel()
+			x := piped(t, enforcer(t, &pdp{deny: []string{"rm"}}))
+			x.initialize()
+			x.client(`{"jsonrpc":"2.0","id":` + asked + `,"method":"tools/list"}`)
+			x.client(`{"jsonrpc":"2.0","id":77,"method":"ping"}`)
+			if !strings.Contains(x.read(x.toServer), "tools/list") {
+				t.Skip("refused")
+			}
+			x.server(`{"jsonrpc":"2.0","id":` + answered + `,"result":{"tools":[{"name":"echo"},{"name":"rm"}]}}`)
+			if got := x.read(x.toClient); strings.Contains(got, `"rm"`) {
+				t.Errorf("the hidden tool is listed: %s", got)
+			}
+		})
+	}
+}

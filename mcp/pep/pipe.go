@@ -203,7 +203,12 @@ func (p *Pipe) decide(ctx context.Context, list []message, batch bool) []byte {
 			continue
 		}
 		c := p.session.describe(from, m)
-		r := p.e.Decide(ctx, c, Request{Method: m.method, Params: m.paramsText(), Tool: p.tool(ctx, m)})
+		tool, err := p.tool(ctx, m)
+		if err != nil && !p.e.opts.Observe {
+			refused[i] = reply{}
+			continue
+		}
+		r := p.e.Decide(ctx, c, Request{Method: m.method, Params: m.paramsText(), Tool: tool.text})
 		switch {
 		case !r.Go:
 			refused[i] = refusal(m.id, r)
@@ -244,15 +249,15 @@ func refuseAll(list []message, batch bool, answer func(int, *message) reply) []b
 }
 
 // tool finds the entry of the tool that is called.
-func (p *Pipe) tool(ctx context.Context, m *message) []byte {
+func (p *Pipe) tool(ctx context.Context, m *message) (listedTool, error) {
 	name := text(m.params, "name")
 	if m.method != methodToolsCall || name == "" {
-		return nil
+		return listedTool{}, nil
 	}
 	meta, _ := m.params.Get("_meta")
 	return p.session.tools.entry(ctx, p.e, name, func(ctx context.Context) (map[string]listedTool, error) {
 		return fetchTools(ctx, p.ask, describing(meta))
-	}).text
+	})
 }
 
 // describing keeps of a request's _meta what every request of 2026-07-28 says of

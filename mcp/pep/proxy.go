@@ -75,6 +75,7 @@ type Proxy struct {
 	o        ProxyOptions
 	e        *Enforcer
 	sessions *sessions
+	admitted *admitted
 	upstream *httputil.ReverseProxy
 	hosts    []string
 	// loose are tools of servers without sessions, by whoever asked.
@@ -117,7 +118,7 @@ func NewProxy(o ProxyOptions) (*Proxy, error) {
 	}
 	p := &Proxy{
 		o: o, e: o.Enforcer, sessions: newSessions(o.MaxSessions, o.SessionTTL, o.Enforcer.opts.Now),
-		hosts: slices.Clone(o.AllowedHosts), loose: newLooseTools(),
+		hosts: slices.Clone(o.AllowedHosts), loose: newLooseTools(), admitted: newAdmitted(),
 	}
 	if u, err := url.Parse(o.PublicURL); err == nil && u.Host != "" {
 		p.hosts = append(p.hosts, u.Hostname())
@@ -201,27 +202,27 @@ func (p *Proxy) Serves(host string) bool {
 	return slices.ContainsFunc(p.hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
-// caller reads on whose authority a request comes. digest stands for all of it.
-func (p *Proxy) caller(r *http.Request) (c Caller, digest [sha256.Size]byte, err error) {
-	c.Transport = "http"
+// caller reads on whose authority a request comes.
+func (p *Proxy) caller(r *http.Request) (Caller, error) {
+	c := Caller{Transport: "http"}
 	if p.o.Subject != nil {
 		c.Subject = p.o.Subject
-		return c, digest, nil
+		return c, nil
 	}
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
-		return c, digest, nil
+		return c, nil
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	if token = strings.TrimSpace(token); len(values) > 1 || !ok || token == "" {
-		return c, digest, errors.New("the header Authorization is not one scheme and one token")
+		return c, errors.New("the header Authorization is not one scheme and one token")
 	}
 	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") {
-		return c, digest, errors.New("the scheme of the header Authorization is neither Bearer nor DPoP")
+		return c, errors.New("the scheme of the header Authorization is neither Bearer nor DPoP")
 	}
 	credential := &authzdv1.Credential{Id: "access-token", AccessToken: token, Scheme: scheme}
 	if proofs := r.Header.Values("DPoP"); len(proofs) > 1 {
-		return c, digest, errors.New("the header DPoP is repeated")
+		return c, errors.New("the header DPoP is repeated")
 	} else if len(proofs) == 1 {
 		credential.DpopProof, credential.HttpMethod, credential.HttpUrl = proofs[0], r.Method, p.o.PublicURL
 	}
@@ -230,9 +231,7 @@ func (p *Proxy) caller(r *http.Request) (c Caller, digest [sha256.Size]byte, err
 		credential.CertificateThumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	c.Credentials = []*authzdv1.Credential{credential}
-	// A bound token counts with its proof alone, which is good once.
-	digest = sha256.Sum256([]byte(scheme + "\x00" + token + "\x00" + credential.DpopProof + "\x00" + credential.CertificateThumbprint))
-	return c, digest, nil
+	return c, nil
 }
 
 // metadata serves protected resource metadata: what the live policy can ask for,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,8 @@ const (
 // exchange is one HTTP request of a client and what its answer needs.
 type exchange struct {
 	caller Caller
-	digest [sha256.Size]byte
+	// standing is the session and the credential without its proof.
+	standing [sha256.Size]byte
 	// body is what the client posted; nil for other methods.
 	body []byte
 	// session is the one that the request belongs to; never nil, but without id
@@ -46,6 +48,8 @@ type exchange struct {
 	dropped  bool
 	// owner is who has begun a session with this request.
 	owner *authzdv1.Identity
+	// until is when the leave to have it ends.
+	until time.Time
 	// id is that of the request, for errors of ours.
 	id rar.Value
 }
@@ -110,10 +114,11 @@ func (p *Proxy) post(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) begin(r *http.Request) (*exchange, *reply) {
 	x := &exchange{own: map[string]pending{}, answered: map[string]bool{}}
 	var err error
-	if x.caller, x.digest, err = p.caller(r); err != nil {
+	if x.caller, err = p.caller(r); err != nil {
 		bad := failure(rar.Value{}, http.StatusBadRequest, rpcInvalidRequest, err.Error())
 		return nil, &bad
 	}
+	x.standing = standingOf(r.Header.Get(headerSession), x.caller)
 	version := r.Header.Get(headerVersion)
 	x.caller.ProtocolVersion = version
 	ids := r.Header.Values(headerSession)
@@ -154,6 +159,10 @@ func (p *Proxy) judge(r *http.Request, x *exchange, list []message, batch bool) 
 	if out, ok := refused[0]; ok && !batch {
 		return &out
 	}
+	// Notifications have no answer but the status.
+	if out, ok := refused[0]; ok && !slices.ContainsFunc(list, func(m message) bool { return m.kind == kindRequest }) {
+		return &out
+	}
 	// One status can not answer several messages, so a batch is refused in its
 	// body.
 	body := refuseAll(list, true, func(i int, m *message) reply {
@@ -175,14 +184,10 @@ func (p *Proxy) judgeOne(r *http.Request, x *exchange, m *message) *reply {
 	}
 	var tool listedTool
 	if name := text(m.params, "name"); m.method == methodToolsCall && name != "" {
-		// Nobody makes the proxy ask for tools in another's session. A proof of
-		// possession is good for one question, which has to be that about the call.
-		if x.session.owner != nil && repeatable(c.Credentials) {
-			if out := p.admit(r.Context(), x, m.id); out != nil {
-				return out
-			}
+		var out *reply
+		if tool, out = p.tool(r, x, m, c); out != nil {
+			return out
 		}
-		tool = p.tool(r, x, m, c)
 	}
 	if m.method != "" {
 		if _, err := mcp.CheckHeaders(fields(r.Header), m.value, tool.repeated); err != nil && !p.e.opts.Observe {
@@ -215,11 +220,16 @@ func (p *Proxy) own(ctx context.Context, x *exchange, m *message, ruling Ruling)
 		out := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
 		return &out
 	case m.method == methodInitialize:
-		x.owner = ruling.Subject
-	case x.session.owner != nil:
-		x.session.learn(x.digest, ruling.Until)
+		x.owner, x.until = ruling.Subject, ruling.Until
 	}
+	p.learn(x, ruling)
 	return nil
+}
+
+// learn notes for as long as the answer holds who has been admitted, and to
+// whose session.
+func (p *Proxy) learn(x *exchange, ruling Ruling) {
+	p.admitted.add(x.standing, ruling.Until, p.e.opts.Now())
 }
 
 // follow remembers a request whose answer is to be looked at.
@@ -245,7 +255,8 @@ func (p *Proxy) follow(x *exchange, m *message, c Caller) *reply {
 // initialize (server/discover since 2026-07-28): about the caller, and not about
 // the message.
 func (p *Proxy) admit(ctx context.Context, x *exchange, id rar.Value) *reply {
-	if p.e.opts.Observe || x.session.owner != nil && x.session.known(x.digest, p.e.opts.Now()) {
+	// A used proof proves nothing.
+	if p.e.opts.Observe || repeatable(x.caller.Credentials) && x.session.owner != nil && p.admitted.has(x.standing, p.e.opts.Now()) {
 		return nil
 	}
 	q := Request{Method: methodInitialize, Params: rar.ObjectValue(
@@ -259,12 +270,13 @@ func (p *Proxy) admit(ctx context.Context, x *exchange, id rar.Value) *reply {
 		out := refusal(id, ruling)
 		return &out
 	case x.session.owner == nil:
+		p.learn(x, ruling)
 		return nil
 	case !proto.Equal(x.session.owner, ruling.Subject):
 		out := p.foreign(ctx, id)
 		return &out
 	}
-	x.session.learn(x.digest, ruling.Until)
+	p.learn(x, ruling)
 	return nil
 }
 

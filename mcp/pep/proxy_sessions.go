@@ -3,6 +3,7 @@ package pep
 import (
 	"container/list"
 	"crypto/sha256"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ const (
 	// DefaultSessionTTL is how long an unused session is remembered.
 	DefaultSessionTTL = 12 * time.Hour
 
-	maxProofs = 8
+	maxAdmitted = 20_000
 )
 
 // httpSession is a session of the server and whose it is. A server behind the
@@ -26,43 +27,53 @@ type httpSession struct {
 	session
 	id    string
 	owner *authzdv1.Identity
-
-	proofMu sync.Mutex
-	// proofs are credentials that have been found to be the owner's, and until
-	// when that holds.
-	proofs []proof
 }
 
-type proof struct {
-	digest [sha256.Size]byte
-	until  time.Time
+// admitted remembers for a while who may have a session, and in whose session
+// who is its owner: credentials without proofs of possession, by session.
+type admitted struct {
+	mu    sync.Mutex
+	until map[[sha256.Size]byte]time.Time
 }
 
-// known tells whether a credential has been found to be the owner's lately.
-func (h *httpSession) known(digest [sha256.Size]byte, now time.Time) bool {
-	h.proofMu.Lock()
-	defer h.proofMu.Unlock()
-	for _, p := range h.proofs {
-		if p.digest == digest && now.Before(p.until) {
-			return true
+func newAdmitted() *admitted { return &admitted{until: map[[sha256.Size]byte]time.Time{}} }
+
+func (a *admitted) has(who [sha256.Size]byte, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return now.Before(a.until[who])
+}
+
+func (a *admitted) add(who [sha256.Size]byte, until, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, have := a.until[who]; !have && len(a.until) >= maxAdmitted {
+		for one, end := range a.until {
+			if !now.Before(end) {
+				delete(a.until, one)
+			}
+		}
+		if len(a.until) >= maxAdmitted {
+			clear(a.until) // they are asked about again
 		}
 	}
-	return false
+	a.until[who] = until
 }
 
-func (h *httpSession) learn(digest [sha256.Size]byte, until time.Time) {
-	h.proofMu.Lock()
-	defer h.proofMu.Unlock()
-	for i := range h.proofs {
-		if h.proofs[i].digest == digest {
-			h.proofs[i].until = until
-			return
-		}
+// standingOf stands for a session and who acts in it.
+func standingOf(session string, c Caller) [sha256.Size]byte {
+	h := sha256.New()
+	part := func(s string) { _, _ = fmt.Fprintf(h, "%d:%s", len(s), s) } // a hash takes everything
+	part(session)
+	part(c.Subject.GetId())
+	for _, one := range c.Credentials {
+		part(one.GetScheme())
+		part(one.GetAccessToken())
+		part(one.GetCertificateThumbprint())
 	}
-	if len(h.proofs) >= maxProofs {
-		h.proofs = append(h.proofs[:0], h.proofs[1:]...)
-	}
-	h.proofs = append(h.proofs, proof{digest, until})
+	var out [sha256.Size]byte
+	h.Sum(out[:0])
+	return out
 }
 
 // sessions are all that the proxy knows.

@@ -287,7 +287,13 @@ func TestProxyForwardsTheBytesAndNoToken(t *testing.T) {
 	back := &raw{}
 	front, _ := behind(t, back, &pdp{})
 	const body = `{"jsonrpc":"2.0",  "id":1,"method":"tools/call","params":{"name":"echo","arguments":{"n":9007199254740993}}}`
-	resp, text := send(t, front, "POST", body, "Authorization", "Bearer alice", "Cookie", "c=1", "DPoP", "proof", "Mcp-Protocol-Version", "2025-11-25", "X-Other", "kept")
+	headers := []string{"Authorization", "Bearer alice", "Cookie", "c=1", "DPoP", "proof", "Mcp-Protocol-Version", "2025-11-25", "X-Other", "kept"}
+	// The first proof is for the question whether this caller may have the tools
+	// asked for at all.
+	if _, text := send(t, front, "POST", body, headers...); !strings.Contains(text, "Try again") || back.count() != 0 {
+		t.Fatalf("%s; the server was asked %d times", text, back.count())
+	}
+	resp, text := send(t, front, "POST", body, headers...)
 	if resp.StatusCode != 200 || text != `{"jsonrpc":"2.0","id":1,"result":{}}` {
 		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
@@ -343,6 +349,7 @@ func TestProxyRefuses(t *testing.T) {
 		"another host":                 {"POST", call, append([]string{"Host", "evil.example"}, alice...), 421, ""},
 		"another origin":               {"POST", call, append([]string{"Origin", "https://evil.example"}, alice...), 403, ""},
 		"an upgrade":                   {"POST", call, append([]string{"Connection", "Upgrade", "Upgrade", "websocket"}, alice...), 400, ""},
+		"two types":                    {"POST", call, append([]string{"Content-Type", "application/json"}, alice...), 415, ""},
 		"no JSON type":                 {"POST", call, append([]string{"Content-Type", "text/plain"}, alice...), 415, ""},
 		"an encoded body":              {"POST", call, append([]string{"Content-Encoding", "gzip"}, alice...), 415, ""},
 		"an unknown session":           {"POST", call, append([]string{"Mcp-Session-Id", "nobody's"}, alice...), 404, ""},
@@ -360,7 +367,7 @@ func TestProxyRefuses(t *testing.T) {
 			t.Parallel()
 			back := &raw{}
 			front, _ := behind(t, back, &pdp{})
-			if slices.Contains(tt.headers, "Content-Type") {
+			if name == "no JSON type" {
 				r, _ := http.NewRequestWithContext(t.Context(), tt.method, front.URL+"/mcp", strings.NewReader(tt.body))
 				r.Header.Set("Content-Type", "text/plain")
 				r.Header.Set("Authorization", "Bearer alice")

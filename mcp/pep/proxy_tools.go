@@ -93,10 +93,26 @@ func (p *Proxy) toolsChanged(x *exchange, v rar.Value) {
 	p.loose.changed()
 }
 
-// tool finds the entry of the tool that is called.
-func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) listedTool {
+// tool finds the entry of the tool that is called. It returns an answer where
+// the request is refused before it is decided.
+//
+// The server is asked on behalf of those alone who have been admitted: nobody
+// else makes the proxy say anything, least of all in another's session. A proof
+// of possession is good for one question; who needs it for this one has to call
+// again.
+func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) (listedTool, *reply) {
 	meta, _ := m.params.Get("_meta")
+	var refused *reply
 	fetch := func(ctx context.Context) (map[string]listedTool, error) {
+		if !p.e.opts.Observe && !p.admitted.has(x.standing, p.e.opts.Now()) {
+			if refused = p.admit(ctx, x, m.id); refused == nil && !repeatable(c.Credentials) {
+				again := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
+				refused = &again
+			}
+			if refused != nil {
+				return nil, errNotAdmitted
+			}
+		}
 		return fetchTools(ctx, func(ctx context.Context, params rar.Value) (rar.Value, error) {
 			return p.ask(ctx, r, c, params)
 		}, describing(meta))
@@ -104,12 +120,17 @@ func (p *Proxy) tool(r *http.Request, x *exchange, m *message, c Caller) listedT
 	// What is shown to who is not known to be the owner is not what the owner is
 	// shown.
 	book := &x.session.tools
-	if x.session.owner == nil || !x.session.known(x.digest, p.e.opts.Now()) {
+	if x.session.owner == nil || !p.admitted.has(x.standing, p.e.opts.Now()) {
 		book = p.loose.of(c, x.session.id)
 	}
-	return book.entry(r.Context(), p.e, text(m.params, "name"), func(ctx context.Context) (map[string]listedTool, error) {
+	tool, err := book.entry(r.Context(), p.e, text(m.params, "name"), func(ctx context.Context) (map[string]listedTool, error) {
 		return p.loose.fetch(ctx, fetch)
 	})
+	if err != nil && refused == nil && !p.e.opts.Observe {
+		unknown := failure(m.id, http.StatusOK, rpcInternal, textUndecided)
+		refused = &unknown
+	}
+	return tool, refused
 }
 
 // ask sends the server a tools/list of our own, in the session and with the

@@ -93,6 +93,15 @@ func (p *Proxy) outgoing(r *http.Request) {
 	for _, name := range []string{"Authorization", "DPoP", "Proxy-Authorization", "Cookie", "Origin", "Referer"} {
 		h.Del(name)
 	}
+	// What some servers take for a header that was looked at, or for another method.
+	for name := range h {
+		if strings.Contains(name, "_") || strings.HasPrefix(name, "X-Http-Method") || strings.HasPrefix(name, "X-Method") {
+			h.Del(name)
+			delete(h, name)
+		}
+	}
+	h.Del("Trailer")
+	r.Trailer = nil
 	// What is looked at must be plain.
 	h.Set("Accept-Encoding", "identity")
 	switch p.o.UpstreamAuth {
@@ -152,6 +161,10 @@ func (p *Proxy) incoming(r *http.Response) error {
 
 // foreignHead takes off an answer's head what is not the server's to say.
 func (p *Proxy) foreignHead(r *http.Response, x *exchange) error {
+	// It would lead the client past the proxy, with its token.
+	if r.StatusCode >= http.StatusMultipleChoices && r.StatusCode < http.StatusBadRequest && r.StatusCode != http.StatusNotModified {
+		return fmt.Errorf("%w: it leads elsewhere (%s)", errUpstream, r.Status)
+	}
 	// Which pages may call is ours to say.
 	for name := range r.Header {
 		if strings.HasPrefix(name, "Access-Control-") {
@@ -178,7 +191,9 @@ func (p *Proxy) beginner(r *http.Response, x *exchange) func(pending, rar.Value)
 		}
 		h := &httpSession{id: id, owner: x.owner}
 		h.initialized(asked, result)
-		if !p.sessions.put(h) {
+		if p.sessions.put(h) {
+			p.admitted.add(standingOf(id, asked.caller), x.until, p.e.opts.Now())
+		} else {
 			p.e.opts.Log.Error("the server begins a session under an id that another one has")
 		}
 	}

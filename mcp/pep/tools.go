@@ -17,16 +17,21 @@ const (
 	// refetchAfter is how long an unknown tool stays unknown before the server is
 	// asked again.
 	refetchAfter = 5 * time.Second
+	// retryAfter is how long a server that gave no list is left alone.
+	retryAfter   = time.Second
 	maxToolPages = 100
 	maxTools     = 10_000
 )
 
 // toolBook remembers the tools that a server lists to one caller. A tool that
-// is not in it is asked about without its entry, which the service refuses
-// unless policy declares the tool itself (COAZ-MCP: no default for a tool whose
-// declaration was not seen).
+// the server does not list is asked about without an entry, which the service
+// refuses unless policy declares the tool itself. Where the list can not be had,
+// nothing is asked: an entry may declare how its tool is to be asked about
+// (COAZ-MCP: no default for a tool whose declaration was not seen).
 type toolBook struct {
-	mu sync.Mutex
+	once sync.Once
+	// turn is held by who looks, so that a server is asked once.
+	turn chan struct{}
 	// tools are the entries by name; nil: never fetched.
 	tools   map[string]listedTool
 	fetched time.Time
@@ -57,11 +62,18 @@ func newListedTool(entry rar.Value) listedTool {
 // fetcher asks the server for all its tools.
 type fetcher func(context.Context) (map[string]listedTool, error)
 
-// entry gives the tool's entry, from the server if need be.
-// Calls for one book wait for each other, so that a server is asked once.
-func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fetcher) listedTool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// entry gives the tool's entry, from the server if need be. It waits for the
+// server, and for others who wait, for the Enforcer's timeout in all.
+func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fetcher) (listedTool, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
+	defer cancel()
+	b.once.Do(func() { b.turn = make(chan struct{}, 1) })
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return listedTool{}, errNoTools
+	}
+	defer func() { <-b.turn }()
 	if b.stale.Swap(false) {
 		b.tools = nil
 	}
@@ -69,23 +81,34 @@ func (b *toolBook) entry(ctx context.Context, e *Enforcer, name string, fetch fe
 	old := now.Sub(b.fetched)
 	entry, known := b.tools[name]
 	switch {
+	// A server that is busy has not changed its tools: it would have said so.
 	case known && (old < e.opts.ToolsTTL || now.Sub(b.failed) < refetchAfter):
-		return entry
+		return entry, nil
 	case !known && b.tools != nil && old < refetchAfter:
-		return listedTool{}
+		return listedTool{}, nil
+	case !known && now.Sub(b.failed) < retryAfter:
+		return listedTool{}, errNoTools
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.opts.Timeout)
-	defer cancel()
 	tools, err := fetch(ctx)
-	if err != nil {
-		e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the server's tools are not known", slog.String("error", err.Error()))
-		// A server that is busy has not changed its tools: it would have said so.
-		b.failed = now
-		return entry
+	switch {
+	case err == nil:
+		b.tools, b.fetched = tools, now
+		return tools[name], nil
+	case errors.Is(err, errNotAdmitted):
+		return listedTool{}, err
 	}
-	b.tools, b.fetched = tools, now
-	return tools[name]
+	e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "the server's tools are not known", slog.String("error", err.Error()))
+	if b.failed = now; known {
+		return entry, nil
+	}
+	return listedTool{}, errNoTools
 }
+
+var (
+	errNoTools = errors.New("the server's tools are not known")
+	// errNotAdmitted: who calls may not have the server asked.
+	errNotAdmitted = errors.New("not admitted")
+)
 
 // changed makes the next call ask again. It never waits, because who calls it
 // may be who has to deliver an answer that entry waits for.

@@ -139,7 +139,7 @@ func TestMiddlewareListsFail(t *testing.T) {
 			if !strings.HasSuffix(method, "/list") {
 				continue
 			}
-			if err := ask(t.Context(), session); err == nil || !strings.Contains(err.Error(), "could not be authorized") {
+			if err := ask(t.Context(), session); err == nil || !strings.Contains(err.Error(), "The list could not be authorized") {
 				t.Errorf("%v, %s: %v, want a refusal", w, method, err)
 			}
 		}

@@ -139,7 +139,7 @@ func TestMiddlewareListsFail(t *testing.T) {
 			if !strings.HasSuffix(method, "/list") {
 				continue
 			}
-			if err := ask(t.Context(), session); err == nil || !strings.Contains(err.Error(), "could not be authorized") {
+			if err := ask(t.Context(), session); err == nil || !strings.Contains(err.Error(), "The list could not be authorized") {
 				t.Errorf("%v, %s: %v, want a refusal", w, method, err)
 			}
 		}
@@ -182,6 +182,36 @@ func TestMiddlewareLeavesToolsAlone(t *testing.T) {
 		if len(own.Meta) != 1 {
 			t.Errorf("the server's tool has %v", own.Meta)
 		}
+	}
+}
+
+// A list that the server keeps, and gives to everybody, stays whole.
+func TestMiddlewareLeavesListsAlone(t *testing.T) {
+	t.Parallel()
+	kept := &mcp.ListToolsResult{}
+	for _, name := range []string{"a", "b", "c"} {
+		kept.Tools = append(kept.Tools, &mcp.Tool{Name: name, InputSchema: json.RawMessage(`{"type":"object"}`)})
+	}
+	s := mcp.NewServer(&mcp.Implementation{Name: "s", Version: "1"}, nil)
+	s.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+			if method == "tools/list" {
+				return kept, nil
+			}
+			return next(ctx, method, req)
+		}
+	})
+	service := &pdp{deny: []string{"a"}, needs: map[string]string{"b": "x"}}
+	enforcer(t, service).Attach(s, pep.MiddlewareOptions{Identify: alice})
+	session, err := way{version: "2025-11-25"}.join(t, nil, s, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := session.ListTools(t.Context(), nil); err != nil || len(r.Tools) != 2 {
+		t.Errorf("%v, %v", r, err)
+	}
+	if kept.CacheScope != "" || len(kept.Tools) != 3 || kept.Tools[0].Name != "a" || kept.Tools[1].Name != "b" || kept.Tools[1].Meta != nil {
+		t.Errorf("the server's list is %+v", kept)
 	}
 }
 
@@ -290,6 +320,18 @@ func TestMiddlewareNoArguments(t *testing.T) {
 		decided, text := service.decided(t)
 		if len(*got) != 1 || !cmp.Equal((*got)[0], decided) || decided.Count != 3 {
 			t.Errorf("%s: decided %s, the tool got %+v", arguments, text, *got)
+		}
+		// Where there are no defaults, what is left out stays so.
+		addTyped(t, s, `{"type":"object"}`, got)
+		if err := refusedResult(session.CallTool(t.Context(), &mcp.CallToolParams{Name: "order", Arguments: arguments})); err != nil {
+			t.Fatalf("%s: %v", arguments, err)
+		}
+		want := "{}" // what the client makes of nil
+		if raw, ok := arguments.(json.RawMessage); ok && string(raw) == "null" {
+			want = ""
+		}
+		if _, text = service.decided(t); text != want {
+			t.Errorf("%s: decided %s", arguments, text)
 		}
 	}
 }

@@ -163,7 +163,8 @@ func newSoak(t *testing.T, n int) *soak {
 	s := &soak{t: t, up: newUpstream(t), pace: time.Duration(n) * time.Second / perSecond}
 	const resource = "https://mcp.example.com/mcp"
 	s.proxy = start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", s.up.url, "--bundle", bundle(t, scoped), "--issuers", issuers,
-		"--resource", resource, "--log-level", "error")
+		"--resource", resource, "--log-level", "error",
+		"--decision-timeout", "20s", "--ask-timeout", "30s") // a machine that is busy elsewhere is no fault
 	// A connection that was opened and then not needed is closed by the proxy after
 	// the ten seconds that a request's head may take, so the client does it before.
 	s.web = &http.Transport{MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: 5 * time.Second}
@@ -310,9 +311,7 @@ func (g *guest) trespass(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// A decision that takes too long on a busy machine is a deny.
-		denied := code == http.StatusOK && (strings.HasPrefix(text, `{"jsonrpc":"2.0","id":null,"error":`) || strings.HasPrefix(text, `{"jsonrpc":"2.0","id":"theft","error":`))
-		if code != http.StatusNotFound && !denied || strings.Contains(text, "secret of") {
+		if code != http.StatusNotFound || strings.Contains(text, "secret of") {
 			return fmt.Errorf("%s %s in another's session is answered %d %s", try.method, try.body, code, text)
 		}
 	}

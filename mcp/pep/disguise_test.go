@@ -102,8 +102,8 @@ func postAs(t *testing.T, front *httptest.Server, token, body string, headers ma
 		r.Header.Set(k, v)
 	}
 	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil { // a stream that breaks off before its first event
+		return answer{}, ""
 	}
 	defer func() { _ = resp.Body.Close() }()
 	raw, _ := io.ReadAll(resp.Body) // a stream may be broken off

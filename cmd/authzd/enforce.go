@@ -52,6 +52,7 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	f.String(configFlag, "", "YAML file with settings, named as the flags are, with underscores")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle that decides in this process, folder or archive; may be repeated")
 	f.StringVar(&c.PDP, "pdp", "", "gRPC ADDR of the authzd that decides, in the place of --bundle")
+	c.Signing.define(f)
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated; not with --pdp")
 	f.StringVar(&c.Issuers, "issuers", "", "YAML or JSON file with the issuers whose access tokens count (docs/security.md); not with --pdp")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP: challenge, result or auto (docs/mcp-clients.md); not with --pdp")
@@ -69,11 +70,15 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	c.remote.defineFor(f, "pdp")
 }
 
-// validate reports every fault of what define declared.
-func (c *enforceConfig) validate() error {
+// validate reports every fault of what define declared; addresses are what is
+// listened to.
+func (c *enforceConfig) validate(addresses ...string) error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if _, err := c.bundleRefs(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Signing.validate(c.Bundles, addresses...); err != nil {
 		faults = append(faults, err)
 	}
 	faults = append(faults, c.validatePDP()...)
@@ -123,8 +128,8 @@ func (c *enforceConfig) validatePDP() []error {
 	if err := validAddress(c.PDP); err != nil {
 		faults = append(faults, fmt.Errorf("pdp: %w", err))
 	}
-	if len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 {
-		faults = append(faults, errors.New("pdp: another authzd decides, so --bundle, --issuers and --reference-key belong to it"))
+	if c.decidesHere() {
+		faults = append(faults, errors.New("pdp: another authzd decides, so --bundle, --bundle-key, --watch, --issuers and --reference-key belong to it"))
 	}
 	for _, name := range []string{"denial-form", "denial-code", "extra-mcp-methods", "decision-timeout"} {
 		if c.flags.Changed(name) {
@@ -132,6 +137,12 @@ func (c *enforceConfig) validatePDP() []error {
 		}
 	}
 	return faults
+}
+
+// decidesHere tells whether something was given that another authzd would have
+// no use for.
+func (c *enforceConfig) decidesHere() bool {
+	return len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 || len(c.Signing.BundleKeys) > 0 || c.Watch
 }
 
 func (c *enforceConfig) logger(std stdio) *slog.Logger {
@@ -232,8 +243,11 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 		return nil, err
 	}
 	p := policySource{
-		refs: refs, keyFiles: c.ReferenceKeys, log: log,
+		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
 		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+	}
+	if c.Watch {
+		p.watched = newWatched(p.files())
 	}
 	if err := p.load(ctx); err != nil {
 		return nil, err
@@ -255,6 +269,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
+	p.counted = server.CountReload
 	local := server.Local()
 	return &decisions{
 		Decider: local, types: local.ListTypes, metrics: server,

@@ -151,8 +151,11 @@ func (s *Store) Activate(ctx context.Context, e Event, rollback bool) error {
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n != 1 {
-			return errors.Join(err, fmt.Errorf("%d bundles have the digest %s", n, e.Digest))
+		switch n, err := done.RowsAffected(); {
+		case err != nil:
+			return err
+		case n != 1:
+			return errorf(CodeNotKept, "", "the archive %s is not kept", e.Digest)
 		}
 		if !rollback && before != e.Digest {
 			_, err = tx.ExecContext(ctx, query(`UPDATE bundles SET previous = ? WHERE tenant = ? AND name = ? AND digest = ?`), before, e.Tenant, e.Name, e.Digest)

@@ -133,8 +133,9 @@ func TestRejectLeavesWhatIsKept(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	e := store.Event{Tenant: tenant, Name: "main", Digest: list[0].Digest}
-	if err := s.Activate(t.Context(), e, false); err == nil {
-		t.Error("a rejected bundle was activated")
+	var coded *store.Error
+	if err := s.Activate(t.Context(), e, false); !errors.As(err, &coded) || coded.Code != store.CodeNotKept {
+		t.Error("a rejected bundle was activated:", err)
 	}
 	if diff := cmp.Diff(map[string]string{"main": digest}, active(t, s)); diff != "" {
 		t.Error("a failed activation changed something: " + diff)

@@ -30,18 +30,26 @@ func openArchiveFile(name string, l Limits) (Content, error) {
 // archive.
 func OpenArchive(r io.Reader, l Limits) (Content, error) {
 	l = l.withDefaults()
-	packed, err := io.ReadAll(io.LimitReader(r, l.MaxArchiveBytes+1))
+	packed, err := readPacked(r, l)
 	if err != nil {
-		return Content{}, errorf(CodeUnreadable, "", "read archive: %w", err)
-	}
-	if int64(len(packed)) > l.MaxArchiveBytes {
-		return Content{}, errorf(CodeTooLarge, "", "the archive is larger than %d bytes", l.MaxArchiveBytes)
+		return Content{}, err
 	}
 	files, err := unpack(packed, l)
 	if err != nil {
 		return Content{}, err
 	}
 	return assemble(files, l)
+}
+
+func readPacked(r io.Reader, l Limits) ([]byte, error) {
+	packed, err := io.ReadAll(io.LimitReader(r, l.MaxArchiveBytes+1))
+	if err != nil {
+		return nil, errorf(CodeUnreadable, "", "read archive: %w", err)
+	}
+	if int64(len(packed)) > l.MaxArchiveBytes {
+		return nil, errorf(CodeTooLarge, "", "the archive is larger than %d bytes", l.MaxArchiveBytes)
+	}
+	return packed, nil
 }
 
 func unpack(packed []byte, l Limits) ([]File, error) {

@@ -110,7 +110,8 @@ func assemble(files []File, l Limits) (Content, error) {
 	b.Data = a.data.value()
 	b.Revision, b.Roots, b.Metadata = a.manifest.revision, a.manifest.roots, a.manifest.authzd
 	if b.Revision == "" {
-		b.Revision = contentRevision(files)
+		// Signed again it is the same policy.
+		b.Revision = contentDigest(unsigned(files))
 	}
 	return a.content, nil
 }
@@ -192,13 +193,13 @@ func isLibrary(m engine.Module) bool {
 
 const libraryPackage = "data.authzd.v1"
 
-// contentRevision names content that has no revision of its own. Each part
-// carries its length, so that no two contents run into one.
-func contentRevision(files []File) string {
+// contentDigest names content, sorted by path, that has no name of its own.
+// Each part carries its length, so that no two contents run into one.
+func contentDigest(files []File) string {
 	h := sha256.New()
 	for _, f := range files {
 		h.Write(fmt.Appendf(nil, "%d:%s%d:", len(f.Path), f.Path, len(f.Data)))
 		h.Write(f.Data)
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return digestPrefix + hex.EncodeToString(h.Sum(nil))
 }

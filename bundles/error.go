@@ -60,6 +60,41 @@ const (
 	CodeNotStaged Code = "bundle.not_staged"
 )
 
+// Codes of OpenSigned, and of keys and signing.
+const (
+	// CodeKeyInvalid is a file of keys that can not be used.
+	CodeKeyInvalid Code = "bundle.key_invalid"
+	// CodeSignatureMissing is a bundle without a signature where one is needed.
+	CodeSignatureMissing Code = "bundle.signature_missing"
+	// CodeSignatureMisplaced is .signatures.json anywhere but at the root, or
+	// spelt in another case.
+	CodeSignatureMisplaced Code = "bundle.signature_misplaced"
+	// CodeSignatureRepeated is more than one signature.
+	CodeSignatureRepeated Code = "bundle.signature_repeated"
+	// CodeSignatureInvalid is a signature that is malformed, was made with
+	// another key, or over something else.
+	CodeSignatureInvalid Code = "bundle.signature_invalid"
+	// CodeSignatureAlgorithm is a signature by an algorithm that is not one of
+	// the key's: none and HMAC among them.
+	CodeSignatureAlgorithm Code = "bundle.signature_algorithm"
+	// CodeKeyUnknown is a signature that names a key that is not among ours.
+	CodeKeyUnknown Code = "bundle.key_unknown"
+	// CodeSignatureScope is a signature for another scope.
+	CodeSignatureScope Code = "bundle.signature_scope"
+	// CodeSignatureFilesInvalid is a signature whose list of files is malformed.
+	CodeSignatureFilesInvalid Code = "bundle.signature_files_invalid"
+	// CodeHashAlgorithm is a file that was signed by a hash that is too weak.
+	CodeHashAlgorithm Code = "bundle.hash_algorithm"
+	// CodeFileRepeated is a file that the signature lists twice.
+	CodeFileRepeated Code = "bundle.file_repeated"
+	// CodeFileUnlisted is a file that the signature does not list.
+	CodeFileUnlisted Code = "bundle.file_unlisted"
+	// CodeFileMissing is a file that is only listed.
+	CodeFileMissing Code = "bundle.file_missing"
+	// CodeFileChanged is a file that is not the one that was signed.
+	CodeFileChanged Code = "bundle.file_changed"
+)
+
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation and error tables against the code.
 func Codes() []Code {
@@ -67,6 +102,9 @@ func Codes() []Code {
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
 		CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
+		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
+		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,
+		CodeFileRepeated, CodeFileUnlisted, CodeFileMissing, CodeFileChanged,
 	}
 }
 

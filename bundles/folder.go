@@ -22,9 +22,36 @@ func readFolder(fsys fs.FS, l Limits) ([]File, []string, error) {
 	return r.files, r.warnings, err
 }
 
+// readWholeFolder reads all files that are not hidden, and those hidden ones
+// that belong to a bundle: what a signature must list.
+func readWholeFolder(fsys fs.FS, l Limits) ([]File, error) {
+	r := folderReader{fsys: fsys, limits: l, whole: true}
+	err := fs.WalkDir(fsys, ".", r.visit)
+	var coded *Error
+	if err != nil && !errors.As(err, &coded) {
+		err = errorf(CodeUnreadable, "", "read folder: %w", err)
+	}
+	return r.files, err
+}
+
+// bundleFiles leaves out what readFolder would not have read.
+func bundleFiles(all []File) ([]File, []string) {
+	var r folderReader
+	for _, f := range all {
+		if classify(f.Path) == kindUnknown {
+			r.warnOf(f.Path)
+			continue
+		}
+		r.files = append(r.files, f)
+	}
+	return r.files, r.warnings
+}
+
 type folderReader struct {
-	fsys     fs.FS
-	limits   Limits
+	fsys   fs.FS
+	limits Limits
+	// whole: also read what is no part of a bundle.
+	whole    bool
 	files    []File
 	warnings []string
 	entries  int
@@ -52,6 +79,11 @@ func (r *folderReader) visit(name string, d fs.DirEntry, err error) error {
 	}
 	switch classify(name) {
 	case kindUnknown:
+		// A signature elsewhere is told as such, though it is hidden.
+		hidden := strings.HasPrefix(path.Base(name), ".") && !strings.EqualFold(path.Base(name), signaturesFile)
+		if r.whole && !hidden {
+			break
+		}
 		r.warnOf(name)
 		return nil
 	case kindMistaken:

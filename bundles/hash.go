@@ -1,0 +1,171 @@
+package bundles
+
+import (
+	"bytes"
+	"cmp"
+	"crypto"
+	_ "crypto/sha256" // SHA-256
+	_ "crypto/sha512" // SHA-384, SHA-512, SHA-512/256
+	"encoding/json"
+	"hash"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// defaultHash is what our own signatures hash files with.
+const defaultHash = "SHA-256"
+
+// fileHash is the hash function of a name in a signature. OPA also knows MD5,
+// SHA-1 and shorter ones, with which two files can be made that hash alike.
+func fileHash(name string) (crypto.Hash, bool) {
+	switch name {
+	case defaultHash:
+		return crypto.SHA256, true
+	case "SHA-384":
+		return crypto.SHA384, true
+	case "SHA-512":
+		return crypto.SHA512, true
+	case "SHA-512-256":
+		return crypto.SHA512_256, true
+	}
+	return 0, false
+}
+
+// hashFile hashes a file as OPA's signatures do: data files and the manifest by
+// what they say (members sorted, no white space), every other file by its
+// bytes.
+//
+// So data is decoded to be hashed: by our strict decoder, only after the
+// signature over the list of hashes has been verified, and for nothing else.
+// What it refuses has no hash.
+func hashFile(f File, algorithm string, l Limits) ([]byte, error) {
+	h, ok := fileHash(algorithm)
+	if !ok {
+		return nil, errorf(CodeHashAlgorithm, f.Path, "no hash function %q", algorithm)
+	}
+	w := canonicalWriter{h: h.New()}
+	base := path.Base(f.Path)
+	switch {
+	case base == manifestFile:
+		v, err := rar.DecodeStrict(f.Data, rar.Limits{MaxBytes: maxManifestBytes, RejectCaseVariants: true})
+		if err != nil {
+			return nil, decodeError(CodeManifestInvalid, f.Path, err)
+		}
+		w.value(v)
+	case isData(base):
+		v, err := decodeDocument(f, l)
+		if err != nil {
+			return nil, err
+		}
+		if path.Ext(base) != ".json" {
+			if err := plainNumbers(v, f.Path, ""); err != nil {
+				return nil, err
+			}
+		}
+		w.value(v)
+	default:
+		w.h.Write(f.Data)
+	}
+	return w.h.Sum(nil), nil
+}
+
+// canonicalWriter hashes JSON in the form that OPA hashes: members sorted by
+// their bytes, numbers letter by letter, strings as encoding/json writes them.
+type canonicalWriter struct {
+	h   hash.Hash
+	buf bytes.Buffer
+}
+
+func (w *canonicalWriter) text(s string) { w.h.Write([]byte(s)) }
+
+func (w *canonicalWriter) quoted(s string) {
+	w.buf.Reset()
+	enc := json.NewEncoder(&w.buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string into memory
+	w.h.Write(bytes.TrimRight(w.buf.Bytes(), "\n"))
+}
+
+func (w *canonicalWriter) value(v rar.Value) {
+	switch v.Kind() {
+	case rar.Object:
+		w.object(v)
+	case rar.Array:
+		w.text("[")
+		for i := range v.Len() {
+			if i > 0 {
+				w.text(",")
+			}
+			w.value(v.Index(i))
+		}
+		w.text("]")
+	case rar.String:
+		w.quoted(v.Text())
+	case rar.Absent, rar.Null, rar.Bool, rar.Number:
+		w.h.Write(v.AppendJSON(nil))
+	}
+}
+
+func (w *canonicalWriter) object(v rar.Value) {
+	members := make([]rar.Member, 0, v.Len())
+	for i := range v.Len() {
+		members = append(members, v.Member(i))
+	}
+	slices.SortFunc(members, func(a, b rar.Member) int { return cmp.Compare(a.Name, b.Name) })
+	w.text("{")
+	for i, m := range members {
+		if i > 0 {
+			w.text(",")
+		}
+		w.quoted(m.Name)
+		w.text(":")
+		w.value(m.Value)
+	}
+	w.text("}")
+}
+
+// plainNumbers refuses, in YAML that is hashed, numbers that OPA would spell
+// otherwise. It reads them into 64 bits first, so that its hash is the same for
+// 0.1 and 0.10000000000000001, while the policy sees them as they are written.
+func plainNumbers(v rar.Value, file, pointer string) error {
+	switch v.Kind() {
+	case rar.Object:
+		for i := range v.Len() {
+			m := v.Member(i)
+			if err := plainNumbers(m.Value, file, pointer+"/"+escapeToken(m.Name)); err != nil {
+				return err
+			}
+		}
+	case rar.Array:
+		for i := range v.Len() {
+			if err := plainNumbers(v.Index(i), file, pointer+"/"+strconv.Itoa(i)); err != nil {
+				return err
+			}
+		}
+	case rar.Number:
+		if !plainNumber(v.Text()) {
+			return errorf(CodeDataInvalid, file+"#"+pointer,
+				"the number %s has other spellings, which a signature over YAML can not tell apart: put it into data.json, or quote it", v.Text())
+		}
+	case rar.Absent, rar.Null, rar.Bool, rar.String:
+	}
+	return nil
+}
+
+func plainNumber(s string) bool {
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return strconv.FormatInt(i, 10) == s
+	}
+	if u, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return strconv.FormatUint(u, 10) == s
+	}
+	// Beyond these bounds OPA writes an exponent.
+	f, err := strconv.ParseFloat(s, 64)
+	return err == nil && math.Abs(f) >= 1e-6 && math.Abs(f) < 1e21 &&
+		strings.Contains(s, ".") && strconv.FormatFloat(f, 'f', -1, 64) == s
+}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 )
 
@@ -45,6 +46,8 @@ type Options struct {
 	// default none but localhost, loopback addresses and the address
 	// that the connection came in on.
 	AllowedHosts []string
+	// Bundles takes pushed bundles; default none: pushing is refused.
+	Bundles *registry.Registry
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
 	Audience string

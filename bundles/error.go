@@ -43,6 +43,8 @@ const (
 
 // Codes of pushing, activating and rolling back (package bundles/registry).
 const (
+	// CodePushUnavailable is a server that takes no pushed bundles.
+	CodePushUnavailable Code = "bundle.push_unavailable"
 	// CodeNameInvalid is a name that is none.
 	CodeNameInvalid Code = "bundle.name_invalid"
 	// CodeNameLocal is the name of a bundle that the operator gives by --bundle.
@@ -101,7 +103,7 @@ func Codes() []Code {
 	return []Code{
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
-		CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
+		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,
 		CodeFileRepeated, CodeFileUnlisted, CodeFileMissing, CodeFileChanged,

@@ -67,7 +67,7 @@ func (r *Registry) Push(ctx context.Context, p Push) (Result, error) {
 	if err != nil {
 		return Result{}, j.reject(ctx, err)
 	}
-	result := Result{Bundle: before, Report: parseReport(before.Report), Unchanged: true}
+	result := Result{Bundle: before, Report: ParseReport(before.Report), Unchanged: true}
 	if !known {
 		if result, err = j.stage(ctx, o); err != nil {
 			return Result{}, err
@@ -401,7 +401,7 @@ func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e s
 
 func (r *Registry) resultOf(ctx context.Context, o *opened, unchanged bool) (Result, error) {
 	b, _, err := r.find(context.WithoutCancel(ctx), o.name, func(b store.Bundle) bool { return b.Digest == o.digest })
-	return Result{Bundle: b, Report: parseReport(b.Report), Unchanged: unchanged}, err
+	return Result{Bundle: b, Report: ParseReport(b.Report), Unchanged: unchanged}, err
 }
 
 func (r *Registry) find(ctx context.Context, name string, is func(store.Bundle) bool) (store.Bundle, bool, error) {
@@ -429,7 +429,7 @@ func (r *Registry) List(ctx context.Context) ([]Result, error) {
 func results(list []store.Bundle) []Result {
 	out := make([]Result, len(list))
 	for i, b := range list {
-		out[i] = Result{Bundle: b, Report: parseReport(b.Report)}
+		out[i] = Result{Bundle: b, Report: ParseReport(b.Report)}
 	}
 	return out
 }

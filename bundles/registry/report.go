@@ -77,8 +77,9 @@ func (r *Report) text() string {
 	return string(out)
 }
 
-// parseReport reads back what text wrote.
-func parseReport(text string) *Report {
+// ParseReport reads back the report of a stored bundle or event; nil: it has
+// none.
+func ParseReport(text string) *Report {
 	if text == "" {
 		return nil
 	}

@@ -65,7 +65,7 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier) *metrics {
 			Name: "authzd_callers_refused_total", Help: "Calls that were refused for their caller, by reason and door.",
 		}, []string{"reason", "door"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "authzd_reloads_total", Help: "Readings of changed certificates and of changed keys and callers, by outcome.",
+			Name: "authzd_reloads_total", Help: "Readings of changed certificates, of changed keys and callers, and of bundles, by outcome.",
 		}, []string{"files", "outcome"}),
 		presented: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authzd_credentials_verified_total", Help: "Credentials that were judged by their issuers' settings: ok, or the code that they were rejected with.",

@@ -66,6 +66,16 @@ func (s *Server) Reload(ctx context.Context) {
 	}
 }
 
+// CountReload counts files that the owner of the server loaded again, or could
+// not, beside those of the server: files names them, such as "bundles".
+func (s *Server) CountReload(files string, loaded bool) {
+	outcome := "failed"
+	if loaded {
+		outcome = "loaded"
+	}
+	s.metrics.reloads.WithLabelValues(files, outcome).Inc()
+}
+
 func (s *Server) reload(ctx context.Context, w *watched) {
 	if err := w.load(); err != nil {
 		s.metrics.reloads.WithLabelValues(w.what, "failed").Inc()

@@ -77,10 +77,10 @@ func (k *Keys) Add(id string, text []byte) error {
 }
 
 // Len is the number of keys.
-func (k Keys) Len() int { return len(k.list) }
+func (k *Keys) Len() int { return len(k.list) }
 
 // IDs are the names of the keys, in the order in which they were added.
-func (k Keys) IDs() []string {
+func (k *Keys) IDs() []string {
 	ids := make([]string, 0, len(k.list))
 	for _, key := range k.list {
 		ids = append(ids, key.id)
@@ -88,7 +88,7 @@ func (k Keys) IDs() []string {
 	return ids
 }
 
-func (k Keys) find(id string) (publicKey, bool) {
+func (k *Keys) find(id string) (publicKey, bool) {
 	for _, key := range k.list {
 		if key.id == id {
 			return key, true
@@ -219,7 +219,7 @@ func parseJWK(v rar.Value) (publicKey, error) {
 	if _, ok := v.Get("use"); ok && text("use") != "sig" {
 		return publicKey{}, errors.New("not for signatures (use)")
 	}
-	if ops, ok := v.Get("key_ops"); ok && !(ops.Len() == 1 && ops.Index(0).Text() == "verify") {
+	if ops, ok := v.Get("key_ops"); ok && (ops.Len() != 1 || ops.Index(0).Text() != "verify") {
 		return publicKey{}, errors.New("not for verifying only (key_ops)")
 	}
 	if len(text("kid")) > maxKeyID {

@@ -151,6 +151,9 @@ func verifyFiles(files []File, keys Keys, o VerifyOptions, l Limits) (Signature,
 	return s, verifyList(claims.files, files, l)
 }
 
+// opaPlugin is OPA's name for its own way to sign.
+const opaPlugin = "_default"
+
 func badSignature(format string, args ...any) *Error {
 	return errorf(CodeSignatureInvalid, signaturesFile, format, args...)
 }
@@ -162,9 +165,18 @@ func signatureToken(text []byte) (string, error) {
 		return "", decodeError(CodeSignatureInvalid, signaturesFile, err)
 	}
 	list, _ := doc.Get("signatures")
-	if doc.Kind() != rar.Object || doc.Len() != 1 || list.Kind() != rar.Array {
-		// "plugin" would say how to verify, which is not the bundle's to say.
-		return "", badSignature(`must be an object with the one member "signatures", an array`)
+	if doc.Kind() != rar.Object || list.Kind() != rar.Array {
+		return "", badSignature(`must be an object with "signatures", an array`)
+	}
+	for i := range doc.Len() {
+		switch m := doc.Member(i); {
+		case m.Name == "signatures":
+		case m.Name == "plugin" && m.Value.Kind() == rar.String && m.Value.Text() == opaPlugin:
+			// opa build writes it; it is how we verify anyway. Another one would
+			// say how to verify, which is not the bundle's to say.
+		default:
+			return "", badSignature("the member %q, or its value, is not taken", m.Name)
+		}
 	}
 	switch {
 	case list.Len() == 0:
@@ -238,7 +250,7 @@ func decodeHeader(text []byte) (alg, kid string, err error) {
 // verify finds the key that made a signature: the one of that name, or, where
 // the signature names none (opa sign does not), any of ours. The algorithm must
 // be one of the key's own.
-func (k Keys) verify(kid, alg string, signed, signature []byte) (publicKey, error) {
+func (k *Keys) verify(kid, alg string, signed, signature []byte) (publicKey, error) {
 	candidates := k.list
 	if kid != "" {
 		key, ok := k.find(kid)

@@ -28,6 +28,8 @@ type Config struct {
 	HTTP            string
 	GRPC            string
 	Bundles         []string
+	Signing         signing
+	Watch           bool
 	ReferenceKeys   []string
 	DenialForm      string
 	DenialCode      int
@@ -56,6 +58,8 @@ const (
 	// configFlag names the file, so it cannot stand in one.
 	configFlag = "config"
 	bundleFlag = "bundle"
+	// bundleKeyFlag takes files with public keys.
+	bundleKeyFlag = "bundle-key"
 	// referenceKeyFlag takes files, the current key's first.
 	referenceKeyFlag = "reference-key"
 	keysFlag         = "keys-file"
@@ -71,6 +75,9 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.HTTP, "http", "127.0.0.1:8181", "address of REST; port 0 takes a free one; off loopback only with TLS and known callers")
 	f.StringVar(&c.GRPC, "grpc", "127.0.0.1:8182", "address of gRPC; port 0 takes a free one; off loopback only with TLS and known callers")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle, folder or archive; may be repeated")
+	c.Signing.define(f)
+	f.BoolVar(&c.Signing.UnsignedOffLoopback, unsignedFlag, false, "take unsigned bundles though an address is off loopback: whoever can write to their files decides for all callers")
+	f.BoolVar(&c.Watch, "watch", false, "load bundles and their keys again when their files change; what can not be loaded leaves the old policy live")
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
 	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call; of the range that JSON-RPC reserves, -32768 to -32000, only COAZ-MCP's -32001 (docs/mcp-clients.md)")
@@ -204,6 +211,8 @@ func listOf(name string) string {
 	switch name {
 	case bundleFlag:
 		return "NAME=PATH"
+	case bundleKeyFlag:
+		return "[ID=]FILE"
 	case allowedHostFlag:
 		return "names"
 	case allowedOriginFlag, issuingFlag:
@@ -255,6 +264,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	if _, err := c.bundleRefs(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Signing.validate(c.Bundles, c.HTTP, c.GRPC); err != nil {
 		faults = append(faults, err)
 	}
 	for _, d := range []struct {

@@ -49,6 +49,7 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	f.String(configFlag, "", "YAML file with settings, named as the flags are, with underscores")
 	f.StringArrayVar(&c.Bundles, bundleFlag, nil, "NAME=PATH of a bundle that decides in this process, folder or archive; may be repeated")
 	f.StringVar(&c.PDP, "pdp", "", "gRPC ADDR of the authzd that decides, in the place of --bundle")
+	c.Signing.define(f)
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated; not with --pdp")
 	f.StringVar(&c.Issuers, "issuers", "", "YAML or JSON file with the issuers whose access tokens count (docs/security.md); not with --pdp")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP: challenge, result or auto (docs/mcp-clients.md); not with --pdp")
@@ -66,19 +67,23 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	c.remote.defineFor(f, "pdp")
 }
 
-// validate reports every fault of what define declared.
-func (c *enforceConfig) validate() error {
+// validate reports every fault of what define declared; addresses are what is
+// listened to.
+func (c *enforceConfig) validate(addresses ...string) error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if _, err := c.bundleRefs(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Signing.validate(c.Bundles, addresses...); err != nil {
 		faults = append(faults, err)
 	}
 	if c.PDP != "" {
 		if err := validAddress(c.PDP); err != nil {
 			bad("pdp: %w", err)
 		}
-		if len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 {
-			bad("pdp: another authzd decides, so --bundle, --issuers and --reference-key belong to it")
+		if c.decidesHere() {
+			bad("pdp: another authzd decides, so --bundle, --bundle-key, --watch, --issuers and --reference-key belong to it")
 		}
 	} else if err := c.remote.localFor("pdp"); err != nil {
 		faults = append(faults, err)
@@ -115,6 +120,12 @@ func (c *enforceConfig) validate() error {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// decidesHere tells whether something was given that another authzd would have
+// no use for.
+func (c *enforceConfig) decidesHere() bool {
+	return len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 || len(c.Signing.BundleKeys) > 0 || c.Watch
 }
 
 func (c *enforceConfig) logger(std stdio) *slog.Logger {
@@ -215,8 +226,11 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 		return nil, err
 	}
 	p := policySource{
-		refs: refs, keyFiles: c.ReferenceKeys, log: log,
+		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
 		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+	}
+	if c.Watch {
+		p.watched = newWatched(p.files())
 	}
 	if err := p.load(ctx); err != nil {
 		return nil, err
@@ -238,6 +252,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
+	p.counted = server.CountReload
 	local := server.Local()
 	return &decisions{
 		Decider: local, types: local.ListTypes, metrics: server,

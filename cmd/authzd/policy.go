@@ -61,20 +61,26 @@ func nameOf(where string) string {
 type policySet struct {
 	refs     []bundleRef
 	contents []bundles.Content
+	// signatures are those of contents, where they were verified.
+	signatures []bundles.Signature
 	// builtin: this is our own default policy, whose warnings help nobody.
 	builtin bool
 }
 
 // openPolicies opens the bundles, or the embedded default policy if there are
 // none. All faults are reported together.
-func openPolicies(refs []bundleRef) (*policySet, error) {
+func openPolicies(refs []bundleRef) (*policySet, error) { return openVerified(refs, nil) }
+
+// openVerified is openPolicies for bundles that must be signed; nil: they need
+// not. The embedded policy came with this program.
+func openVerified(refs []bundleRef, v *verification) (*policySet, error) {
 	if len(refs) == 0 {
 		return openDefault()
 	}
 	set := &policySet{refs: refs}
 	var faults []error
 	for _, ref := range refs {
-		c, err := bundles.Open(ref.Path, bundles.Limits{})
+		c, err := v.open(set, ref.Path)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("bundle %s (%s): %w", ref.Name, ref.Path, err))
 			continue

@@ -75,6 +75,8 @@ func newProxy(std stdio, getenv func(string) string) *cobra.Command {
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8183", "address to listen on; port 0 takes a free one; off loopback only with --tls-cert and without --subject")
 	f.StringVar(&c.UpstreamAuth, "upstream-auth", "none", "credential for the server: none, header (the variable of --"+upstreamHeaderEnv+"), or passthrough: the client's own token, which MCP forbids to a server that it was not issued for")
 	f.StringVar(&c.UpstreamHeader, upstreamHeaderEnv, "", `environment variable with one header for the server, as "Name: value"`)
+	f.BoolVar(&c.Signing.UnsignedOffLoopback, unsignedFlag, false, "take unsigned bundles though --listen is off loopback: whoever can write to their files decides for all clients")
+	f.BoolVar(&c.Watch, "watch", false, "load bundles and their keys again when their files change; what can not be loaded leaves the old policy live")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of the address")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its private key")
 	f.StringArrayVar(&c.AllowedHosts, allowedHostFlag, nil, "NAME that requests may give as Host, beside loopback and that of --resource; may be repeated")
@@ -87,7 +89,7 @@ func newProxy(std stdio, getenv func(string) string) *cobra.Command {
 }
 
 func (c *proxyConfig) validate(getenv func(string) string) error {
-	faults := []error{c.enforceConfig.validate()}
+	faults := []error{c.enforceConfig.validate(c.Listen)}
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if err := validAddress(c.Listen); err != nil {
 		bad("listen: %w", err)

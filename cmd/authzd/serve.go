@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -29,7 +30,9 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 		Long: "Serves decisions. Standard output gets one line of JSON once the server can decide; standard error\n" +
 			"gets the log, one line of JSON each. SIGTERM lets calls under way finish, SIGHUP loads bundles,\n" +
 			"reference keys, issuers, certificates and callers again and keeps the old ones if the new are at fault. Certificates,\n" +
-			"keys of callers and --callers are also read when they change. Without --bundle everything is denied.\n\n" +
+			"keys of callers and --callers are also read when they change, and with --watch bundles. Without --bundle everything is denied.\n\n" +
+			"With --bundle-key every bundle must be signed by one of these keys (docs/bundles.md). Without, bundles need no\n" +
+			"signature while both addresses are on loopback; elsewhere they do, unless --" + unsignedFlag + " says otherwise.\n\n" +
 			"With --issuers access tokens are verified, and claims and subjects that callers assert count only where their\n" +
 			"issuer admits it. SIGHUP reads the file again.\n\n" +
 			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
@@ -37,6 +40,8 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
 			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
 			"The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.",
+		Example: `  authzd serve --bundle main=policy --watch
+  authzd serve --bundle main=policy.tar.gz --bundle-key release.pub.pem --bundle-scope production`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -78,8 +83,14 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		log.Info("no reference key is configured: hints carry no authorization_reference")
 	}
 	p := policySource{
-		refs: refs, keyFiles: c.ReferenceKeys, log: log,
+		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
 		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+	}
+	if c.Signing.UnsignedOffLoopback {
+		log.Warn("unsigned bundles are taken off loopback: whoever can write to their files decides", "flag", unsignedFlag)
+	}
+	if c.Watch {
+		p.watched = newWatched(p.files())
 	}
 	if err := p.load(ctx); err != nil {
 		return err
@@ -111,7 +122,7 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	if c.KeysFile == "" && c.TLSClientCA == "" {
 		log.Info("callers are not told apart: whoever can connect has every right")
 	}
-	p.reloadServer = server.Reload
+	p.reloadServer, p.counted = server.Reload, server.CountReload
 	if err := server.Listen(ctx); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -168,6 +179,13 @@ func writeReady(w io.Writer, s *api.Server, live *engine.Snapshot) error {
 // policySource loads the bundles that the operator named.
 type policySource struct {
 	refs []bundleRef
+	// signing says what signatures the bundles need.
+	signing signing
+	// watched tells when files of bundles or their keys change; nil: nobody
+	// looks.
+	watched *watched
+	// counted counts what was loaded again, or not; nil: nobody does.
+	counted func(files string, loaded bool)
 	// keyFiles are those of --reference-key.
 	keyFiles []string
 	engine   *engine.Engine
@@ -181,7 +199,11 @@ type policySource struct {
 // load compiles the bundles and makes them live. On an error what was live
 // stays.
 func (p *policySource) load(ctx context.Context) error {
-	set, err := openPolicies(p.refs)
+	verify, err := p.signing.verification()
+	if err != nil {
+		return err
+	}
+	set, err := openVerified(p.refs, verify)
 	if err != nil {
 		return err
 	}
@@ -195,6 +217,9 @@ func (p *policySource) load(ctx context.Context) error {
 	for _, w := range warnings {
 		p.log.Warn("policy warning", "code", string(w.Code), "file", w.File, "row", w.Row, "col", w.Col, "message", w.Message)
 	}
+	for i, s := range set.signatures {
+		p.log.Info("bundle verified", "bundle", p.refs[i].Name, "key", s.KeyID, "algorithm", s.Algorithm, "scope", s.Scope, "digest", s.Digest)
+	}
 	if len(p.refs) == 0 {
 		p.log.Warn("no bundle is configured: the default policy denies every call")
 	}
@@ -204,15 +229,30 @@ func (p *policySource) load(ctx context.Context) error {
 	return nil
 }
 
-// reloadOn loads the bundles again on every signal, until ctx is done.
+// reloadOn loads everything again on every signal, and the bundles when they
+// change and are watched, until ctx is done.
 func (p *policySource) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
+	var ticks <-chan time.Time // nil: never
+	if p.watched != nil {
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		ticks = tick.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-ticks:
+			if p.watched.changed() {
+				p.log.Info("files of bundles have changed")
+				p.reloadBundles(ctx)
+			}
 		case <-hangups:
+			if p.watched != nil {
+				p.watched.look()
+			}
+			p.reload(ctx)
 		}
-		p.reload(ctx)
 	}
 }
 
@@ -229,9 +269,30 @@ func (p *policySource) reload(ctx context.Context) {
 	if p.reloadIssuers != nil {
 		p.reloadIssuers(ctx)
 	}
-	if err := p.load(ctx); err != nil {
+	p.reloadBundles(ctx)
+}
+
+func (p *policySource) reloadBundles(ctx context.Context) {
+	err := p.load(ctx)
+	if err != nil {
 		p.logRefused(err)
 	}
+	if p.counted != nil {
+		p.counted("bundles", err == nil)
+	}
+}
+
+// files are where bundles and their keys come from.
+func (p *policySource) files() []string {
+	var out []string
+	for _, ref := range p.refs {
+		out = append(out, ref.Path)
+	}
+	for _, v := range p.signing.BundleKeys {
+		_, name := splitKeyFile(v)
+		out = append(out, name)
+	}
+	return out
 }
 
 func (p *policySource) logRefused(err error) {

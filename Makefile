@@ -17,6 +17,8 @@ FUZZ_SKIP ?= ^$$
 ORACLE_PAIRS ?= 10000000
 # How many random calls make filter-oracle asks about.
 FILTER_CASES ?= 100000
+# How often make kill-test kills a server.
+KILLS ?= 200
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -72,6 +74,10 @@ test-race: ## Run every Go test with the race detector, results never from the c
 .PHONY: e2e
 e2e: ## Test the built binary from outside, results never from the cache.
 	go test -count=1 ./tests/...
+
+.PHONY: kill-test
+kill-test: ## Kill a server KILLS times (default 200) while bundles are pushed, activated and rolled back.
+	KILLS=$(KILLS) go test -count=1 -timeout 1h -v -run '^TestKill$$' ./tests/e2e
 
 # One target at a time, because each uses all processors. A list that came out
 # empty is an error: a renamed target must not turn this into a check of nothing.

@@ -319,4 +319,4 @@ func problemsOf(list []registry.Problem) []*authzdv1.BundleProblem {
 }
 
 // small is for numbers that are, and stays one if they are not.
-func small(n int) int32 { return int32(min(max(n, 0), 1<<30)) } //nolint:gosec // bounded in this line
+func small(n int) int32 { return int32(min(max(n, 0), 1<<30)) }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,11 +71,12 @@ func archive(t *testing.T, files ...string) []byte {
 	var buf bytes.Buffer
 	zw := gzip.NewWriter(&buf)
 	tw := tar.NewWriter(zw)
-	for i := 0; i < len(files); i += 2 {
-		if err := tw.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(files[i+1]))}); err != nil {
+	for pair := range slices.Chunk(files, 2) {
+		name, text := pair[0], pair[len(pair)-1]
+		if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tw.Write([]byte(files[i+1])); err != nil {
+		if _, err := tw.Write([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -89,16 +89,6 @@ func lookup(code string) (outcome, bool) {
 	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid, mcp.CodeDenied, mcp.CodePDPFault:
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
 	}
-	switch bundles.Code(code) { //nolint:exhaustive // the rest stands by its family
-	case bundles.CodeNameInvalid:
-		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
-	case bundles.CodeTooLarge:
-		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}, true
-	case bundles.CodeNotFound:
-		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}, true
-	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged:
-		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}, true
-	}
 	return lookupFamily(code)
 }
 
@@ -116,12 +106,27 @@ func lookupFamily(code string) (outcome, bool) {
 			oauth: rar.Code(code).OAuthError(), inner: rar.Code(code).OAuthError() == "",
 		}, true
 	case "bundle":
-		// Whoever is told such a code has pushed the bundle.
-		return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}, true
+		return lookupBundle(bundles.Code(code)), true
 	case "engine", "requirement", "approval":
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
 	}
 	return outcome{}, false
+}
+
+// lookupBundle is the part for what is pushed and activated: whoever is told
+// such a code has done it.
+func lookupBundle(code bundles.Code) outcome {
+	switch code { //nolint:exhaustive // the rest is what is wrong with the archive
+	case bundles.CodeNameInvalid:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}
+	case bundles.CodeTooLarge:
+		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}
+	case bundles.CodeNotFound:
+		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
+	}
+	return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}
 }
 
 const internalMessage = "the request could not be processed; the server's log says why under the request id"

@@ -36,6 +36,9 @@ const (
 	// busyTimeout is how long a statement waits for another process, such as a
 	// backup.
 	busyTimeout = 10 * time.Second
+	// lockWait is how long Open waits for another process to end.
+	lockWait  = 2 * time.Second
+	lockRetry = 50 * time.Millisecond
 )
 
 // Options configure a Store. The zero value is ready for production.
@@ -82,11 +85,8 @@ func (s *Store) open(ctx context.Context) error {
 	if s.lock, err = os.OpenFile(filepath.Join(s.dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return fmt.Errorf("open the data directory: %w", err)
 	}
-	switch free, err := lock(s.lock); {
-	case err != nil:
-		return fmt.Errorf("lock the data directory %s: %w", s.dir, err)
-	case !free:
-		return errorf(CodeLocked, s.dir, "another process has this data directory open")
+	if err := s.acquire(ctx); err != nil {
+		return err
 	}
 	if s.write, s.read, err = openDatabase(s.database()); err != nil {
 		return err
@@ -95,6 +95,27 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	return s.sweep(ctx)
+}
+
+// acquire takes the lock. It waits a little for a process that is ending: a
+// supervisor may start the next one before the system has cleaned up.
+func (s *Store) acquire(ctx context.Context) error {
+	for waited := time.Duration(0); ; waited += lockRetry {
+		free, err := lock(s.lock)
+		switch {
+		case err != nil:
+			return fmt.Errorf("lock the data directory %s: %w", s.dir, err)
+		case free:
+			return nil
+		case waited >= lockWait:
+			return errorf(CodeLocked, s.dir, "another process has this data directory open")
+		}
+		select {
+		case <-time.After(lockRetry):
+		case <-ctx.Done():
+			return fmt.Errorf("lock the data directory %s: %w", s.dir, ctx.Err())
+		}
+	}
 }
 
 // openDatabase opens the database once for the one writer, and once for

@@ -211,9 +211,9 @@ func short(digest string) string {
 	return digest[:min(len(digest), len("sha256:")+12)]
 }
 
-func clip(s string, n int) string {
-	if len(s) <= n {
+func clip(s string) string {
+	if len(s) <= maxText {
 		return s
 	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }

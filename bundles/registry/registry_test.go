@@ -61,7 +61,7 @@ func verify(archive []byte) (bundles.Content, error) {
 
 // ask answers decision cases with the decision alone.
 func ask(s *engine.Snapshot) bundles.Ask {
-	return func(ctx context.Context, query []byte, now time.Time) (bundles.Answer, error) {
+	return func(ctx context.Context, query []byte, _ time.Time) (bundles.Answer, error) {
 		v, err := rar.DecodeStrict(query, rar.Limits{})
 		if err != nil {
 			return bundles.Answer{}, err
@@ -124,11 +124,13 @@ func content(t testing.TB, name string, files ...file) engine.Bundle {
 }
 
 func fallback(t testing.TB) engine.Bundle {
+	t.Helper()
 	return content(t, "fallback", file{".manifest", `{"revision":"fallback","roots":["authz"],"metadata":{"authzd":{"contract":1}}}`},
 		file{"policy.rego", "package authz\n\nforbid[\"all\"] := {}\n"})
 }
 
 func local(t testing.TB) engine.Bundle {
+	t.Helper()
 	return content(t, "local", file{".manifest", `{"revision":"local","roots":["local"]}`}, file{"local/data.json", `{"a":1}`})
 }
 

@@ -63,8 +63,8 @@ func (r *Report) warning(p Problem) {
 }
 
 func (p Problem) clipped() Problem {
-	p.File, p.Test, p.Path = clip(p.File, maxText), clip(p.Test, maxText), clip(p.Path, maxText)
-	p.Expected, p.Got, p.Message = clip(p.Expected, maxText), clip(p.Got, maxText), clip(p.Message, maxText)
+	p.File, p.Test, p.Path = clip(p.File), clip(p.Test), clip(p.Path)
+	p.Expected, p.Got, p.Message = clip(p.Expected), clip(p.Got), clip(p.Message)
 	return p
 }
 
@@ -90,19 +90,19 @@ func ParseReport(text string) *Report {
 	return &r
 }
 
-// Rejection is the cause within the *bundles.Error of a bundle that was
+// RejectedError is the cause within the *bundles.Error of a bundle that was
 // rejected.
-type Rejection struct {
+type RejectedError struct {
 	Report Report
 	text   string
 }
 
 // Error is the first problem in words.
-func (r *Rejection) Error() string { return r.text }
+func (r *RejectedError) Error() string { return r.text }
 
 // ReportOf finds the report in an error.
 func ReportOf(err error) (*Report, bool) {
-	var r *Rejection
+	var r *RejectedError
 	if !errors.As(err, &r) {
 		return nil, false
 	}
@@ -128,7 +128,7 @@ func (r *Report) reject(byDefault bundles.Code) *bundles.Error {
 	if n := len(r.Problems) + r.Omitted - 1; n > 0 {
 		text.WriteString(" (and more; see the report)")
 	}
-	return &bundles.Error{Code: r.Code, Path: first.File, Err: &Rejection{Report: *r, text: text.String()}}
+	return &bundles.Error{Code: r.Code, Path: first.File, Err: &RejectedError{Report: *r, text: text.String()}}
 }
 
 // fault reports an error of package bundles.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -155,19 +156,15 @@ func bundleText(m proto.Message) ([]byte, error) {
 	case *authzdv1.ListBundlesResponse:
 		return []byte(bundleTable(m.GetBundles())), nil
 	case *authzdv1.GetBundleResponse:
-		b.WriteString(bundleTable(m.GetBundles()))
-		b.WriteString("\n")
-		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "WHEN\tWHAT\tREVISION\tFROM\tTO\tWHO\tWHY")
+		rows := [][]string{{"WHEN", "WHAT", "REVISION", "FROM", "TO", "WHO", "WHY"}}
 		for _, e := range m.GetEvents() {
 			why := e.GetWhy()
 			if e.GetAllowOlder() {
 				why = strings.TrimSpace("(older allowed) " + why)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why)
+			rows = append(rows, []string{e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why})
 		}
-		_ = w.Flush() // to memory
-		return []byte(b.String()), nil
+		return []byte(bundleTable(m.GetBundles()) + "\n" + table(rows)), nil
 	case interface {
 		GetBundle() *authzdv1.Bundle
 		GetUnchanged() bool
@@ -186,9 +183,7 @@ func bundleText(m proto.Message) ([]byte, error) {
 }
 
 func bundleTable(list []*authzdv1.Bundle) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tREVISION\tSEQUENCE\tSTATE\tKEPT\tUPLOADED\tBY\tDIGEST\tREASON")
+	rows := [][]string{{"NAME", "REVISION", "SEQUENCE", "STATE", "KEPT", "UPLOADED", "BY", "DIGEST", "REASON"}}
 	for _, one := range list {
 		kept, reason := "no", ""
 		if one.GetKept() {
@@ -198,10 +193,22 @@ func bundleTable(list []*authzdv1.Bundle) string {
 			reason = problemText(p[0])
 		}
 		digest := one.GetDigest()
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", one.GetName(), orDash(one.GetRevision()), one.GetSequence(), one.GetState(), kept,
-			one.GetUploadedAt().AsTime().Format(time.RFC3339), orDash(one.GetUploadedBy()), digest[:min(len(digest), 19)], reason)
+		rows = append(rows, []string{
+			one.GetName(), orDash(one.GetRevision()), strconv.FormatInt(one.GetSequence(), 10), one.GetState(), kept,
+			one.GetUploadedAt().AsTime().Format(time.RFC3339), orDash(one.GetUploadedBy()), digest[:min(len(digest), 19)], reason,
+		})
 	}
-	_ = w.Flush() // to memory
+	return table(rows)
+}
+
+// table aligns columns.
+func table(rows [][]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		_, _ = w.Write([]byte(strings.Join(row, "\t") + "\n")) // to memory
+	}
+	_ = w.Flush()
 	return b.String()
 }
 

@@ -22,8 +22,12 @@ type pushed struct {
 	verify atomic.Pointer[verification]
 }
 
-// openPushed opens the data directory. Nothing is live yet.
+// openPushed opens the data directory, if there is one; nil: nothing can be
+// pushed. Nothing is live yet.
 func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Logger) (*pushed, error) {
+	if dir == "" {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
 	s, err := store.Open(ctx, dir, store.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
@@ -48,6 +52,14 @@ func (p *pushed) open(archive []byte) (bundles.Content, error) {
 	v := p.verify.Load()
 	c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), v.keys, v.options, bundles.Limits{})
 	return c, err
+}
+
+// bundles is what api pushes to; nil: nothing.
+func (p *pushed) bundles() *registry.Registry {
+	if p == nil {
+		return nil
+	}
+	return p.registry
 }
 
 // close is for when no call is under way any more.

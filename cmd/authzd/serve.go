@@ -97,19 +97,20 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	if c.Watch {
 		p.watched = newWatched(p.files())
 	}
-	if c.DataDir != "" {
-		if p.pushed, err = openPushed(ctx, c.DataDir, p.engine, log); err != nil {
-			return err
-		}
-		// No call is under way when serving has ended.
-		defer func() { err = errors.Join(err, p.pushed.close()) }()
+	if p.pushed, err = openPushed(ctx, c.DataDir, p.engine, log); err != nil {
+		return err
 	}
+	// No call is under way when serving has ended.
+	defer func() { err = errors.Join(err, p.pushed.close()) }()
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
 	issuers, err := c.issuers(log)
 	if err != nil {
 		return err
+	}
+	if c.KeysFile == "" && c.TLSClientCA == "" {
+		log.Info("callers are not told apart: whoever can connect has every right")
 	}
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
@@ -122,9 +123,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
 		// Options say what is left out, so that their zero value is the default.
 		StrictMethods: !c.ExtraMCPMethods,
-	}
-	if p.pushed != nil {
-		options.Bundles = p.pushed.registry
+		Bundles:       p.pushed.bundles(),
 	}
 	if issuers != nil { // a nil pointer would be a Verifier that is there
 		options.Verifier = issuers
@@ -133,9 +132,6 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	server, err := api.New(options)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
-	}
-	if c.KeysFile == "" && c.TLSClientCA == "" {
-		log.Info("callers are not told apart: whoever can connect has every right")
 	}
 	p.reloadServer, p.counted = server.Reload, server.CountReload
 	if err := server.Listen(ctx); err != nil {

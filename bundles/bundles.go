@@ -1,12 +1,14 @@
 // Package bundles reads policy bundles, folders and archives in OPA's bundle
-// format, into what the engine compiles, and runs the Rego tests they carry.
+// format, into what the engine compiles, and runs the Rego tests they carry. It
+// makes such archives, and signs and verifies them in OPA's signature format.
 //
 // It refuses, with a coded *Error that names the file: archives with links,
 // devices, absolute or climbing paths, the same name twice, or more than the
 // Limits; manifests with unknown members, Rego v0 or compiled policy; data
 // with duplicate keys, or two files that define the same key; and files that
 // look like policy or data by mistake, because a forbid that is not loaded
-// fails open. It compiles nothing: package engine judges the policy itself.
+// fails open. OpenSigned also refuses whatever one of the given keys has not
+// signed, before it looks at it. It compiles nothing: package engine judges the policy itself.
 //
 // It is called by cmd/authzd and by whoever embeds the engine. Its functions
 // keep no state and may be called by any number of goroutines.
@@ -83,8 +85,8 @@ type Content struct {
 	// Cases are the files below cases/, sorted by path: decision cases and what
 	// they refer to.
 	Cases []File
-	// Signed says that the bundle carries .signatures.json. Nothing has verified
-	// it: a local bundle needs none.
+	// Signed says that the bundle carries .signatures.json. Only OpenSigned and
+	// OpenSignedArchive verify it: a local bundle needs none.
 	Signed bool
 	// Warnings tell of files that were left out and might have been meant as
 	// policy or data, one sentence each.

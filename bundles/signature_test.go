@@ -18,6 +18,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"math/big"
@@ -566,4 +567,108 @@ func jwk(t *testing.T, public any, more string) string {
 	}
 	t.Fatalf("no JWK of %T", public)
 	return ""
+}
+
+func TestOpenSignedFolderLinks(t *testing.T) {
+	t.Parallel()
+	_, private, public, err := bundles.NewSigningKey(bundles.KeyES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := bundles.ParseSigningKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := t.TempDir()
+	for _, name := range []string{"policy.rego", "README.md"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "a.rego"), []byte(policyText), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			text, err := bundles.SignFolder(dir, key, bundles.SignOptions{}, bundles.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, signatures), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			keys := keysOf(t, "", public)
+			if _, _, err := bundles.OpenSigned(dir, keys, bundles.VerifyOptions{}, bundles.Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, to := range []string{filepath.Join(outside, name), outside, "."} {
+				link := filepath.Join(dir, name)
+				if err := os.Symlink(to, link); err != nil {
+					t.Fatal(err)
+				}
+				_, _, err := bundles.OpenSigned(dir, keys, bundles.VerifyOptions{}, bundles.Limits{})
+				var e *bundles.Error
+				if !errors.As(err, &e) || e.Code != bundles.CodeUnsafeEntry && e.Code != bundles.CodeUnreadable {
+					t.Errorf("a link to %s: %v", to, err)
+				}
+				if err := os.Remove(link); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// FuzzOpenSigned puts anything into .signatures.json. Whatever is taken was
+// signed for these very files.
+func FuzzOpenSigned(f *testing.F) {
+	_, private, public, err := bundles.NewSigningKey(bundles.KeyEd25519)
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := bundles.ParseSigningKey(private)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var keys bundles.Keys
+	if err := keys.Add("", public); err != nil {
+		f.Fatal(err)
+	}
+	dir := f.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.rego"), []byte(policyText), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	good, err := bundles.SignFolder(dir, key, bundles.SignOptions{}, bundles.Limits{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"signatures": ["eyJhbGciOiJub25lIn0.eyJmaWxlcyI6W119."]}`))
+	f.Add([]byte(`{"signatures": ["e30.e30.e30"], "plugin": "_default"}`))
+	var document struct{ Signatures []string }
+	if err := json.Unmarshal(good, &document); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var buf bytes.Buffer
+		zw := gzip.NewWriter(&buf)
+		tw := tar.NewWriter(zw)
+		for _, e := range []tarEntry{{name: "a.rego", text: policyText}, {name: signatures, text: string(text)}} {
+			if err := tw.WriteHeader(&tar.Header{Name: e.name, Size: int64(len(e.text)), Mode: 0o600}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tw.Write([]byte(e.text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(tw.Close(), zw.Close()); err != nil {
+			t.Fatal(err)
+		}
+		_, s, err := bundles.OpenSignedArchive(&buf, keys, bundles.VerifyOptions{}, bundles.Limits{})
+		if err != nil {
+			return
+		}
+		// Ed25519 signatures can not be varied, so the token is the one we made.
+		var taken struct{ Signatures []string }
+		if err := json.Unmarshal(text, &taken); err != nil || !slices.Equal(taken.Signatures, document.Signatures) || s.KeyID != key.ID() {
+			t.Fatalf("taken: %q", text)
+		}
+	})
 }

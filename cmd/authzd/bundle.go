@@ -40,7 +40,7 @@ func newBundleKeygen(std stdio) *cobra.Command {
 			"KEY.pub.pem with the public one. Neither file may exist. Prints the key's name, its thumbprint (RFC 7638),\n" +
 			"which is what signatures call it unless they are told otherwise.",
 		Example: `  authzd bundle keygen -f release.pem
-  authzd bundle keygen -f release.pem --type es256`,
+  authzd bundle keygen -f release.pem --type ed25519`,
 		Args: noArguments,
 	}
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -59,7 +59,7 @@ func newBundleKeygen(std stdio) *cobra.Command {
 		return printOut(std, key.ID())
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write the private key to this new file")
-	cmd.Flags().StringVar(&kind, "type", bundles.KeyES256, bundles.KeyES256+", which stock OPA verifies, or "+bundles.KeyEd25519)
+	cmd.Flags().StringVar(&kind, "type", bundles.KeyES256, "kind of key: "+bundles.KeyES256+" or "+bundles.KeyEd25519)
 	_ = cmd.MarkFlagRequired("file") // fails only for a flag that is not there
 	return cmd
 }

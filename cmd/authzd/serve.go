@@ -91,9 +91,6 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
 		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
 	}
-	if c.Signing.UnsignedOffLoopback {
-		log.Warn("unsigned bundles are taken off loopback: whoever can write to their files decides", "flag", unsignedFlag)
-	}
 	if c.Watch {
 		p.watched = newWatched(p.files())
 	}
@@ -215,6 +212,9 @@ type policySource struct {
 // load compiles the bundles and makes them live. On an error what was live
 // stays.
 func (p *policySource) load(ctx context.Context) error {
+	if p.signing.UnsignedOffLoopback {
+		p.log.Warn("unsigned bundles are taken off loopback: whoever can write to their files decides", "flag", unsignedFlag)
+	}
 	verify, err := p.signing.verification()
 	if err != nil {
 		return err

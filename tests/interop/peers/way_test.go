@@ -61,11 +61,11 @@ func guarded(bundle string) way {
 		guards: true,
 		stdio: func(t *testing.T, command []string) []string {
 			t.Helper()
-			return append([]string{authzd(t, "wrap"), "wrap", "--bundle", bundleFlag(t, bundle), "--subject", "alice", "--"}, command...)
+			return append([]string{authzd(t), "wrap", "--bundle", bundleFlag(t, bundle), "--subject", "alice", "--"}, command...)
 		},
 		http: func(t *testing.T, target string) string {
 			t.Helper()
-			program := authzd(t, "proxy")
+			program := authzd(t)
 			return startProxy(t, program, target, "proxy",
 				"--bundle", bundleFlag(t, bundle), "--subject", "alice", "--upstream", target, "--listen", "127.0.0.1:0")
 		},
@@ -81,8 +81,8 @@ func bundleFlag(t *testing.T, bundle string) string {
 	return "peers=" + dir
 }
 
-// authzd returns the built binary, which must have the subcommand.
-func authzd(t *testing.T, subcommand string) string {
+// authzd returns the built binary.
+func authzd(t *testing.T) string {
 	t.Helper()
 	program, err := authzdBinary()
 	if err != nil {

@@ -23,6 +23,8 @@ const (
 	// pushTime bounds a push or an activation: upload, compiling and tests.
 	pushTime = 2 * time.Minute
 	maxWhy   = 1000
+	// maxPushes bounds the archives that are in memory at once.
+	maxPushes = 4
 )
 
 // bundleService implements the generated interface on the registry.
@@ -44,6 +46,11 @@ func (b *bundleService) PushBundle(stream authzdv1.BundleService_PushBundleServe
 	s, c := b.server, callFrom(stream.Context())
 	var result registry.Result
 	err := s.guardFor(stream.Context(), c, pushTime, func(ctx context.Context) error {
+		leave, err := s.enterPush()
+		if err != nil {
+			return err
+		}
+		defer leave()
 		p, err := s.receive(stream, c)
 		if err != nil {
 			return err
@@ -55,6 +62,16 @@ func (b *bundleService) PushBundle(stream authzdv1.BundleService_PushBundleServe
 		return grpcError(err, c.requestID)
 	}
 	return stream.SendAndClose(pushed(result)) //nolint:wrapcheck // grpc-go's own
+}
+
+// enterPush takes a place, before the archive is read, until leave is called.
+func (s *Server) enterPush() (leave func(), err error) {
+	select {
+	case s.pushes <- struct{}{}:
+		return func() { <-s.pushes }, nil
+	default:
+		return nil, errorf(CodeOverloaded, "", "%d bundles are being pushed already", maxPushes)
+	}
 }
 
 func pushed(r registry.Result) *authzdv1.PushBundleResponse {
@@ -146,6 +163,11 @@ func (s *Server) push(ctx context.Context, c call, p registry.Push) (registry.Re
 func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 	var body []byte
 	err := s.guardFor(r.Context(), c, pushTime, func(ctx context.Context) error {
+		leave, err := s.enterPush()
+		if err != nil {
+			return err
+		}
+		defer leave()
 		p, err := pushOf(r)
 		if err != nil {
 			return err

@@ -352,6 +352,33 @@ func TestBundleRequestsRefused(t *testing.T) {
 	}
 }
 
+// Uploads that stand still take all places there are, and no memory beyond.
+func TestPushesAtOnce(t *testing.T) {
+	t.Parallel()
+	a := startAdmin(t)
+	ctx, cancel := context.WithCancel(a.as(t, "pusher"))
+	defer cancel()
+	refused := make(chan error, 1)
+	for range 5 {
+		stream, err := a.bundles.PushBundle(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if err := stream.RecvMsg(&authzdv1.PushBundleResponse{}); ctx.Err() == nil {
+				refused <- err
+			}
+		}()
+	}
+	if err := <-refused; reasonOf(t, err) != string(api.CodeOverloaded) {
+		t.Error(err)
+	}
+	a.rest(t, "pusher", http.MethodGet, "/healthz", "")
+	if got := a.rest(t, "pusher", http.MethodPut, "/v1/bundles/main", "x"); got.status != http.StatusTooManyRequests {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 // Without a data directory nothing is pushed, and the server says so.
 func TestPushUnavailable(t *testing.T) {
 	t.Parallel()

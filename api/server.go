@@ -116,9 +116,11 @@ type Server struct {
 	health    *readiness
 	access    *access
 	mappings  *mappings
-	shown     *shown
-	openapi   []byte
-	buffers   sync.Pool
+	// pushes has a place for each upload under way.
+	pushes  chan struct{}
+	shown   *shown
+	openapi []byte
+	buffers sync.Pool
 
 	http, grpc net.Listener
 	// handlers are the HTTP handlers under way; net/http does not wait for those
@@ -139,7 +141,7 @@ func New(opts Options) (*Server, error) {
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
-		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
+		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

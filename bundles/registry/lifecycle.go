@@ -352,7 +352,9 @@ func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allow
 		}
 		b, err := r.compile(ctx, next, decides)
 		if err != nil {
-			return Result{}, refusal(o, err)
+			err = refusal(o, err)
+			r.opts.Log.Warn("bundle not activated", "bundle", o.name, "revision", o.revision, "digest", o.digest, "who", e.Who, "error", err.Error())
+			return Result{}, err
 		}
 		done, err := r.commit(ctx, o, next, b, e)
 		if err != nil {

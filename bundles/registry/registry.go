@@ -11,6 +11,7 @@
 // It is called by package api for administrators and by cmd/authzd at start and
 // on reload. A *Registry may be used by any number of goroutines. Compiling and
 // testing hold no lock, so that a slow push does not hold up a rollback.
+// Its one goroutine is Run, the caller's to start.
 package registry
 
 import (
@@ -70,6 +71,8 @@ type Registry struct {
 	decides bool
 
 	compiled cache
+	// changed tells Run that something else is live.
+	changed chan struct{}
 }
 
 // opened is a verified archive.
@@ -92,7 +95,7 @@ func New(o Options) (*Registry, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}}, nil
+	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1)}, nil
 }
 
 // Load makes the operator's bundles and the active pushed ones live, as one
@@ -136,6 +139,7 @@ func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Fi
 func (r *Registry) live(b built) {
 	r.decides = !b.fallback
 	r.opts.Engine.Swap(b.snapshot)
+	r.tell()
 }
 
 // reopenActive reads the active bundles. A fault is theirs, an error the

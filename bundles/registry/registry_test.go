@@ -504,6 +504,35 @@ func TestAtOnce(t *testing.T) {
 	s.wantLive(t, active[0].Revision)
 }
 
+// After a restart a rollback finds what it needs in memory.
+func TestRollbackIsPrepared(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	s.push(t, registry.Push{Archive: bundle(t, "a", 1), Activate: true})
+	s.push(t, registry.Push{Archive: bundle(t, "b", 2), Activate: true})
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	verified := 0
+	s = start(t, dir, func(o *registry.Options) {
+		o.Verify = func(archive []byte) (bundles.Content, error) { verified++; return verify(archive) }
+	}).load(t)
+	s.Prepare(t.Context())
+	if verified != 2 {
+		t.Errorf("%d archives were verified, want that of b and that of a", verified)
+	}
+	if _, err := s.Rollback(t.Context(), registry.Change{Name: "main"}); err != nil || verified != 2 {
+		t.Errorf("%d verified, %v", verified, err)
+	}
+	s.wantLive(t, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	if _, err := registry.New(registry.Options{}); err == nil {

@@ -62,6 +62,14 @@ func (p *pushed) bundles() *registry.Registry {
 	return p.registry
 }
 
+// run is what goes on beside the serving.
+func (p *pushed) run(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return p.registry.Run(ctx)
+}
+
 // close is for when no call is under way any more.
 func (p *pushed) close() error {
 	if p == nil {

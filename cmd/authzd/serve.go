@@ -147,6 +147,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		return server.Run(running)
 	})
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
+	group.Go(func() error { return p.pushed.run(running) })
 	if issuers != nil {
 		group.Go(func() error { return issuers.run(verifying) })
 	}

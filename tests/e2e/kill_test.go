@@ -30,6 +30,7 @@ type killable struct {
 	dir      string
 	archives map[string][]byte
 	names    []string // of good revisions
+	random   *rand.Rand
 
 	// acked is the revision that was active by the last answer; pending is what
 	// was asked for since, and may or may not have happened.
@@ -49,7 +50,10 @@ const (
 
 func newKillable(t *testing.T) *killable {
 	t.Helper()
-	k := &killable{dir: t.TempDir(), archives: map[string][]byte{}, asked: map[string]bool{"default": true}, acked: "default", ops: map[string]int{}}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // moments and choices, no secret
+	k := &killable{random: random, dir: t.TempDir(), archives: map[string][]byte{}, asked: map[string]bool{"default": true}, acked: "default", ops: map[string]int{}}
 	k.authzd(t, "bundle", "keygen", "-f", "good.pem")
 	k.authzd(t, "bundle", "keygen", "-f", "evil.pem")
 	for i := range goodRevisions {
@@ -193,7 +197,7 @@ func (k *killable) load(ctx context.Context, t *testing.T, v *victim) {
 // change does one random thing, and notes what was asked and answered.
 func (k *killable) change(ctx context.Context, v *victim) error {
 	c := authzdv1.NewBundleServiceClient(v.conn)
-	target := k.names[rand.IntN(len(k.names))]
+	target := k.names[k.random.IntN(len(k.names))]
 	expect := func(what string) {
 		k.mu.Lock()
 		k.asked[target] = true
@@ -202,7 +206,7 @@ func (k *killable) change(ctx context.Context, v *victim) error {
 		k.ops[what]++
 	}
 	var err error
-	switch rand.IntN(5) {
+	switch k.random.IntN(5) {
 	case 0, 1:
 		expect("push")
 		err = k.push(ctx, c, target, true)
@@ -279,8 +283,8 @@ func TestKill(t *testing.T) {
 
 func (k *killable) oneLife(t *testing.T) {
 	t.Helper()
-	if rand.IntN(5) == 0 {
-		k.start(t, time.Duration(rand.IntN(60))*time.Millisecond)
+	if k.random.IntN(5) == 0 {
+		k.start(t, time.Duration(k.random.IntN(60))*time.Millisecond)
 	}
 	v := k.start(t, 0)
 	defer v.kill()
@@ -289,6 +293,7 @@ func (k *killable) oneLife(t *testing.T) {
 		t.Fatalf("after the kill %q decides (%v), want %q or %q\n%s", revision, err, k.acked, k.pending, v.log)
 	}
 	k.acked, k.pending = revision, ""
+	alive := time.Duration(k.random.IntN(400)) * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 2 {
@@ -304,7 +309,7 @@ func (k *killable) oneLife(t *testing.T) {
 			}
 		}
 	})
-	time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+	time.Sleep(alive)
 	_ = v.cmd.Process.Kill()
 	_ = v.cmd.Wait()
 	cancel()

@@ -286,7 +286,7 @@ func (r *Registry) target(ctx context.Context, c Change, what string) (store.Bun
 		if c.Digest != "" && b.Digest != c.Digest || c.Revision != "" && b.Revision != c.Revision {
 			continue
 		}
-		if found == nil || b.Kept && !found.Kept {
+		if found == nil || suits(b, what) > suits(found, what) {
 			found = b
 		}
 	}
@@ -301,6 +301,18 @@ func (r *Registry) target(ctx context.Context, c Change, what string) (store.Bun
 		return store.Bundle{}, errorf(bundles.CodeNotStaged, "/revision", "revision %q of bundle %q has never been active: activate it", found.Revision, c.Name)
 	}
 	return *found, nil
+}
+
+// suits ranks archives of one revision: one that is kept before one that is
+// not, and for a rollback one that has been active before one that is staged.
+func suits(b *store.Bundle, what string) int {
+	switch {
+	case !b.Kept:
+		return 0
+	case what == didRollback && b.State == store.StateStaged:
+		return 1
+	}
+	return 2
 }
 
 // previous is the digest that was active before the active one.

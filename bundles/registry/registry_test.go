@@ -504,6 +504,25 @@ func TestAtOnce(t *testing.T) {
 	s.wantLive(t, active[0].Revision)
 }
 
+// Signed anew, a revision is two archives: a rollback goes to the one that has
+// been active.
+func TestRollbackToARevisionOfTwoArchives(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	first := s.push(t, registry.Push{Archive: bundle(t, "a", 1), Activate: true})
+	s.push(t, registry.Push{Archive: bundle(t, "b", 2), Activate: true})
+	again := pack(t, true, file{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"a\"\n"},
+		file{".manifest", `{"revision":"a","roots":["authz"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":3}}}`})
+	second := s.push(t, registry.Push{Archive: again})
+	got, err := s.Rollback(t.Context(), registry.Change{Name: "main", Revision: "a"})
+	if err != nil || got.Bundle.Digest != first.Bundle.Digest {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err = s.Activate(t.Context(), registry.Change{Name: "main", Revision: "a"}); err != nil || got.Bundle.Digest != second.Bundle.Digest {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // After a restart a rollback finds what it needs in memory.
 func TestRollbackIsPrepared(t *testing.T) {
 	t.Parallel()

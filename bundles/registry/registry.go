@@ -57,6 +57,8 @@ type Options struct {
 type Registry struct {
 	opts   Options
 	tenant string
+	// loading is held by the one Load.
+	loading sync.Mutex
 
 	// mu guards what is live and its record. It is held for a commit, never
 	// while something compiles.
@@ -105,10 +107,12 @@ func New(o Options) (*Registry, error) {
 // engine is not ready until an activation succeeds: an older revision in place
 // of the active one may allow what that forbids.
 func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Finding, error) {
+	r.loading.Lock()
+	defer r.loading.Unlock()
 	r.compiled.clear()
 	for {
 		r.mu.Lock()
-		generation, localRevision := r.generation, r.localRevision+1
+		generation, localRevision, decides := r.generation, r.localRevision+1, r.decides
 		r.mu.Unlock()
 		active, fault, err := r.reopenActive(ctx, local)
 		if err != nil {
@@ -117,7 +121,7 @@ func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Fi
 		next := setOf(generation, localRevision, local, active)
 		var b built
 		if fault == nil {
-			b, fault = r.compile(ctx, next, false)
+			b, fault = r.compile(ctx, next, decides)
 		}
 		r.mu.Lock()
 		if r.generation != generation { // an activation was quicker

@@ -476,6 +476,28 @@ func TestLocalAndPushedName(t *testing.T) {
 	}
 }
 
+// A reload that would leave nothing that decides is refused, as a push is.
+func TestReloadKeepsWhatDecides(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil)
+	decides := content(t, "op", file{".manifest", `{"revision":"x","roots":["authz"],"metadata":{"authzd":{"contract":1,"untyped_tools":true}}}`},
+		file{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"x\"\n"})
+	if _, err := s.Load(t.Context(), []engine.Bundle{decides}); err != nil {
+		t.Fatal(err)
+	}
+	s.wantLive(t, "x")
+	var refused *engine.CompileError
+	if _, err := s.Load(t.Context(), []engine.Bundle{local(t)}); !errors.As(err, &refused) {
+		t.Error(err)
+	}
+	s.wantLive(t, "x")
+	s.push(t, registry.Push{Name: "lists", Archive: pack(t, true, file{".manifest", `{"revision":"l","roots":["lists"]}`}, file{"lists/data.json", `{"ok":["x"]}`}), Activate: true})
+	s.wantLive(t, "x")
+	if n := len(s.engine.Snapshot().Bundles()); n != 2 {
+		t.Errorf("%d bundles are live", n)
+	}
+}
+
 // Pushes, activations and rollbacks at once: what is live is what is recorded.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,8 @@ FILTER_CASES ?= 100000
 # How many sessions make soak begins, and for how long.
 SOAK_SESSIONS ?= 1000
 SOAK_TIME ?= 3m
+# How often make kill-test kills a server.
+KILLS ?= 200
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -81,6 +83,10 @@ e2e: ## Test the built binary from outside, results never from the cache.
 .PHONY: soak
 soak: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for SOAK_TIME (default 3m).
 	AUTHZD_SOAK_SESSIONS=$(SOAK_SESSIONS) AUTHZD_SOAK_TIME=$(SOAK_TIME) go test -count=1 -timeout 1h -v -run '^TestSessions$$' ./tests/proxy
+
+.PHONY: kill-test
+kill-test: ## Kill a server KILLS times (default 200) while bundles are pushed, activated and rolled back.
+	KILLS=$(KILLS) go test -count=1 -timeout 1h -v -run '^TestKill$$' ./tests/e2e
 
 # One target at a time, because each uses all processors. A list that came out
 # empty is an error: a renamed target must not turn this into a check of nothing.

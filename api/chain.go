@@ -21,11 +21,16 @@ type call struct {
 
 // guard is the chain that every call of every door goes through: in-flight
 // count, deadline, recovery that denies, and the account of errors.
-func (s *Server) guard(ctx context.Context, c call, run func(context.Context) error) (err error) {
+func (s *Server) guard(ctx context.Context, c call, run func(context.Context) error) error {
+	return s.guardFor(ctx, c, s.opts.MaxDuration, run)
+}
+
+// guardFor is guard for calls that may take longer than a decision.
+func (s *Server) guardFor(ctx context.Context, c call, bound time.Duration, run func(context.Context) error) (err error) {
 	m := s.metrics.doors[c.door]
 	m.inFlight.Inc()
 	defer m.inFlight.Dec()
-	ctx, cancel := context.WithTimeout(ctx, s.opts.MaxDuration)
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {

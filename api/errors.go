@@ -10,9 +10,13 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -102,11 +106,27 @@ func lookupFamily(code string) (outcome, bool) {
 			oauth: rar.Code(code).OAuthError(), inner: rar.Code(code).OAuthError() == "",
 		}, true
 	case "bundle":
-		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest, inner: true}, true
+		return lookupBundle(bundles.Code(code)), true
 	case "engine", "requirement", "approval":
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
 	}
 	return outcome{}, false
+}
+
+// lookupBundle is the part for what is pushed and activated: whoever is told
+// such a code has done it.
+func lookupBundle(code bundles.Code) outcome {
+	switch code { //nolint:exhaustive // the rest is what is wrong with the archive
+	case bundles.CodeNameInvalid:
+		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}
+	case bundles.CodeTooLarge:
+		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}
+	case bundles.CodeNotFound:
+		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
+	}
+	return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}
 }
 
 const internalMessage = "the request could not be processed; the server's log says why under the request id"
@@ -117,6 +137,8 @@ type fault struct {
 	message string
 	path    string
 	outcome outcome
+	// report says what is wrong with a bundle.
+	report *authzdv1.BundleReport
 	// cause is for the log only; set where the client gets a fixed sentence.
 	cause error
 }
@@ -142,6 +164,7 @@ func coded(err error) fault {
 	var eng *engine.Error
 	var rare *rar.Error
 	var msg *mcp.Error
+	var bun *bundles.Error
 	switch {
 	case errors.As(err, &own):
 		return fault{code: string(own.Code), path: own.Path, message: text(own.Err)}
@@ -151,6 +174,12 @@ func coded(err error) fault {
 		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}
 	case errors.As(err, &msg):
 		return fault{code: string(msg.Code), path: msg.Path, message: text(msg.Err)}
+	case errors.As(err, &bun):
+		f := fault{code: string(bun.Code), path: bun.Path, message: text(bun.Err)}
+		if report, ok := registry.ReportOf(err); ok {
+			f.report = reportOf(report)
+		}
+		return f
 	case errors.Is(err, context.DeadlineExceeded):
 		return fault{code: string(engine.CodeDeadline), message: deadlineMessage}
 	case errors.Is(err, context.Canceled):
@@ -190,7 +219,11 @@ func (f fault) status(requestID string) error {
 		Reason: f.code, Domain: errorDomain,
 		Metadata: map[string]string{"path": f.path, "request_id": requestID},
 	}
-	withInfo, err := st.WithDetails(info)
+	details := []protoadapt.MessageV1{info}
+	if f.report != nil {
+		details = append(details, protoadapt.MessageV1Of(f.report))
+	}
+	withInfo, err := st.WithDetails(details...)
 	if err != nil {
 		return st.Err()
 	}
@@ -211,6 +244,11 @@ func (f fault) appendJSON(dst []byte, requestID string) []byte {
 		dst = append(dst, `,"request_id":`...)
 		dst = appendString(dst, requestID)
 	}
+	if f.report != nil {
+		if report, err := MarshalJSON(f.report); err == nil {
+			dst = append(append(dst, `,"report":`...), report...)
+		}
+	}
 	return append(dst, '}')
 }
 
@@ -220,6 +258,12 @@ func faultOfStatus(err error) (f fault, requestID string, ok bool) {
 	st, isStatus := status.FromError(err)
 	if !isStatus {
 		return fault{}, "", false
+	}
+	var report *authzdv1.BundleReport
+	for _, d := range st.Details() {
+		if r, isReport := d.(*authzdv1.BundleReport); isReport {
+			report = r
+		}
 	}
 	for _, d := range st.Details() {
 		info, isInfo := d.(*errdetails.ErrorInfo)
@@ -231,7 +275,7 @@ func faultOfStatus(err error) (f fault, requestID string, ok bool) {
 			return fault{}, "", false
 		}
 		md := info.GetMetadata()
-		return fault{code: info.GetReason(), message: st.Message(), path: md["path"], outcome: o}, md["request_id"], true
+		return fault{code: info.GetReason(), message: st.Message(), path: md["path"], outcome: o, report: report}, md["request_id"], true
 	}
 	return fault{}, "", false
 }

@@ -62,7 +62,7 @@ func declared(t *testing.T, dir string) map[string]bool {
 
 func TestEveryCodeHasARow(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "../engine", "../engine/internal/contract", "../rar", "../mcp"} {
+	for _, dir := range []string{".", "../engine", "../engine/internal/contract", "../rar", "../mcp", "../bundles"} {
 		for code, noDecision := range declared(t, dir) {
 			o, ok := lookup(code)
 			if !ok {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -63,11 +64,12 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 		}),
 		runtime.WithDisablePathLengthFallback(),
 	)
-	if err := authzdv1.RegisterDecisionServiceHandlerClient(ctx, mux, authzdv1.NewDecisionServiceClient(conn)); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("register the gateway: %w", err)
-	}
-	if err := authzdv1.RegisterAuthorizationDetailsServiceHandlerClient(ctx, mux, authzdv1.NewAuthorizationDetailsServiceClient(conn)); err != nil {
+	err = errors.Join(
+		authzdv1.RegisterDecisionServiceHandlerClient(ctx, mux, authzdv1.NewDecisionServiceClient(conn)),
+		authzdv1.RegisterAuthorizationDetailsServiceHandlerClient(ctx, mux, authzdv1.NewAuthorizationDetailsServiceClient(conn)),
+		authzdv1.RegisterBundleServiceHandlerClient(ctx, mux, authzdv1.NewBundleServiceClient(conn)),
+	)
+	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("register the gateway: %w", err)
 	}

@@ -25,6 +25,8 @@ const (
 	pathReady   = "/readyz"
 	pathMetrics = "/metrics"
 	pathOpenAPI = "/openapi.json"
+	pathBundles = "/v1/bundles"
+	pathBundle  = pathBundles + "/{name}"
 )
 
 // needOf is the table of all methods of both doors. What is not in it is not
@@ -39,7 +41,14 @@ func needOf(method string) need {
 		authzdv1.AuthorizationDetailsService_Plan_FullMethodName,
 		authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName:
 		return need{known: true, right: callers.Check}
-	case pathMetrics:
+	case authzdv1.BundleService_PushBundle_FullMethodName:
+		return need{known: true, right: callers.Push}
+	case authzdv1.BundleService_ActivateBundle_FullMethodName,
+		authzdv1.BundleService_RollbackBundle_FullMethodName:
+		return need{known: true, right: callers.Activate}
+	case pathMetrics,
+		authzdv1.BundleService_ListBundles_FullMethodName,
+		authzdv1.BundleService_GetBundle_FullMethodName:
 		return need{known: true, right: callers.Audit}
 	case pathHealth, pathReady,
 		grpc_health_v1.Health_Check_FullMethodName,

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/authzd/authzd/api/callers"
+	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
@@ -36,29 +37,70 @@ type route struct {
 }
 
 // routes is fixed once the server runs; looked up by exact path, so that no
-// spelling of a path reaches a handler that another one is meant for.
-func (s *Server) routes(g *gateway) map[string]route {
+// spelling of a path reaches a handler that another one is meant for. Only the
+// names of bundles are variable.
+func (s *Server) routes(g *gateway) map[string][]route {
 	byGateway := func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }
-	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
-	return map[string]route{
-		"/v1/check":                          {http.MethodPost, doorREST, authzdv1.DecisionService_Check_FullMethodName, s.restCheck},
-		"/v1/check:batch":                    {http.MethodPost, doorGateway, authzdv1.DecisionService_CheckBatch_FullMethodName, byGateway},
-		"/v1/tools:filter":                   {http.MethodPost, doorGateway, authzdv1.DecisionService_FilterTools_FullMethodName, byGateway},
-		"/v1/authorization-details:compare":  {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Compare_FullMethodName, byGateway},
-		"/v1/authorization-details:validate": {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Validate_FullMethodName, byGateway},
-		"/v1/authorization-details:plan":     {http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Plan_FullMethodName, byGateway},
-		"/v1/authorization-details/types": {http.MethodGet, doorGateway, authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName, func(w http.ResponseWriter, r *http.Request, c call) {
-			if err := knownQuery(r, "resource"); err != nil {
+	// The parameters of the URL that a method has.
+	withQuery := func(names ...string) func(http.ResponseWriter, *http.Request, call) {
+		return func(w http.ResponseWriter, r *http.Request, c call) {
+			if err := knownQuery(r, names...); err != nil {
 				s.refuse(w, r, c, err)
 				return
 			}
 			g.serve(w, r, c)
-		}},
-		pathHealth:  {http.MethodGet, doorREST, pathHealth, s.restHealth},
-		pathReady:   {http.MethodGet, doorREST, pathReady, s.restReady},
-		pathMetrics: {http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }},
-		pathOpenAPI: {http.MethodGet, doorREST, pathOpenAPI, s.restOpenAPI},
+		}
 	}
+	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
+	return map[string][]route{
+		"/v1/check":                          {{http.MethodPost, doorREST, authzdv1.DecisionService_Check_FullMethodName, s.restCheck}},
+		"/v1/check:batch":                    {{http.MethodPost, doorGateway, authzdv1.DecisionService_CheckBatch_FullMethodName, byGateway}},
+		"/v1/tools:filter":                   {{http.MethodPost, doorGateway, authzdv1.DecisionService_FilterTools_FullMethodName, byGateway}},
+		"/v1/authorization-details:compare":  {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Compare_FullMethodName, byGateway}},
+		"/v1/authorization-details:validate": {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Validate_FullMethodName, byGateway}},
+		"/v1/authorization-details:plan":     {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Plan_FullMethodName, byGateway}},
+		"/v1/authorization-details/types":    {{http.MethodGet, doorGateway, authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName, withQuery("resource")}},
+		pathBundles:                          {{http.MethodGet, doorGateway, authzdv1.BundleService_ListBundles_FullMethodName, withQuery()}},
+		pathBundle: {
+			{http.MethodGet, doorGateway, authzdv1.BundleService_GetBundle_FullMethodName, withQuery()},
+			{http.MethodPut, doorREST, authzdv1.BundleService_PushBundle_FullMethodName, s.restPush},
+		},
+		pathBundle + ":activate": {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
+		pathBundle + ":rollback": {{http.MethodPost, doorGateway, authzdv1.BundleService_RollbackBundle_FullMethodName, withQuery()}},
+		pathHealth:               {{http.MethodGet, doorREST, pathHealth, s.restHealth}},
+		pathReady:                {{http.MethodGet, doorREST, pathReady, s.restReady}},
+		pathMetrics:              {{http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }}},
+		pathOpenAPI:              {{http.MethodGet, doorREST, pathOpenAPI, s.restOpenAPI}},
+	}
+}
+
+// routesOf finds what a path answers: itself, or the pattern for a bundle's
+// name in it.
+func routesOf(routes map[string][]route, path string) []route {
+	rest, below := strings.CutPrefix(path, pathBundles+"/")
+	if !below {
+		return routes[path]
+	}
+	name, verb, has := strings.Cut(rest, ":")
+	if has {
+		verb = ":" + verb
+	}
+	if !registry.Named(name) {
+		return nil
+	}
+	return routes[pathBundle+verb]
+}
+
+// byMethod picks the route for a method, and tells which methods there are.
+func byMethod(list []route, method string) (to route, allowed string, ok bool) {
+	methods := make([]string, 0, len(list))
+	for _, r := range list {
+		if r.method == method || r.method == http.MethodGet && method == http.MethodHead {
+			return r, "", true
+		}
+		methods = append(methods, r.method)
+	}
+	return route{}, strings.Join(methods, ", "), false
 }
 
 // handler is the HTTP door: it refuses what no browser tab may do, and routes.
@@ -85,13 +127,14 @@ func (s *Server) handler(g *gateway) http.Handler {
 			s.refuse(w, r, c, errorf(CodeOriginRefused, "", "this server does not answer pages of other origins"))
 			return
 		}
-		to, ok := routes[r.URL.Path]
+		list := routesOf(routes, r.URL.Path)
+		to, allowed, ok := byMethod(list, r.Method)
 		switch {
-		case !ok:
+		case len(list) == 0:
 			s.refuse(w, r, c, errorf(CodeNotFound, "", "nothing is served at this path"))
-		case r.Method != to.method && (to.method != http.MethodGet || r.Method != http.MethodHead):
-			header.Set("Allow", to.method)
-			s.refuse(w, r, c, errorf(CodeMethodNotAllowed, "", "this path takes %s only", to.method))
+		case !ok:
+			header.Set("Allow", allowed)
+			s.refuse(w, r, c, errorf(CodeMethodNotAllowed, "", "this path takes %s only", allowed))
 		case to.method == http.MethodPost && !jsonContent(r.Header.Get("Content-Type")):
 			c.door = to.door
 			s.refuse(w, r, c, errorf(CodeContentType, "", "send JSON as Content-Type application/json"))

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 )
 
@@ -45,6 +46,8 @@ type Options struct {
 	// default none but localhost, loopback addresses and the address
 	// that the connection came in on.
 	AllowedHosts []string
+	// Bundles takes pushed bundles; default none: pushing is refused.
+	Bundles *registry.Registry
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
 	Audience string
@@ -113,9 +116,11 @@ type Server struct {
 	health    *readiness
 	access    *access
 	mappings  *mappings
-	shown     *shown
-	openapi   []byte
-	buffers   sync.Pool
+	// pushes has a place for each upload under way.
+	pushes  chan struct{}
+	shown   *shown
+	openapi []byte
+	buffers sync.Pool
 
 	http, grpc net.Listener
 	// handlers are the HTTP handlers under way; net/http does not wait for those
@@ -136,7 +141,7 @@ func New(opts Options) (*Server, error) {
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
-		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
+		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

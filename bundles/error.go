@@ -41,6 +41,27 @@ const (
 	CodeCaseInvalid Code = "bundle.case_invalid"
 )
 
+// Codes of pushing, activating and rolling back (package bundles/registry).
+const (
+	// CodePushUnavailable is a server that takes no pushed bundles.
+	CodePushUnavailable Code = "bundle.push_unavailable"
+	// CodeNameInvalid is a name that is none.
+	CodeNameInvalid Code = "bundle.name_invalid"
+	// CodeNameLocal is the name of a bundle that the operator gives by --bundle.
+	CodeNameLocal Code = "bundle.name_local"
+	// CodePolicyRefused is policy that does not compile; the report says why.
+	CodePolicyRefused Code = "bundle.policy_refused"
+	// CodeTestFailed is a Rego test or decision case of the bundle that fails.
+	CodeTestFailed Code = "bundle.test_failed"
+	// CodeStaleRevision is a sequence lower than that of the active bundle.
+	CodeStaleRevision Code = "bundle.stale_revision"
+	// CodeNotFound is a bundle or a revision that is not there, or no longer.
+	CodeNotFound Code = "bundle.not_found"
+	// CodeNotStaged is a bundle that was rejected, or whose archive is no longer
+	// kept.
+	CodeNotStaged Code = "bundle.not_staged"
+)
+
 // Codes of OpenSigned, and of keys and signing.
 const (
 	// CodeKeyInvalid is a file of keys that can not be used.
@@ -82,6 +103,7 @@ func Codes() []Code {
 	return []Code{
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
+		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,
 		CodeFileRepeated, CodeFileUnlisted, CodeFileMissing, CodeFileChanged,

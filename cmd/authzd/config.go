@@ -30,6 +30,7 @@ type Config struct {
 	Bundles         []string
 	Signing         signing
 	Watch           bool
+	DataDir         string
 	ReferenceKeys   []string
 	DenialForm      string
 	DenialCode      int
@@ -78,6 +79,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	c.Signing.define(f)
 	f.BoolVar(&c.Signing.UnsignedOffLoopback, unsignedFlag, false, "take unsigned bundles though an address is off loopback: whoever can write to their files decides for all callers")
 	f.BoolVar(&c.Watch, "watch", false, "load bundles and their keys again when their files change; what can not be loaded leaves the old policy live")
+	f.StringVar(&c.DataDir, "data-dir", "", "folder that keeps pushed bundles (authzd bundle push); needs --"+bundleKeyFlag+"; without it nothing can be pushed")
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
 	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call; of the range that JSON-RPC reserves, -32768 to -32000, only COAZ-MCP's -32001 (docs/mcp-clients.md)")
@@ -265,6 +267,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.bundleRefs(); err != nil {
 		faults = append(faults, err)
+	}
+	if c.DataDir != "" && len(c.Signing.BundleKeys) == 0 {
+		bad("data-dir: pushed bundles need a signature: give --%s", bundleKeyFlag)
 	}
 	if err := c.Signing.validate(c.Bundles, c.HTTP, c.GRPC); err != nil {
 		faults = append(faults, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
+	"github.com/authzd/authzd/store"
 )
 
 const (
@@ -249,6 +250,9 @@ func listedCodes() map[string]bool {
 		all[string(c)] = true
 	}
 	for _, c := range rar.Codes() {
+		all[string(c)] = true
+	}
+	for _, c := range store.Codes() {
 		all[string(c)] = true
 	}
 	return all

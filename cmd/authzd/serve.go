@@ -33,6 +33,8 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"keys of callers and --callers are also read when they change, and with --watch bundles. Without --bundle everything is denied.\n\n" +
 			"With --bundle-key every bundle must be signed by one of these keys (docs/bundles.md). Without, bundles need no\n" +
 			"signature while both addresses are on loopback; elsewhere they do, unless --" + unsignedFlag + " says otherwise.\n\n" +
+			"With --data-dir bundles can be pushed to the server (authzd bundle push); they survive a restart, and always need a\n" +
+			"signature. They are live together with those of --bundle, whose names they can not have.\n\n" +
 			"With --issuers access tokens are verified, and claims and subjects that callers assert count only where their\n" +
 			"issuer admits it. SIGHUP reads the file again.\n\n" +
 			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
@@ -64,8 +66,11 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 
 const gcPercent = 400
 
+// readyEvery is how often a server that waits for a policy looks for it.
+const readyEvery = 25 * time.Millisecond
+
 // serve runs the server until ctx is done.
-func serve(ctx context.Context, std stdio, c Config) error {
+func serve(ctx context.Context, std stdio, c Config) (err error) {
 	level, err := c.level()
 	if err != nil {
 		return err
@@ -89,12 +94,20 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	if c.Watch {
 		p.watched = newWatched(p.files())
 	}
-	if err := p.load(ctx); err != nil {
+	if p.pushed, err = openPushed(ctx, c.DataDir, p.engine, log); err != nil {
+		return err
+	}
+	// No call is under way when serving has ended.
+	defer func() { err = errors.Join(err, p.pushed.close()) }()
+	if err := p.begin(ctx); err != nil {
 		return err
 	}
 	issuers, err := c.issuers(log)
 	if err != nil {
 		return err
+	}
+	if c.KeysFile == "" && c.TLSClientCA == "" {
+		log.Info("callers are not told apart: whoever can connect has every right")
 	}
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
@@ -107,6 +120,7 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
 		// Options say what is left out, so that their zero value is the default.
 		StrictMethods: !c.ExtraMCPMethods,
+		Bundles:       p.pushed.bundles(),
 	}
 	if issuers != nil { // a nil pointer would be a Verifier that is there
 		options.Verifier = issuers
@@ -115,9 +129,6 @@ func serve(ctx context.Context, std stdio, c Config) error {
 	server, err := api.New(options)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
-	}
-	if c.KeysFile == "" && c.TLSClientCA == "" {
-		log.Info("callers are not told apart: whoever can connect has every right")
 	}
 	p.reloadServer, p.counted = server.Reload, server.CountReload
 	if err := server.Listen(ctx); err != nil {
@@ -136,12 +147,16 @@ func serve(ctx context.Context, std stdio, c Config) error {
 		return server.Run(running)
 	})
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
+	group.Go(func() error { return p.pushed.run(running) })
 	if issuers != nil {
 		group.Go(func() error { return issuers.run(verifying) })
 	}
-	if err := writeReady(std.out, server, p.engine.Snapshot()); err != nil {
-		group.Go(func() error { return err })
-	}
+	group.Go(func() error {
+		if live := p.firstSnapshot(running); live != nil {
+			return writeReady(std.out, server, live)
+		}
+		return nil
+	})
 	err = group.Wait()
 	log.Info("stopped")
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -181,6 +196,8 @@ type policySource struct {
 	// watched tells when files of bundles or their keys change; nil: nobody
 	// looks.
 	watched *watched
+	// pushed keeps pushed bundles; nil: none are taken.
+	pushed *pushed
 	// counted counts what was loaded again, or not; nil: nobody does.
 	counted func(files string, loaded bool)
 	// keyFiles are those of --reference-key.
@@ -207,7 +224,7 @@ func (p *policySource) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	snapshot, warnings, err := set.compile(ctx)
+	warnings, err := p.goLive(ctx, verify, set)
 	if err != nil {
 		return err
 	}
@@ -220,13 +237,50 @@ func (p *policySource) load(ctx context.Context) error {
 	for i, s := range set.signatures {
 		p.log.Info("bundle verified", "bundle", p.refs[i].Name, "key", s.KeyID, "algorithm", s.Algorithm, "scope", s.Scope, "digest", s.Digest)
 	}
-	if len(p.refs) == 0 {
+	if len(p.refs) == 0 && (p.pushed == nil || !p.pushed.registry.Pushed()) {
 		p.log.Warn("no bundle is configured: the default policy denies every call")
 	}
-	p.engine.Swap(snapshot)
-	live := snapshot.Policy()
+	live := p.engine.Snapshot().Policy()
 	p.log.Info("policy is live", "bundle", live.Bundle, "revision", live.Revision)
 	return nil
+}
+
+// begin is the first load.
+func (p *policySource) begin(ctx context.Context) error {
+	err := p.load(ctx)
+	if err != nil && p.pushed.mayWait(err) {
+		p.log.Error("no policy is live: the active bundles can not be loaded; push or activate one that can", "error", err.Error())
+		return nil
+	}
+	return err
+}
+
+// goLive compiles the set, with what was pushed, and makes it live.
+func (p *policySource) goLive(ctx context.Context, verify *verification, set *policySet) ([]engine.Finding, error) {
+	if p.pushed != nil {
+		return p.pushed.load(ctx, verify, set)
+	}
+	snapshot, warnings, err := set.compile(ctx)
+	if err == nil {
+		p.engine.Swap(snapshot)
+	}
+	return warnings, err
+}
+
+// firstSnapshot waits until a decision can be made; nil: that did not come.
+func (p *policySource) firstSnapshot(ctx context.Context) *engine.Snapshot {
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		if live := p.engine.Snapshot(); live != nil {
+			return live
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // reloadOn loads everything again on every signal, and the bundles when they
@@ -296,7 +350,10 @@ func (p *policySource) files() []string {
 }
 
 func (p *policySource) logRefused(err error) {
-	live := p.engine.Snapshot().Policy()
+	var live engine.PolicyRef
+	if s := p.engine.Snapshot(); s != nil {
+		live = s.Policy()
+	}
 	var refused *engine.CompileError
 	if !errors.As(err, &refused) {
 		p.log.Error("bundles not loaded, the old policy stays", "revision", live.Revision, "error", err.Error())

@@ -1,0 +1,59 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/authzd/authzd/store"
+)
+
+// Run keeps rollbacks quick until ctx ends: after a start, a reload and each
+// activation it has ready what was active before. Without it a rollback to what
+// is not in memory verifies and compiles first.
+func (r *Registry) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.changed:
+			r.prepare(ctx)
+		}
+	}
+}
+
+// tell lets Run know that something else is live.
+func (r *Registry) tell() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // it has been told, and has not looked yet
+	}
+}
+
+// prepare compiles what a rollback of each name would make live.
+func (r *Registry) prepare(ctx context.Context) {
+	stored, err := r.opts.Store.Active(ctx, r.tenant)
+	for _, b := range stored {
+		if err := r.prepareOne(ctx, b); err != nil && ctx.Err() == nil {
+			r.opts.Log.Warn("a rollback would not succeed", "bundle", b.Name, "to", b.Previous, "error", err.Error())
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		r.opts.Log.Warn("rollbacks could not be prepared", "error", err.Error())
+	}
+}
+
+func (r *Registry) prepareOne(ctx context.Context, active store.Bundle) error {
+	before, ok, err := r.find(ctx, active.Name, func(b store.Bundle) bool { return b.Digest == active.Previous && b.Kept })
+	if err != nil || !ok {
+		return err
+	}
+	o, err := r.ready(before)
+	if err != nil {
+		return err
+	}
+	r.compiled.hold(o)
+	r.mu.Lock()
+	next, decides := r.set(o), r.decides
+	r.mu.Unlock()
+	_, err = r.compile(ctx, next, decides)
+	return err
+}

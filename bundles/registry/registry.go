@@ -1,0 +1,227 @@
+// Package registry takes pushed bundles through their life: uploaded, verified,
+// tested, staged, active, superseded or rejected. It owns what is live in one
+// engine: the pushed bundles that are active, and those that the operator gave.
+//
+// It refuses, and leaves what is live untouched: an archive whose signature
+// does not hold, before anything in it is read as policy; policy that does not
+// compile together with the other active bundles; a bundle whose own tests or
+// decision cases fail; a sequence lower than the active one's; a name that the
+// operator uses. Each refusal is a *bundles.Error, and recorded with a Report.
+//
+// It is called by package api for administrators and by cmd/authzd at start and
+// on reload. A *Registry may be used by any number of goroutines. Compiling and
+// testing hold no lock, so that a slow push does not hold up a rollback.
+// Its one goroutine is Run, the caller's to start.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/store"
+)
+
+// DefaultTenant is whose bundles these are while there is one tenant.
+const DefaultTenant = "default"
+
+// Options configure a Registry. Store, Engine, Verify and Ask are required.
+type Options struct {
+	Store  *store.Store
+	Engine *engine.Engine
+	// Verify opens an archive once its signature holds. It is called for every
+	// archive, also for those that come from our own disk. Its errors are
+	// *bundles.Error.
+	Verify func(archive []byte) (bundles.Content, error)
+	// Ask decides the queries of decision cases on a snapshot.
+	Ask func(*engine.Snapshot) bundles.Ask
+	// Fallback is live while no bundle has an entry point; default none, so that
+	// the engine is not ready.
+	Fallback []engine.Bundle
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// TestTimeout bounds one Rego test; default bundles.DefaultTestTimeout.
+	TestTimeout time.Duration
+	// Log receives one line for each step; default nothing.
+	Log *slog.Logger
+}
+
+// Registry is the pushed bundles of one tenant.
+type Registry struct {
+	opts   Options
+	tenant string
+	// loading is held by the one Load.
+	loading sync.Mutex
+
+	// mu guards what is live and its record. It is held for a commit, never
+	// while something compiles.
+	mu         sync.Mutex
+	generation uint64 // of local and active
+	// local are the operator's bundles; localRevision counts their replacements.
+	local         []engine.Bundle
+	localRevision uint64
+	active        map[string]*opened
+	// decides: what is live has an entry point of a bundle, and is not the
+	// fallback.
+	decides bool
+
+	compiled cache
+	// changed tells Run that something else is live.
+	changed chan struct{}
+}
+
+// opened is a verified archive.
+type opened struct {
+	name, digest, revision string
+	sequence               int64
+	content                bundles.Content
+	// missing: it could not be read or verified.
+	missing bool
+}
+
+// New returns a registry that has loaded nothing yet: call Load.
+func New(o Options) (*Registry, error) {
+	if o.Store == nil || o.Engine == nil || o.Verify == nil || o.Ask == nil {
+		return nil, errors.New("registry: Options.Store, Engine, Verify and Ask are required")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1)}, nil
+}
+
+// Load makes the operator's bundles and the active pushed ones live, as one
+// snapshot, and returns its warnings. Every archive is read and verified anew.
+//
+// On an error what was live stays; at the first call that is nothing, and the
+// engine is not ready until an activation succeeds: an older revision in place
+// of the active one may allow what that forbids.
+func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Finding, error) {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	r.compiled.clear()
+	for {
+		r.mu.Lock()
+		generation, localRevision, decides := r.generation, r.localRevision+1, r.decides
+		r.mu.Unlock()
+		active, fault, err := r.reopenActive(ctx, local)
+		if err != nil {
+			return nil, err
+		}
+		next := setOf(generation, localRevision, local, active)
+		var b built
+		if fault == nil {
+			b, fault = r.compile(ctx, next, decides)
+		}
+		r.mu.Lock()
+		if r.generation != generation { // an activation was quicker
+			r.mu.Unlock()
+			continue
+		}
+		if fault == nil || r.opts.Engine.Snapshot() == nil {
+			r.generation, r.localRevision, r.local, r.active = generation+1, localRevision, local, active
+		}
+		if fault == nil {
+			r.live(b)
+		}
+		r.mu.Unlock()
+		return b.warnings, fault
+	}
+}
+
+// live makes what was built live. The caller holds mu.
+func (r *Registry) live(b built) {
+	r.decides = !b.fallback
+	r.opts.Engine.Swap(b.snapshot)
+	r.tell()
+}
+
+// reopenActive reads the active bundles. A fault is theirs, an error the
+// store's.
+func (r *Registry) reopenActive(ctx context.Context, local []engine.Bundle) (active map[string]*opened, fault, err error) {
+	stored, err := r.opts.Store.Active(ctx, r.tenant)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // says what it did
+	}
+	active = make(map[string]*opened, len(stored))
+	var faults []error
+	for _, b := range stored {
+		o, err := r.reopen(b)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("active bundle %s (%s): %w", b.Name, short(b.Digest), err))
+			// Its place is kept, so that another bundle is not compiled as if this
+			// one had never been.
+			o = &opened{name: b.Name, digest: b.Digest, revision: b.Revision, sequence: b.Sequence, missing: true}
+		}
+		active[b.Name] = o
+	}
+	for _, l := range local {
+		if active[l.Name] != nil {
+			faults = append(faults, errorf(bundles.CodeNameLocal, "", "bundle %q is given by the operator, and a pushed bundle of this name is active", l.Name))
+		}
+	}
+	return active, errors.Join(faults...), nil
+}
+
+// reopen reads a stored archive and verifies it again.
+func (r *Registry) reopen(b store.Bundle) (*opened, error) {
+	archive, err := r.opts.Store.Archive(b.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return r.open(b.Name, b.Digest, archive)
+}
+
+// open verifies an archive. Only then is anything in it read.
+func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
+	content, err := r.opts.Verify(archive)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // coded
+	}
+	content.Bundle.Name = name
+	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content}
+	o.sequence, err = sequenceOf(&content.Bundle)
+	return o, err
+}
+
+// Named tells whether name may be the name of a bundle.
+func Named(name string) bool {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`).MatchString(name)
+}
+
+// Forget drops what was compiled and verified before, so that the next
+// activation verifies again: keys have changed.
+func (r *Registry) Forget() { r.compiled.clear() }
+
+// Pushed tells whether any pushed bundle is active.
+func (r *Registry) Pushed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.active) > 0
+}
+
+func errorf(code bundles.Code, path, format string, args ...any) *bundles.Error {
+	return &bundles.Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
+}
+
+// short is a digest for people.
+func short(digest string) string {
+	return digest[:min(len(digest), len("sha256:")+12)]
+}
+
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}

@@ -1,0 +1,192 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/store"
+)
+
+// set is bundles that make one snapshot, as of one generation.
+type set struct {
+	generation uint64
+	bundles    []engine.Bundle
+	// key names the set's content.
+	key string
+	// missing are names whose archives could not be read.
+	missing []string
+}
+
+// set is the bundles that are live once with is active under its name. The
+// caller holds mu.
+func (r *Registry) set(with *opened) set {
+	next := maps.Clone(r.active)
+	next[with.name] = with
+	return setOf(r.generation, r.localRevision, r.local, next)
+}
+
+func setOf(generation, localRevision uint64, local []engine.Bundle, active map[string]*opened) set {
+	s := set{generation: generation, bundles: slices.Clone(local)}
+	var key strings.Builder
+	fmt.Fprintf(&key, "%d", localRevision)
+	for _, name := range slices.Sorted(maps.Keys(active)) {
+		o := active[name]
+		if o.missing {
+			s.missing = append(s.missing, name)
+			continue
+		}
+		fmt.Fprintf(&key, " %s@%s", name, o.digest)
+		s.bundles = append(s.bundles, o.content.Bundle)
+	}
+	s.key = key.String()
+	return s
+}
+
+// built is a snapshot that is ready to be live.
+type built struct {
+	snapshot *engine.Snapshot
+	// fallback: no bundle of the set has an entry point.
+	fallback bool
+	warnings []engine.Finding
+}
+
+// compile makes the snapshot of s, or finds it. A set without an entry point is
+// the fallback, unless it would follow one that decides.
+func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, error) {
+	if len(s.missing) > 0 {
+		return built{}, errorf(bundles.CodeNotStaged, "", "the active bundles %s could not be read or verified: push them again", strings.Join(s.missing, ", "))
+	}
+	if b, ok := r.compiled.get(s.key); ok && (!b.fallback || !decides) {
+		return b, nil
+	}
+	b, err := r.build(ctx, s.bundles)
+	if len(s.bundles) == 0 || !decides && lacksEntrypoint(err) {
+		said := append(b.warnings, findings(err)...)
+		b, err = r.build(ctx, r.opts.Fallback)
+		b.fallback, b.warnings = true, said
+	}
+	if err != nil {
+		return b, err
+	}
+	warm(ctx, b.snapshot)
+	r.compiled.put(s.key, b)
+	return b, nil
+}
+
+func (r *Registry) build(ctx context.Context, list []engine.Bundle) (built, error) {
+	if len(list) == 0 {
+		return built{}, nil
+	}
+	snapshot, warnings, err := engine.Compile(ctx, list)
+	return built{snapshot: snapshot, warnings: warnings}, err //nolint:wrapcheck // a *engine.CompileError, or the context's
+}
+
+// lacksEntrypoint tells the one fault that another bundle can mend.
+func lacksEntrypoint(err error) bool {
+	faults := findings(err)
+	for _, f := range faults {
+		if f.Code != engine.CodeBundleEntrypointMissing {
+			return false
+		}
+	}
+	return len(faults) > 0
+}
+
+// warmQueries is how many decisions a snapshot makes before it is live.
+const warmQueries = 20
+
+// warm makes decisions that nobody asked for, so that the first real ones are
+// not slower. What they answer does not matter; their engine is thrown away.
+func warm(ctx context.Context, s *engine.Snapshot) {
+	e := engine.New(engine.Options{})
+	q := engine.Query{
+		Subject: &engine.Subject{Type: "identity", ID: "warm-up"},
+		Action:  engine.Action{Name: "tools/list"}, Resource: engine.Resource{Type: "mcp_server", ID: "warm-up"},
+	}
+	for range warmQueries {
+		if _, err := e.DecideOn(ctx, s, &q); err != nil && ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// cache holds the last snapshots, so that a rollback compiles nothing.
+type cache struct {
+	mu   sync.Mutex
+	list []cached // the newest last
+	held []*opened
+}
+
+type cached struct {
+	key   string
+	built built
+}
+
+// maxCompiled is the active one, those that a rollback may go to, and one that
+// is being pushed.
+const maxCompiled = store.Keep + 2
+
+func (c *cache) get(key string) (built, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, e := range c.list {
+		if e.key == key {
+			c.list = append(slices.Delete(c.list, i, i+1), e)
+			return e.built, true
+		}
+	}
+	return built{}, false
+}
+
+func (c *cache) put(key string, b built) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == key })
+	if c.list = append(c.list, cached{key, b}); len(c.list) > maxCompiled {
+		c.list = slices.Delete(c.list, 0, 1)
+	}
+}
+
+// hold keeps a verified archive, which needs no verifying when it is activated
+// again.
+func (c *cache) hold(o *opened) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = slices.DeleteFunc(c.held, func(h *opened) bool { return h.name == o.name && h.digest == o.digest })
+	if c.held = append(c.held, o); len(c.held) > maxCompiled {
+		c.held = slices.Delete(c.held, 0, 1)
+	}
+}
+
+func (c *cache) opened(name, digest string) *opened {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.held {
+		if o.name == name && o.digest == digest {
+			return o
+		}
+	}
+	return nil
+}
+
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list, c.held = nil, nil
+}
+
+// findings are the faults in a compile error.
+func findings(err error) []engine.Finding {
+	var refused *engine.CompileError
+	if errors.As(err, &refused) {
+		return refused.Findings
+	}
+	return nil
+}

@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/authzd/authzd/api"
+	"github.com/authzd/authzd/bundles"
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+	"github.com/authzd/authzd/rar"
+)
+
+// exitRejected is authzd bundle push's and activate's answer that the bundle is
+// at fault, and not the server or the connection.
+const exitRejected = 2
+
+// pushTimeout is longer than that of a question: a server compiles and tests.
+const pushTimeout = 2 * time.Minute
+
+// pieceBytes is how much of an archive goes in one message.
+const pieceBytes = 64 << 10
+
+// admin are the flags of commands that manage the bundles of a server.
+type admin struct {
+	remoteOptions
+	addr   string
+	wait   bool
+	format *string
+	std    stdio
+}
+
+// define declares the flags; do is what the command does.
+func (a *admin) define(cmd *cobra.Command, do func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error)) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		conn, err := a.dial(a.std, a.addr, grpc.WithDefaultCallOptions(grpc.WaitForReady(a.wait)))
+		if err != nil {
+			return err
+		}
+		defer conn.Close() //nolint:errcheck // the answer is in hand
+		ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
+		defer cancel()
+		m, err := do(ctx, authzdv1.NewBundleServiceClient(conn), args)
+		if err != nil {
+			return a.refused(err)
+		}
+		return a.print(m)
+	}
+	f := cmd.Flags()
+	f.StringVar(&a.addr, "addr", "127.0.0.1:8182", "HOST:PORT of the server's gRPC address")
+	f.DurationVar(&a.timeout, "timeout", pushTimeout, "give up after this time")
+	f.BoolVar(&a.wait, "wait", false, "wait for a server that is not up yet, until --timeout")
+	a.defineFor(f, "addr")
+	a.format = outputFlag(cmd, "text", "json")
+}
+
+// refused prints the report of a bundle that the server does not take.
+func (a *admin) refused(err error) error {
+	coded := serverError(a.addr, err)
+	var report *authzdv1.BundleReport
+	for _, d := range status.Convert(err).Details() {
+		if r, ok := d.(*authzdv1.BundleReport); ok {
+			report = r
+		}
+	}
+	if *a.format == "json" {
+		coded = a.refusedJSON(coded, report)
+	}
+	if report == nil {
+		return coded
+	}
+	for _, p := range report.GetProblems() {
+		printLine(a.std.err, problemText(p))
+	}
+	if n := report.GetOmitted(); n > 0 {
+		printLine(a.std.err, fmt.Sprintf("and %d more", n))
+	}
+	printLine(a.std.err, "authzd: rejected: "+report.GetCode())
+	return exit{exitRejected}
+}
+
+// refusedJSON prints the body that REST would give.
+func (a *admin) refusedJSON(coded error, report *authzdv1.BundleReport) error {
+	f, ok := faultOf(coded)
+	if !ok {
+		return coded
+	}
+	out := []byte(`{"code":` + quoted(f.code) + `,"message":` + quoted(f.message))
+	if f.path != "" {
+		out = append(out, `,"path":`+quoted(f.path)...)
+	}
+	if report != nil {
+		text, err := api.MarshalJSON(report)
+		if err != nil {
+			return err
+		}
+		out = append(append(out, `,"report":`...), text...)
+	}
+	if _, err := a.std.out.Write(append(out, "}\n"...)); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return coded
+}
+
+// problemText writes a problem as compilers do.
+func problemText(p *authzdv1.BundleProblem) string {
+	var b strings.Builder
+	switch {
+	case p.GetFile() != "" && p.GetLine() > 0:
+		fmt.Fprintf(&b, "%s:%d: ", p.GetFile(), p.GetLine())
+	case p.GetFile() != "":
+		b.WriteString(p.GetFile() + ": ")
+	}
+	b.WriteString(p.GetCode() + ": ")
+	if p.GetTest() != "" {
+		b.WriteString(p.GetTest() + ": ")
+	}
+	b.WriteString(p.GetMessage())
+	return b.String()
+}
+
+func (a *admin) print(m proto.Message) error {
+	var out []byte
+	var err error
+	if *a.format == "json" {
+		if out, err = api.MarshalJSON(m); err == nil {
+			out = append(out, '\n')
+		}
+	} else {
+		out, err = bundleText(m)
+	}
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if _, err := a.std.out.Write(out); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// bundleText is an answer for people.
+func bundleText(m proto.Message) ([]byte, error) {
+	var b strings.Builder
+	switch m := m.(type) {
+	case *authzdv1.ListBundlesResponse:
+		return []byte(bundleTable(m.GetBundles())), nil
+	case *authzdv1.GetBundleResponse:
+		rows := [][]string{{"WHEN", "WHAT", "REVISION", "FROM", "TO", "WHO", "WHY"}}
+		for _, e := range m.GetEvents() {
+			why := e.GetWhy()
+			if e.GetAllowOlder() {
+				why = strings.TrimSpace("(older allowed) " + why)
+			}
+			rows = append(rows, []string{e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why})
+		}
+		return []byte(bundleTable(m.GetBundles()) + "\n" + table(rows)), nil
+	case interface {
+		GetBundle() *authzdv1.Bundle
+		GetUnchanged() bool
+	}:
+		one := m.GetBundle()
+		fmt.Fprintf(&b, "%s %s is %s", one.GetName(), one.GetRevision(), one.GetState())
+		if m.GetUnchanged() {
+			b.WriteString(", as before")
+		}
+		if r := one.GetReport(); r != nil {
+			fmt.Fprintf(&b, " (%d tests passed, %d skipped, %d warnings)", r.GetPassed(), r.GetSkipped(), len(r.GetWarnings()))
+		}
+		return []byte(b.String() + "\n"), nil
+	}
+	return nil, fmt.Errorf("%T has no text form", m)
+}
+
+func bundleTable(list []*authzdv1.Bundle) string {
+	rows := [][]string{{"NAME", "REVISION", "SEQUENCE", "STATE", "KEPT", "UPLOADED", "BY", "DIGEST", "REASON"}}
+	for _, one := range list {
+		kept, reason := "no", ""
+		if one.GetKept() {
+			kept = "yes"
+		}
+		if p := one.GetReport().GetProblems(); len(p) > 0 {
+			reason = problemText(p[0])
+		}
+		digest := one.GetDigest()
+		rows = append(rows, []string{
+			one.GetName(), orDash(one.GetRevision()), strconv.FormatInt(one.GetSequence(), 10), one.GetState(), kept,
+			one.GetUploadedAt().AsTime().Format(time.RFC3339), orDash(one.GetUploadedBy()), digest[:min(len(digest), 19)], reason,
+		})
+	}
+	return table(rows)
+}
+
+// table aligns columns.
+func table(rows [][]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		_, _ = w.Write([]byte(strings.Join(row, "\t") + "\n")) // to memory
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func newBundlePush(std stdio) *cobra.Command {
+	a := admin{std: std}
+	var o authzdv1.PushBundleOptions
+	cmd := &cobra.Command{
+		Use:   "push FILE --name NAME",
+		Short: "Upload a signed bundle to a server",
+		Long: "Uploads a signed archive. The server verifies its signature, compiles it beside its other active bundles, runs its\n" +
+			"Rego tests and decision cases, and stages it; --activate makes it live. The same archive again changes nothing.\n\n" +
+			"Needs the right push, and activate with --activate. Exit code: 0 done, 2 the bundle was rejected and what is live\n" +
+			"stays, 1 anything else.",
+		Example: `  authzd bundle push policy.tar.gz --name main
+  authzd bundle push policy.tar.gz --name main --activate --why "payments up to 500"`,
+		Args: cobra.ExactArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Name, "name", "", "name of the bundle on the server")
+	f.BoolVar(&o.Activate, "activate", false, "make it live once it is staged")
+	f.BoolVar(&o.AllowOlder, "allow-older", false, "take a sequence lower than the active bundle's; recorded")
+	f.StringVar(&o.Why, "why", "", "reason, for the record")
+	_ = cmd.MarkFlagRequired("name") // fails only for a flag that is not there
+	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
+		return upload(ctx, c, &o, args[0])
+	})
+	return cmd
+}
+
+// upload sends a file in pieces.
+func upload(ctx context.Context, c authzdv1.BundleServiceClient, o *authzdv1.PushBundleOptions, name string) (*authzdv1.PushBundleResponse, error) {
+	file, err := os.Open(name) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the file itself
+	}
+	defer file.Close() //nolint:errcheck // read only, nothing to lose
+	if stat, err := file.Stat(); err != nil || stat.Size() > bundles.DefaultMaxArchiveBytes {
+		return nil, errors.Join(err, fmt.Errorf("%s is larger than the %d bytes that a server takes", name, bundles.DefaultMaxArchiveBytes))
+	}
+	stream, err := c.PushBundle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Options{Options: o}})
+	piece := make([]byte, pieceBytes)
+	for err == nil {
+		n, rerr := file.Read(piece)
+		if n > 0 {
+			err = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Chunk{Chunk: piece[:n]}})
+		}
+		if errors.Is(rerr, io.EOF) {
+			break
+		}
+		if rerr != nil {
+			return nil, fmt.Errorf("read %s: %w", name, rerr)
+		}
+	}
+	// A server that has refused ends the stream; why comes with its answer.
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return stream.CloseAndRecv()
+}
+
+func newBundleList(std stdio) *cobra.Command {
+	a := admin{std: std}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the bundles of a server",
+		Long:  "Lists what was pushed, what is active, and why what was rejected was. Needs the right audit.",
+		Args:  noArguments,
+	}
+	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, _ []string) (proto.Message, error) {
+		return c.ListBundles(ctx, &authzdv1.ListBundlesRequest{})
+	})
+	return cmd
+}
+
+func newBundleShow(std stdio) *cobra.Command {
+	a := admin{std: std}
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show the revisions of a bundle and what happened to them",
+		Long:  "Shows the revisions of one name, and who did what and why. Needs the right audit; -o json has the reports.",
+		Args:  cobra.ExactArgs(1),
+	}
+	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
+		return c.GetBundle(ctx, &authzdv1.GetBundleRequest{Name: args[0]})
+	})
+	return cmd
+}
+
+func newBundleActivate(std stdio) *cobra.Command {
+	a := admin{std: std}
+	var m authzdv1.ActivateBundleRequest
+	cmd := &cobra.Command{
+		Use:   "activate NAME [REVISION]",
+		Short: "Make a stored revision the active one",
+		Long: "Makes a staged or superseded revision live. Needs the right activate. Exit code: 0 done, 2 it does not compile with\n" +
+			"what is active beside it, 1 anything else.",
+		Example: `  authzd bundle activate main 2026-11-24.1 --why "approved in review 12"`,
+		Args:    cobra.RangeArgs(1, 2),
+	}
+	cmd.Flags().StringVar(&m.Digest, "digest", "", "which archive, where a revision is not enough")
+	cmd.Flags().BoolVar(&m.AllowOlder, "allow-older", false, "take a sequence lower than the active bundle's; recorded")
+	cmd.Flags().StringVar(&m.Why, "why", "", "reason, for the record")
+	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
+		if m.Name = args[0]; len(args) == 2 {
+			m.Revision = args[1]
+		}
+		return c.ActivateBundle(ctx, &m)
+	})
+	return cmd
+}
+
+func newBundleRollback(std stdio) *cobra.Command {
+	a := admin{std: std}
+	var m authzdv1.RollbackBundleRequest
+	cmd := &cobra.Command{
+		Use:     "rollback NAME [REVISION]",
+		Short:   "Go back to a revision that was active before",
+		Long:    "Makes the revision live that was active before, or the named one, without an upload. Needs the right activate.",
+		Example: `  authzd bundle rollback main --why "payments are refused"`,
+		Args:    cobra.RangeArgs(1, 2),
+	}
+	cmd.Flags().StringVar(&m.Digest, "digest", "", "which archive, where a revision is not enough")
+	cmd.Flags().StringVar(&m.Why, "why", "", "reason, for the record")
+	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
+		if m.Name = args[0]; len(args) == 2 {
+			m.Revision = args[1]
+		}
+		return c.RollbackBundle(ctx, &m)
+	})
+	return cmd
+}
+
+func quoted(s string) string { return string(rar.StringValue(s).AppendJSON(nil)) }

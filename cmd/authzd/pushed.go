@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/bundles/registry"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/store"
+)
+
+// pushed is where serve keeps the bundles that are pushed to it.
+type pushed struct {
+	store    *store.Store
+	registry *registry.Registry
+	// verify holds the keys of now; never nil, so that nothing unsigned is taken.
+	verify atomic.Pointer[verification]
+}
+
+// openPushed opens the data directory, if there is one; nil: nothing can be
+// pushed. Nothing is live yet.
+func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Logger) (*pushed, error) {
+	if dir == "" {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	s, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("data-dir: %w", err)
+	}
+	p := &pushed{store: s}
+	p.verify.Store(&verification{}) // without a key nothing verifies
+	set, err := openDefault()
+	if err == nil {
+		p.registry, err = registry.New(registry.Options{
+			Store: s, Engine: e, Verify: p.open, Ask: asker, Log: log,
+			Fallback: []engine.Bundle{set.contents[0].Bundle},
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return p, nil
+}
+
+// open verifies an archive by the keys of now.
+func (p *pushed) open(archive []byte) (bundles.Content, error) {
+	v := p.verify.Load()
+	c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), v.keys, v.options, bundles.Limits{})
+	return c, err
+}
+
+// bundles is what api pushes to; nil: nothing.
+func (p *pushed) bundles() *registry.Registry {
+	if p == nil {
+		return nil
+	}
+	return p.registry
+}
+
+// run is what goes on beside the serving.
+func (p *pushed) run(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return p.registry.Run(ctx)
+}
+
+// close is for when no call is under way any more.
+func (p *pushed) close() error {
+	if p == nil {
+		return nil
+	}
+	return p.store.Close()
+}
+
+// load makes the operator's bundles and the active pushed ones live.
+func (p *pushed) load(ctx context.Context, v *verification, set *policySet) ([]engine.Finding, error) {
+	if v == nil {
+		return nil, errors.New("pushed bundles need --" + bundleKeyFlag)
+	}
+	p.verify.Store(v)
+	var local []engine.Bundle
+	if !set.builtin {
+		for _, c := range set.contents {
+			local = append(local, c.Bundle)
+		}
+	}
+	warnings, err := p.registry.Load(ctx, local)
+	var refused *engine.CompileError
+	if errors.As(err, &refused) {
+		err = &engine.CompileError{Findings: set.located(refused.Findings)}
+	}
+	return set.located(warnings), err
+}
+
+// mayWait tells whether a server that can not make its policy live at start is
+// to run without one: a pushed bundle that does not verify or compile any more
+// is mended by a push. Everything else is mended by whoever starts the server.
+func (p *pushed) mayWait(err error) bool {
+	var coded *bundles.Error
+	if errors.As(err, &coded) && coded.Code == bundles.CodeNameLocal {
+		return false
+	}
+	return p != nil && p.registry.Pushed()
+}

@@ -1,0 +1,317 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+)
+
+// killable is a data directory whose server is killed over and over, and what
+// it has acknowledged.
+type killable struct {
+	dir      string
+	archives map[string][]byte
+	names    []string // of good revisions
+	random   *rand.Rand
+
+	// acked is the revision that was active by the last answer; pending is what
+	// was asked for since, and may or may not have happened.
+	acked, pending string
+	// asked are all revisions that anybody asked to be active.
+	mu       sync.Mutex
+	asked    map[string]bool
+	answered atomic.Int64
+	// ops and allows count what was exercised.
+	ops map[string]int
+}
+
+const (
+	goodRevisions = 8
+	evil          = "evil"
+)
+
+func newKillable(t *testing.T) *killable {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // moments and choices, no secret
+	k := &killable{random: random, dir: t.TempDir(), archives: map[string][]byte{}, asked: map[string]bool{"default": true}, acked: "default", ops: map[string]int{}}
+	k.authzd(t, "bundle", "keygen", "-f", "good.pem")
+	k.authzd(t, "bundle", "keygen", "-f", "evil.pem")
+	for i := range goodRevisions {
+		k.names = append(k.names, "r"+strconv.Itoa(i))
+		k.build(t, k.names[i], "good.pem")
+	}
+	k.build(t, evil, "evil.pem")
+	return k
+}
+
+func (k *killable) authzd(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), args...)
+	cmd.Dir = k.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("authzd %v: %v\n%s", args, err, out)
+	}
+}
+
+// build makes a signed bundle of some size, which allows everything by a rule
+// that is named as its revision.
+func (k *killable) build(t *testing.T, revision, key string) {
+	t.Helper()
+	var policy strings.Builder
+	fmt.Fprintf(&policy, "package authz\n\npermit[%q] := {} if input.action.name == \"read\"\n", revision)
+	for i := range 50 {
+		fmt.Fprintf(&policy, "\npermit[\"other-%d\"] := {} if input.action.name == \"other-%d\"\n", i, i)
+	}
+	folder := filepath.Join(k.dir, revision)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1}}}`, revision),
+		"policy.rego":     policy.String(),
+		"lists/data.json": `{"pad":"` + strings.Repeat("x", 100_000) + `"}`,
+	} {
+		file := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.authzd(t, "bundle", "build", revision, "-o", revision+".tar.gz")
+	k.authzd(t, "bundle", "sign", revision+".tar.gz", "--key", key)
+	data, err := os.ReadFile(folder + ".tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.archives[revision] = data
+}
+
+// victim is one life of the server.
+type victim struct {
+	cmd  *exec.Cmd
+	conn *grpc.ClientConn
+	log  *logBuffer
+}
+
+// start starts a server, and waits for it unless it is killed before.
+func (k *killable) start(t *testing.T, killAfter time.Duration) *victim {
+	t.Helper()
+	v := &victim{log: &logBuffer{}}
+	v.cmd = exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
+		"--data-dir", "data", "--bundle-key", "good.pub.pem")
+	v.cmd.Dir = k.dir
+	v.cmd.Stderr = v.log
+	out, err := v.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if killAfter > 0 {
+		time.Sleep(killAfter)
+		v.kill()
+		return nil
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		v.kill()
+		t.Fatalf("no ready line: %v\n%s", err, v.log)
+	}
+	var ready struct{ GRPC string }
+	if err := json.Unmarshal(line, &ready); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the process
+	v.conn, err = grpc.NewClient("passthrough:///"+ready.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (v *victim) kill() {
+	_ = v.cmd.Process.Kill() // SIGKILL
+	_ = v.cmd.Wait()
+	if v.conn != nil {
+		_ = v.conn.Close()
+	}
+}
+
+// ask returns the revision that decided.
+func (v *victim) ask(ctx context.Context) (string, error) {
+	got, err := authzdv1.NewDecisionServiceClient(v.conn).Check(ctx, &authzdv1.CheckRequest{
+		Subject: &authzdv1.Subject{Type: "identity", Id: "a"}, Action: &authzdv1.Action{Name: "read"}, Resource: &authzdv1.Resource{Type: "page", Id: "p"},
+	})
+	if err != nil {
+		return "", err
+	}
+	revision := got.GetPolicy().GetRevision()
+	if got.GetDecision() == authzdv1.Decision_DECISION_ALLOW && got.GetRule() != revision {
+		return "", fmt.Errorf("revision %s allowed by the rule %s", revision, got.GetRule())
+	}
+	return revision, nil
+}
+
+// load asks for decisions until ctx ends, and holds each against what may be.
+func (k *killable) load(ctx context.Context, t *testing.T, v *victim) {
+	t.Helper()
+	for ctx.Err() == nil {
+		revision, err := v.ask(ctx)
+		if err != nil {
+			continue // it is being killed
+		}
+		k.answered.Add(1)
+		k.mu.Lock()
+		known := k.asked[revision]
+		k.mu.Unlock()
+		if !known || revision == evil {
+			t.Errorf("the revision %q decides, which nobody has activated", revision)
+			return
+		}
+	}
+}
+
+// change does one random thing, and notes what was asked and answered.
+func (k *killable) change(ctx context.Context, v *victim) error {
+	c := authzdv1.NewBundleServiceClient(v.conn)
+	target := k.names[k.random.IntN(len(k.names))]
+	expect := func(what string) {
+		k.mu.Lock()
+		k.asked[target] = true
+		k.mu.Unlock()
+		k.pending = target
+		k.ops[what]++
+	}
+	var err error
+	switch k.random.IntN(5) {
+	case 0, 1:
+		expect("push")
+		err = k.push(ctx, c, target, true)
+	case 2:
+		if err = k.push(ctx, c, target, false); err != nil {
+			return err
+		}
+		expect("activate")
+		_, err = c.ActivateBundle(ctx, &authzdv1.ActivateBundleRequest{Name: "main", Revision: target})
+	case 3:
+		expect("rollback")
+		_, err = c.RollbackBundle(ctx, &authzdv1.RollbackBundleRequest{Name: "main", Revision: target})
+		if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "code = NotFound") || err != nil && strings.Contains(err.Error(), "code = FailedPrecondition") {
+			k.pending = "" // never active, or no longer kept: refused, so nothing happened
+			return nil
+		}
+	case 4:
+		k.ops["evil"]++
+		if err := k.push(ctx, c, evil, true); err == nil {
+			return errors.New("an archive signed by a stranger was taken")
+		}
+		return nil
+	}
+	if err == nil {
+		k.acked, k.pending = target, ""
+	}
+	return err
+}
+
+func (k *killable) push(ctx context.Context, c authzdv1.BundleServiceClient, revision string, activate bool) error {
+	stream, err := c.PushBundle(ctx)
+	if err != nil {
+		return err
+	}
+	_ = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Options{
+		Options: &authzdv1.PushBundleOptions{Name: "main", Activate: activate},
+	}})
+	_ = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Chunk{Chunk: k.archives[revision]}})
+	_, err = stream.CloseAndRecv()
+	return err
+}
+
+// TestKill kills the server at random moments of pushes, activations and
+// rollbacks, under load. After each, what was acknowledged last is active (or
+// what was asked for since), and nothing unverified decides. KILLS says how
+// often; make kill-test does it 200 times.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	kills := 20
+	if text := os.Getenv("KILLS"); text != "" {
+		var err error
+		if kills, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := newKillable(t)
+	for range kills {
+		k.oneLife(t)
+		if t.Failed() {
+			return
+		}
+	}
+	// What is left behind is what is kept.
+	k.start(t, 0).kill()
+	if left, err := os.ReadDir(filepath.Join(k.dir, "data", "uploads")); err != nil || len(left) > 0 {
+		t.Errorf("uploads left: %v, %v", left, err)
+	}
+	t.Logf("%d kills, %v, %d decisions", kills, k.ops, k.answered.Load())
+	if k.answered.Load() == 0 || len(k.ops) < 3 {
+		t.Error("hardly anything was exercised")
+	}
+}
+
+func (k *killable) oneLife(t *testing.T) {
+	t.Helper()
+	if k.random.IntN(5) == 0 {
+		k.start(t, time.Duration(k.random.IntN(60))*time.Millisecond)
+	}
+	v := k.start(t, 0)
+	defer v.kill()
+	revision, err := v.ask(t.Context())
+	if err != nil || revision != k.acked && revision != k.pending {
+		t.Fatalf("after the kill %q decides (%v), want %q or %q\n%s", revision, err, k.acked, k.pending, v.log)
+	}
+	k.acked, k.pending = revision, ""
+	alive := time.Duration(k.random.IntN(400)) * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { k.load(ctx, t, v) })
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := k.change(ctx, v); err != nil {
+				if ctx.Err() == nil && !strings.Contains(err.Error(), "code = Unavailable") {
+					t.Errorf("change: %v", err)
+				}
+				return
+			}
+		}
+	})
+	time.Sleep(alive)
+	_ = v.cmd.Process.Kill()
+	_ = v.cmd.Wait()
+	cancel()
+	wg.Wait()
+}

@@ -86,7 +86,7 @@ func lookup(code string) (outcome, bool) {
 	switch mcp.Code(code) {
 	case mcp.CodeMapping, mcp.CodeMappingUnsupported, mcp.CodeMappingInvalid, mcp.CodeMappingSubject, mcp.CodeMethodUnknown, mcp.CodeHeaderMismatch, mcp.CodeMessageInvalid:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
-	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid, mcp.CodeDenied, mcp.CodePDPFault:
+	case mcp.CodeEnvelopeInvalid, mcp.CodeDenialInvalid, mcp.CodeDenied, mcp.CodePDPFault, mcp.CodeRequestState:
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
 	}
 	return lookupFamily(code)

@@ -39,6 +39,9 @@ const (
 	// CodeMessageInvalid says that the body is not a message of its revision,
 	// such as one without the _meta members that 2026-07-28 requires.
 	CodeMessageInvalid Code = "mcp.message_invalid"
+	// CodeRequestState says that a requestState is not one of this server, or not
+	// for this request, or has expired ([OpenRequestState]).
+	CodeRequestState Code = "mcp.request_state"
 	// CodeEnvelopeInvalid says that a denial envelope breaks SEP-2643.
 	CodeEnvelopeInvalid Code = "mcp.envelope_invalid"
 	// CodeDenialInvalid says that a part of a [Denial] could not be sent and
@@ -58,6 +61,7 @@ func Codes() []Code {
 		CodeMethodUnknown,
 		CodeHeaderMismatch,
 		CodeMessageInvalid,
+		CodeRequestState,
 		CodeEnvelopeInvalid,
 		CodeDenialInvalid,
 	}
@@ -138,7 +142,7 @@ func (s Server) Refusal(err error) Response {
 		return refusal(http.StatusOK, rpcInternal, "authorization could not be decided", "")
 	}
 	switch e.Code {
-	case CodeMapping, CodeMappingUnsupported, CodeMappingInvalid, CodeMappingSubject:
+	case CodeMapping, CodeMappingUnsupported, CodeMappingInvalid, CodeMappingSubject, CodeRequestState:
 		return refusal(http.StatusOK, rpcInvalidParams, e.clientText(), e.Code)
 	case CodeMethodUnknown:
 		return refusal(http.StatusOK, denied, "method is not authorized", e.Code)

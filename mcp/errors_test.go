@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
@@ -27,7 +28,9 @@ func TestCodes(t *testing.T) {
 		Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), Strict: true})
 	_, denied := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":false}`)})
 	_, fault := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 500})
+	_, state := mcp.OpenRequestState(nil, "", time.Time{}, "", "", "")
 	reached := map[mcp.Code]error{
+		mcp.CodeRequestState:       state,
 		mcp.CodeMapping:            noName,
 		mcp.CodeMappingInvalid:     invalid,
 		mcp.CodeMappingSubject:     subject,

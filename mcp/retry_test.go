@@ -2,9 +2,11 @@ package mcp_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -50,11 +52,9 @@ type retryVector struct {
 	} `json:"expect"`
 }
 
-// skippedRetries need what does not exist yet: a store of requestState, or of
-// approvals. testdata/README.md says the same.
+// skippedRetries need what does not exist yet, recorded approvals. testdata/README.md says the same.
 func skippedRetries() []string {
 	return []string{
-		"state-good", "state-tampered", "state-other-principal", "state-expired", "state-other-arguments",
 		"accept-is-not-completion", "accept-and-recorded", "decline", "approved-by-other-user",
 	}
 }
@@ -67,6 +67,13 @@ func TestRetryVectors(t *testing.T) {
 		t.Errorf("%d vectors, want 17", len(vectors))
 	}
 	for _, v := range vectors {
+		if v.Given.RequestState != nil && v.Expect.State != "" {
+			t.Run(v.Name, func(t *testing.T) {
+				t.Parallel()
+				v.checkState(t)
+			})
+			continue
+		}
 		if v.Given.Prior == nil {
 			skipped = append(skipped, v.Name)
 			continue
@@ -107,6 +114,84 @@ func (v retryVector) check(t *testing.T) {
 	bare, bareErr := mcp.Map("tools/call", value(t, []byte(`{"name":"`+v.Given.Request.Tool+`"}`)), mcp.MapOptions{})
 	if err != nil || bareErr != nil || with.ResourceID != bare.ResourceID || *v.Expect.Rejected {
 		t.Errorf("asks %+v, %v, and without the handle %+v, %v", with, err, bare, bareErr)
+	}
+}
+
+func (v retryVector) checkState(t *testing.T) {
+	t.Helper()
+	var state struct {
+		Principal string    `json:"principal"`
+		Expires   time.Time `json:"expires"`
+		Method    string    `json:"method"`
+		Digest    string    `json:"arguments_digest"`
+	}
+	if err := json.Unmarshal(v.Given.RequestState, &state); err != nil {
+		t.Fatal(err)
+	}
+	now, err := time.Parse(time.RFC3339, v.Given.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte(strings.Repeat("k", 32))
+	issued := mcp.RequestState{Principal: state.Principal, Method: state.Method, ArgumentsDigest: state.Digest, Expires: state.Expires}
+	sealed, err := issued.Seal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Given.Intact {
+		sealed = "A" + sealed[1:]
+	}
+	r := v.Given.Request
+	got, err := mcp.OpenRequestState([][]byte{[]byte(strings.Repeat("n", 32)), key}, sealed, now, r.Principal, r.Method, r.ArgumentsDigest)
+	if accepted := err == nil; accepted != (v.Expect.State == "accepted") {
+		t.Errorf("%v, want %s; %s", err, v.Expect.State, v.Why)
+	}
+	if err == nil && (got.Principal != issued.Principal || got.Method != issued.Method || got.ArgumentsDigest != issued.ArgumentsDigest || !got.Expires.Equal(issued.Expires)) {
+		t.Errorf("got %+v, want %+v", got, issued)
+	}
+}
+
+// Whatever is changed in a sealed state, it is refused.
+func TestRequestStateSealed(t *testing.T) {
+	t.Parallel()
+	key := []byte(strings.Repeat("k", 32))
+	now := time.Unix(1_700_000_000, 0)
+	sealed, err := mcp.RequestState{Principal: "alice", Method: "tools/call", ArgumentsDigest: "d", Expires: now.Add(time.Minute)}.Seal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(keys [][]byte, text string) error {
+		_, err := mcp.OpenRequestState(keys, text, now, "alice", "tools/call", "d")
+		return err
+	}
+	if err := open([][]byte{key}, sealed); err != nil {
+		t.Fatal(err)
+	}
+	for i := range sealed {
+		if open([][]byte{key}, sealed[:i]) == nil {
+			t.Errorf("%d bytes of it are taken", i)
+		}
+		changed := []byte(sealed)
+		changed[i] ^= 1
+		var coded *mcp.Error
+		if err := open([][]byte{key}, string(changed)); !errors.As(err, &coded) || coded.Code != mcp.CodeRequestState {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+	}
+	for name, keys := range map[string][][]byte{"no key": nil, "another key": {[]byte(strings.Repeat("x", 32))}, "a short key": {[]byte("k")}} {
+		if open(keys, sealed) == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, err := (mcp.RequestState{}).Seal([]byte("short")); err == nil {
+		t.Error("a short key seals")
+	}
+	nobody, err := mcp.RequestState{Method: "tools/call", ArgumentsDigest: "d", Expires: now.Add(time.Minute)}.Seal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mcp.OpenRequestState([][]byte{key}, nobody, now, "", "tools/call", "d"); err == nil {
+		t.Error("a state of nobody is taken")
 	}
 }
 

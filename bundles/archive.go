@@ -160,7 +160,7 @@ func (u *unpacker) next() (bool, error) {
 		_, err := cleanName(strings.TrimSuffix(h.Name, "/"), u.limits)
 		return false, err
 	default:
-		return false, errorf(CodeUnsafeEntry, h.Name, "only files and folders have a place in a bundle, this is tar type %q", h.Typeflag)
+		return false, errorf(CodeUnsafeEntry, printable(h.Name), "only files and folders have a place in a bundle, this is tar type %q", h.Typeflag)
 	}
 	name, err := cleanName(h.Name, u.limits)
 	if err != nil {
@@ -204,6 +204,14 @@ func (u *unpacker) content(name string, size int64) ([]byte, error) {
 		return nil, fmt.Errorf("read %q: %w", name, err)
 	}
 	return buf.Bytes(), nil
+}
+
+// printable is a name that can stand in a line of text.
+func printable(name string) string {
+	if utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl) {
+		return name
+	}
+	return strconv.Quote(name)
 }
 
 // cleanName returns name without the one leading slash that opa build writes,

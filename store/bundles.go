@@ -84,7 +84,14 @@ func (s *Store) Stage(ctx context.Context, u *Upload, b Bundle, events []Event) 
 	if err := s.name(u); err != nil {
 		return err
 	}
-	return s.store(ctx, b, events)
+	if err := s.store(ctx, b, events); err != nil {
+		// What no row knows of would fill the disk until the next start.
+		if wanted, listErr := s.wanted(context.WithoutCancel(ctx)); listErr == nil && !wanted[u.digest] {
+			_ = os.Remove(s.archiveFile(u.digest))
+		}
+		return err
+	}
+	return nil
 }
 
 // Reject records a bundle that did not pass. Its archive is not kept; one that
@@ -249,12 +256,16 @@ func prune(ctx context.Context, tx *sql.Tx, tenant, name string) ([]string, erro
 			return nil, err
 		}
 	}
-	_, err = tx.ExecContext(ctx, query(`
-		DELETE FROM bundle_events WHERE tenant = ? AND name = ? AND seq <= (
-			SELECT COALESCE(MIN(seq), 0) - 1 FROM (SELECT seq FROM bundle_events WHERE tenant = ? AND name = ? ORDER BY seq DESC LIMIT ?) AS newest)`),
-		tenant, name, tenant, name, keepEvents)
-	if err != nil {
-		return nil, err
+	// Whoever may push can make any number of the first kind. They push none of the
+	// second, such as activations, out of the record.
+	for _, kind := range []string{`to_state IN ('uploaded', 'rejected')`, `to_state NOT IN ('uploaded', 'rejected')`} {
+		_, err = tx.ExecContext(ctx, query(`
+		DELETE FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` AND seq <= (
+			SELECT COALESCE(MIN(seq), 0) - 1 FROM (SELECT seq FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?) AS newest)`),
+			tenant, name, tenant, name, keepEvents)
+		if err != nil {
+			return nil, err
+		}
 	}
 	var gone []string
 	for _, digest := range drop {

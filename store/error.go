@@ -15,6 +15,8 @@ const (
 	// CodeArchiveDamaged is an archive that is not what its digest says, or is
 	// gone.
 	CodeArchiveDamaged Code = "store.archive_damaged"
+	// CodeNotOurs is a folder that holds files and no database of authzd.
+	CodeNotOurs Code = "store.not_ours"
 	// CodeNotKept is a bundle to activate whose archive is not kept, or no longer.
 	CodeNotKept Code = "store.not_kept"
 )
@@ -48,4 +50,6 @@ func errorf(code Code, path, format string, args ...any) *Error {
 
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation against the code.
-func Codes() []Code { return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotKept} }
+func Codes() []Code {
+	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept}
+}

@@ -88,6 +88,9 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.acquire(ctx); err != nil {
 		return err
 	}
+	if err := s.ours(); err != nil {
+		return err
+	}
 	if s.write, s.read, err = openDatabase(s.database()); err != nil {
 		return err
 	}
@@ -95,6 +98,24 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	return s.sweep(ctx)
+}
+
+// ours refuses a folder that holds something and no database: what is in it
+// would be swept away as if it were left over.
+func (s *Store) ours() error {
+	if _, err := os.Stat(s.database()); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return nil // opening it tells what is wrong
+	}
+	for _, dir := range []string{s.archives(), s.uploads()} {
+		left, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("open the data directory: %w", err)
+		}
+		if len(left) > 0 {
+			return errorf(CodeNotOurs, dir, "the folder holds files, and there is no database of authzd beside it")
+		}
+	}
+	return nil
 }
 
 // acquire takes the lock. It waits a little for a process that is ending: a

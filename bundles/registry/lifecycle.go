@@ -175,8 +175,8 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 		return err
 	}
 	b, err := r.compile(ctx, next, decides)
-	if ctx.Err() != nil {
-		return err
+	if gone := ctx.Err(); gone != nil { // whoever is gone has had no test run
+		return fmt.Errorf("test %s: %w", o.name, gone)
 	}
 	if faults := findings(err); err != nil && len(faults) > 0 {
 		j.report.compiled(o.name, faults, b.warnings)
@@ -197,6 +197,9 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 			return err //nolint:wrapcheck // coded
 		}
 		j.report.cases(cases)
+	}
+	if gone := ctx.Err(); gone != nil {
+		return fmt.Errorf("test %s: %w", o.name, gone)
 	}
 	if len(j.report.Problems) > 0 {
 		return j.report.reject(bundles.CodeTestFailed)
@@ -333,7 +336,7 @@ func (r *Registry) ready(b store.Bundle) (*opened, error) {
 	if o != nil && o.digest == b.Digest && !o.missing {
 		return o, nil
 	}
-	if o := r.compiled.opened(b.Name, b.Digest); o != nil {
+	if o := r.compiled.opened(b.Name, b.Digest); o != nil && o.epoch == r.epoch.Load() {
 		return o, nil
 	}
 	o, err := r.reopen(b)
@@ -351,8 +354,12 @@ func (r *Registry) ready(b store.Bundle) (*opened, error) {
 // activate compiles without a lock, and commits only what was compiled with all
 // that is active at that moment.
 func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allowOlder bool) (Result, error) {
-	r.compiled.hold(o)
 	for {
+		var err error
+		if o, err = r.current(o); err != nil {
+			return Result{}, err
+		}
+		r.compiled.hold(o)
 		r.mu.Lock()
 		next, decides, active := r.set(o), r.decides, r.active[o.name]
 		r.mu.Unlock()
@@ -390,12 +397,29 @@ func refusal(o *opened, err error) error {
 	return report.reject(bundles.CodePolicyRefused)
 }
 
+// current verifies o again if keys have changed since it was verified: what a
+// withdrawn key signed must not become live, however long it was on its way.
+func (r *Registry) current(o *opened) (*opened, error) {
+	if o.epoch == r.epoch.Load() {
+		return o, nil
+	}
+	archive, err := r.opts.Store.Archive(o.digest)
+	if err != nil {
+		return nil, fmt.Errorf("activate %s: %w", o.name, err)
+	}
+	again, err := r.open(o.name, o.digest, archive)
+	if err != nil {
+		return nil, fmt.Errorf("activate %s: %w", o.name, err)
+	}
+	return again, nil
+}
+
 // commit records and swaps, in this order: what is not recorded is never
 // live. False: something else became active meanwhile.
 func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e store.Event) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.generation != next.generation {
+	if r.generation != next.generation || o.epoch != r.epoch.Load() {
 		return false, nil
 	}
 	e.Tenant, e.Name, e.Digest, e.Revision, e.At, e.To = r.tenant, o.name, o.digest, o.revision, r.opts.Now(), store.StateActive

@@ -22,6 +22,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/authzd/authzd/bundles"
@@ -73,6 +74,8 @@ type Registry struct {
 	decides bool
 
 	compiled cache
+	// epoch grows whenever keys may have changed.
+	epoch atomic.Uint64
 	// changed tells Run that something else is live.
 	changed chan struct{}
 }
@@ -82,6 +85,8 @@ type opened struct {
 	name, digest, revision string
 	sequence               int64
 	content                bundles.Content
+	// epoch is when it was verified.
+	epoch uint64
 	// missing: it could not be read or verified.
 	missing bool
 }
@@ -109,7 +114,7 @@ func New(o Options) (*Registry, error) {
 func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Finding, error) {
 	r.loading.Lock()
 	defer r.loading.Unlock()
-	r.compiled.clear()
+	r.Forget()
 	for {
 		r.mu.Lock()
 		generation, localRevision, decides := r.generation, r.localRevision+1, r.decides
@@ -184,12 +189,13 @@ func (r *Registry) reopen(b store.Bundle) (*opened, error) {
 
 // open verifies an archive. Only then is anything in it read.
 func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
+	epoch := r.epoch.Load() // before the keys of now are looked at
 	content, err := r.opts.Verify(archive)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // coded
 	}
 	content.Bundle.Name = name
-	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content}
+	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch}
 	o.sequence, err = sequenceOf(&content.Bundle)
 	return o, err
 }
@@ -201,7 +207,10 @@ func Named(name string) bool {
 
 // Forget drops what was compiled and verified before, so that the next
 // activation verifies again: keys have changed.
-func (r *Registry) Forget() { r.compiled.clear() }
+func (r *Registry) Forget() {
+	r.epoch.Add(1)
+	r.compiled.clear()
+}
 
 // Pushed tells whether any pushed bundle is active.
 func (r *Registry) Pushed() bool {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -201,12 +203,27 @@ func bundleTable(list []*authzdv1.Bundle) string {
 	return table(rows)
 }
 
+// cleanCell keeps what somebody pushed from making rows of its own, or moving
+// the cursor.
+func cleanCell(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // table aligns columns.
 func table(rows [][]string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		_, _ = w.Write([]byte(strings.Join(row, "\t") + "\n")) // to memory
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = cleanCell(cell)
+		}
+		_, _ = w.Write([]byte(strings.Join(cells, "\t") + "\n")) // to memory
 	}
 	_ = w.Flush()
 	return b.String()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/authzd/authzd/bundles"
@@ -78,12 +79,23 @@ func (p *pushed) close() error {
 	return p.store.Close()
 }
 
+// trust replaces the keys that pushes are verified by; nil: no key counts.
+func (p *pushed) trust(v *verification) {
+	if p == nil {
+		return
+	}
+	if v == nil {
+		v = &verification{}
+	}
+	p.verify.Store(v)
+	p.registry.Forget()
+}
+
 // load makes the operator's bundles and the active pushed ones live.
 func (p *pushed) load(ctx context.Context, v *verification, set *policySet) ([]engine.Finding, error) {
 	if v == nil {
 		return nil, errors.New("pushed bundles need --" + bundleKeyFlag)
 	}
-	p.verify.Store(v)
 	var local []engine.Bundle
 	if !set.builtin {
 		for _, c := range set.contents {
@@ -98,12 +110,24 @@ func (p *pushed) load(ctx context.Context, v *verification, set *policySet) ([]e
 	return set.located(warnings), err
 }
 
+// hasCode tells whether any of the errors that err is made of has the code.
+func hasCode(err error, code bundles.Code) bool {
+	switch e := err.(type) { //nolint:errorlint // the tree is walked here
+	case nil:
+		return false
+	case *bundles.Error:
+		return e.Code == code
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(one error) bool { return hasCode(one, code) })
+	}
+	return hasCode(errors.Unwrap(err), code)
+}
+
 // mayWait tells whether a server that can not make its policy live at start is
 // to run without one: a pushed bundle that does not verify or compile any more
 // is mended by a push. Everything else is mended by whoever starts the server.
 func (p *pushed) mayWait(err error) bool {
-	var coded *bundles.Error
-	if errors.As(err, &coded) && coded.Code == bundles.CodeNameLocal {
+	if hasCode(err, bundles.CodeNameLocal) {
 		return false
 	}
 	return p != nil && p.registry.Pushed()

@@ -217,6 +217,8 @@ func (p *policySource) load(ctx context.Context) error {
 		p.log.Warn("unsigned bundles are taken off loopback: whoever can write to their files decides", "flag", unsignedFlag)
 	}
 	verify, err := p.signing.verification()
+	// A key that was withdrawn stops counting for pushes whatever else is wrong.
+	p.pushed.trust(verify)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ func Codes() []Code {
 		CodePermitted,
 		CodeForbidden,
 		CodeNoPermit,
+		CodeBlocked,
+		CodeBlocksFull,
 		CodeUnmet,
 		CodeCommitRequired,
 		CodeUseNotRecorded,

@@ -1,7 +1,7 @@
 package store_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -55,7 +55,7 @@ func TestBlocksForgetTheOldest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 1002 {
-		add(fmt.Sprint(i), at.Add(time.Duration(i+1)*time.Second), time.Second)
+		add(strconv.Itoa(i), at.Add(time.Duration(i+1)*time.Second), time.Second)
 	}
 	list, err := s.Blocks(t.Context(), tenant)
 	if err != nil || len(list) != 1002 { // a thousand that ended, the last one and the oldest

@@ -70,6 +70,10 @@ func lookup(code string) (outcome, bool) {
 	switch engine.Code(code) { //nolint:exhaustive // the rest travels inside decisions
 	case engine.CodeMCPMissing, engine.CodeMCPMismatch, engine.CodeAgentMismatch, engine.CodeSubjectAmbiguous:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
+	case engine.CodeBlocksUnavailable, engine.CodeBlocksFull:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}, true
+	case engine.CodeBlockNotFound:
+		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}, true
 	case engine.CodeNotReady:
 		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}, true
 	case engine.CodeCancelled:

@@ -37,8 +37,15 @@ const (
 	MaxBlockText = 2048
 )
 
-// CodeBlocksFull is of a list of more than MaxBlocks.
-const CodeBlocksFull Code = "engine.blocks_full"
+// Codes of changes of a block list that come to nothing.
+const (
+	// CodeBlocksFull is of a list of more than MaxBlocks.
+	CodeBlocksFull Code = "engine.blocks_full"
+	// CodeBlockNotFound is of a block to lift that is not there.
+	CodeBlockNotFound Code = "engine.block_not_found"
+	// CodeBlocksUnavailable is of a server that keeps no list.
+	CodeBlocksUnavailable Code = "engine.blocks_unavailable"
+)
 
 // Block denies whatever is asked about its target until a time, whatever policy
 // says. Targets are compared byte by byte.

@@ -35,6 +35,8 @@ func Codes() []Code {
 		CodeNoPermit,
 		CodeBlocked,
 		CodeBlocksFull,
+		CodeBlockNotFound,
+		CodeBlocksUnavailable,
 		CodeUnmet,
 		CodeCommitRequired,
 		CodeUseNotRecorded,

@@ -28,18 +28,6 @@ import (
 // into policy.
 const MaxFor = 30 * 24 * time.Hour
 
-// Codes of changes of the list that come to nothing.
-const (
-	// CodeNotFound is a block to lift that is not there.
-	CodeNotFound engine.Code = "engine.block_not_found"
-	// CodeUnavailable is of a server that keeps no list.
-	CodeUnavailable engine.Code = "engine.blocks_unavailable"
-)
-
-// Codes returns every code that this package declares. It exists for the tests
-// that hold documentation against the code.
-func Codes() []engine.Code { return []engine.Code{CodeNotFound, CodeUnavailable} }
-
 // Options configure a List. Store and Engine are required.
 type Options struct {
 	Store  *store.Store
@@ -210,7 +198,7 @@ func (l *List) find(ctx context.Context, id string) (Block, error) {
 			return b, nil
 		}
 	}
-	return Block{}, &engine.Error{Code: CodeNotFound, Path: "/id", Err: errors.New("there is no such block")}
+	return Block{}, &engine.Error{Code: engine.CodeBlockNotFound, Path: "/id", Err: errors.New("there is no such block")}
 }
 
 // without is what holds now, but for one id.

@@ -129,7 +129,7 @@ func TestCreateLiftRestart(t *testing.T) {
 		s.restart(t)
 	}
 	var coded *engine.Error
-	if _, err := s.list.Lift(t.Context(), "0009", "", ""); !errors.As(err, &coded) || coded.Code != blocklist.CodeNotFound {
+	if _, err := s.list.Lift(t.Context(), "0009", "", ""); !errors.As(err, &coded) || coded.Code != engine.CodeBlockNotFound {
 		t.Error(err)
 	}
 }

@@ -98,7 +98,8 @@ func TestBlocksOverREST(t *testing.T) {
 	if got := a.rest(t, "auditor", http.MethodGet, "/v1/blocks", ""); got.status != 200 || cmp.Diff(string(want), strings.TrimSpace(string(got.body))) != "" {
 		t.Errorf("%d %s, want %s", got.status, got.body, want)
 	}
-	path := "/v1/blocks/" + b["id"].(string)
+	id, _ := b["id"].(string)
+	path := "/v1/blocks/" + id
 	for range 2 { // the second time it is lifted already
 		if got := a.rest(t, "admin", http.MethodDelete, path+"?why=found%20it", ""); got.status != 200 || !bytes.Contains(got.body, []byte(`"lifted_why":"found it"`)) {
 			t.Errorf("%d %s", got.status, got.body)

@@ -70,10 +70,6 @@ func lookup(code string) (outcome, bool) {
 	switch engine.Code(code) { //nolint:exhaustive // the rest travels inside decisions
 	case engine.CodeMCPMissing, engine.CodeMCPMismatch, engine.CodeAgentMismatch, engine.CodeSubjectAmbiguous:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true
-	case engine.CodeBlocksUnavailable, engine.CodeBlocksFull:
-		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}, true
-	case engine.CodeBlockNotFound:
-		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}, true
 	case engine.CodeNotReady:
 		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}, true
 	case engine.CodeCancelled:
@@ -112,9 +108,21 @@ func lookupFamily(code string) (outcome, bool) {
 	case "bundle":
 		return lookupBundle(bundles.Code(code)), true
 	case "engine", "requirement", "approval":
-		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
+		return lookupBlock(engine.Code(code)), true
 	}
 	return outcome{}, false
+}
+
+// lookupBlock is the part for changes of the block list; everything else of
+// these families travels inside decisions.
+func lookupBlock(code engine.Code) outcome {
+	switch code { //nolint:exhaustive // see above
+	case engine.CodeBlocksUnavailable, engine.CodeBlocksFull:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
+	case engine.CodeBlockNotFound:
+		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	}
+	return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}
 }
 
 // lookupBundle is the part for what is pushed and activated: whoever is told

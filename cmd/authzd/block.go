@@ -65,7 +65,7 @@ func newBlockCreate(std stdio, kind, what string) *cobra.Command {
 		if lasts <= 0 || seconds > 1<<30 {
 			return nil, errors.New("--for: is a time above 0, and at most 720h")
 		}
-		m.Value, m.ForSeconds = args[0], int32(seconds) //nolint:gosec // bounded above
+		m.Value, m.ForSeconds = args[0], int32(seconds)
 		return authzdv1.NewBlockServiceClient(conn).CreateBlock(ctx, &m)
 	})
 	return cmd

@@ -9,7 +9,7 @@ import (
 
 func TestBlock(t *testing.T) {
 	p := newPushStand(t)
-	_, stop := p.serve(t, "k.pub.pem")
+	_, stop := p.serve(t)
 	p.remote(t, 0, "main v1 is active", "bundle", "push", p.path("v1.tar.gz"), "--name", "main", "--activate")
 	query := func(subject string) string {
 		file := p.path(subject + ".json")
@@ -36,7 +36,7 @@ func TestBlock(t *testing.T) {
 	if code := stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	_, stop = p.serve(t, "k.pub.pem")
+	_, stop = p.serve(t)
 	p.remote(t, 2, "engine.blocked", "check", "-f", alice)
 	p.remote(t, 0, "is not blocked any more (lifted)", "block", "lift", id, "--why", "found it")
 	p.remote(t, 0, "", "check", "-f", alice)

@@ -82,14 +82,14 @@ func (p *pushStand) bundle(t *testing.T, revision string, sequence int, key, tes
 
 // serve runs a server until stop, which returns its exit code. With ready it
 // waits for the line that says so, and returns the revision in it.
-func (p *pushStand) serve(t *testing.T, key string, more ...string) (revision string, stop func() int) {
+func (p *pushStand) serve(t *testing.T) (revision string, stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, in := io.Pipe()
 	log := &logBuffer{}
 	done := make(chan int, 1)
 	go func() {
-		args := append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", p.path("data"), "--bundle-key", p.path(key)}, more...)
+		args := []string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", p.path("data"), "--bundle-key", p.path("k.pub.pem")}
 		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: in, err: log}, func(string) string { return "" })
 		_ = in.Close()
 	}()
@@ -107,7 +107,7 @@ func (p *pushStand) serve(t *testing.T, key string, more ...string) (revision st
 
 func TestBundlePush(t *testing.T) {
 	p := newPushStand(t)
-	revision, stop := p.serve(t, "k.pub.pem")
+	revision, stop := p.serve(t)
 	if revision != "default" {
 		t.Errorf("without a bundle %q is live", revision)
 	}
@@ -134,7 +134,7 @@ func TestBundlePush(t *testing.T) {
 	if code := stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	revision, stop = p.serve(t, "k.pub.pem")
+	revision, stop = p.serve(t)
 	if revision != "v1" {
 		t.Errorf("after a restart %q is live", revision)
 	}

@@ -1,7 +1,7 @@
 package store_test
 
 import (
-	"strconv"
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,9 +54,13 @@ func TestBlocksForgetTheOldest(t *testing.T) {
 	if err := s.LiftBlock(t.Context(), tenant, "lifted", "", "", at); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 1002 {
-		add(strconv.Itoa(i), at.Add(time.Duration(i+1)*time.Second), time.Second)
+	err := store.Exec(s, fmt.Sprintf(`
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
+		INSERT INTO blocks SELECT '%s', i, 'tool', 't', '', '', '', %d + i * 1000000, %[2]d + (i + 1) * 1000000, '', '', 0 FROM n`, tenant, at.UnixMicro()))
+	if err != nil {
+		t.Fatal(err)
 	}
+	add("last", at.Add(1002*time.Second), time.Second)
 	list, err := s.Blocks(t.Context(), tenant)
 	if err != nil || len(list) != 1002 { // a thousand that ended, the last one and the oldest
 		t.Fatal(len(list), err)

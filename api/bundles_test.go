@@ -23,6 +23,7 @@ import (
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/engine/blocklist"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 	"github.com/authzd/authzd/store"
 )
@@ -99,7 +100,7 @@ func startAdmin(t *testing.T) *admin {
 	a := &admin{bundleSigner: newBundleSigner(t), keys: map[string]string{}}
 	file := filepath.Join(t.TempDir(), "keys.json")
 	for name, rights := range map[string]callers.Rights{
-		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit,
+		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit, "admin": callers.Admin,
 	} {
 		err := callers.UpdateKeys(file, true, func(list []callers.Key) ([]callers.Key, error) {
 			k, text, err := callers.NewKey(callers.Key{Name: name, Rights: rights, Created: time.Now()}, rand.Reader)
@@ -130,6 +131,10 @@ func startAdmin(t *testing.T) *admin {
 			t.Fatal(err)
 		}
 		o.Bundles, o.Access = r, api.Access{KeysFile: file}
+		// The engine of these tests has a clock that stands still.
+		if o.Blocks, err = blocklist.Open(t.Context(), blocklist.Options{Store: kept, Engine: o.Engine, Now: now}); err != nil {
+			t.Fatal(err)
+		}
 	})
 	a.bundles = authzdv1.NewBundleServiceClient(a.conn)
 	return a

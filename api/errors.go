@@ -108,9 +108,21 @@ func lookupFamily(code string) (outcome, bool) {
 	case "bundle":
 		return lookupBundle(bundles.Code(code)), true
 	case "engine", "requirement", "approval":
-		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}, true
+		return lookupBlock(engine.Code(code)), true
 	}
 	return outcome{}, false
+}
+
+// lookupBlock is the part for changes of the block list; everything else of
+// these families travels inside decisions.
+func lookupBlock(code engine.Code) outcome {
+	switch code { //nolint:exhaustive // see above
+	case engine.CodeBlocksUnavailable, engine.CodeBlocksFull:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
+	case engine.CodeBlockNotFound:
+		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	}
+	return outcome{grpc: codes.Internal, http: http.StatusInternalServerError, inner: true}
 }
 
 // lookupBundle is the part for what is pushed and activated: whoever is told

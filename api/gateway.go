@@ -68,6 +68,7 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 		authzdv1.RegisterDecisionServiceHandlerClient(ctx, mux, authzdv1.NewDecisionServiceClient(conn)),
 		authzdv1.RegisterAuthorizationDetailsServiceHandlerClient(ctx, mux, authzdv1.NewAuthorizationDetailsServiceClient(conn)),
 		authzdv1.RegisterBundleServiceHandlerClient(ctx, mux, authzdv1.NewBundleServiceClient(conn)),
+		authzdv1.RegisterBlockServiceHandlerClient(ctx, mux, authzdv1.NewBlockServiceClient(conn)),
 	)
 	if err != nil {
 		_ = conn.Close()

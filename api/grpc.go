@@ -59,6 +59,7 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 	authzdv1.RegisterDecisionServiceServer(server, &decisionService{server: s})
 	authzdv1.RegisterAuthorizationDetailsServiceServer(server, &detailsService{server: s})
 	authzdv1.RegisterBundleServiceServer(server, &bundleService{server: s})
+	authzdv1.RegisterBlockServiceServer(server, &blockService{server: s})
 	healthpb.RegisterHealthServer(server, s.health)
 	reflection.Register(server)
 	return server

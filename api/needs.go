@@ -27,6 +27,8 @@ const (
 	pathOpenAPI = "/openapi.json"
 	pathBundles = "/v1/bundles"
 	pathBundle  = pathBundles + "/{name}"
+	pathBlocks  = "/v1/blocks"
+	pathBlock   = pathBlocks + "/{id}"
 )
 
 // needOf is the table of all methods of both doors. What is not in it is not
@@ -46,7 +48,11 @@ func needOf(method string) need {
 	case authzdv1.BundleService_ActivateBundle_FullMethodName,
 		authzdv1.BundleService_RollbackBundle_FullMethodName:
 		return need{known: true, right: callers.Activate}
+	case authzdv1.BlockService_CreateBlock_FullMethodName,
+		authzdv1.BlockService_LiftBlock_FullMethodName:
+		return need{known: true, right: callers.Admin}
 	case pathMetrics,
+		authzdv1.BlockService_ListBlocks_FullMethodName,
 		authzdv1.BundleService_ListBundles_FullMethodName,
 		authzdv1.BundleService_GetBundle_FullMethodName:
 		return need{known: true, right: callers.Audit}

@@ -22,7 +22,7 @@ func openapi() ([]byte, error) {
 	}
 	defs, _ := doc.Get("definitions")
 	var names []string
-	for _, file := range []protoreflect.FileDescriptor{authzdv1.File_authzd_v1_decision_proto, authzdv1.File_authzd_v1_authorization_details_proto, authzdv1.File_authzd_v1_bundles_proto} {
+	for _, file := range []protoreflect.FileDescriptor{authzdv1.File_authzd_v1_decision_proto, authzdv1.File_authzd_v1_authorization_details_proto, authzdv1.File_authzd_v1_bundles_proto, authzdv1.File_authzd_v1_blocks_proto} {
 		for i := range file.Messages().Len() {
 			m := file.Messages().Get(i)
 			name := "v1" + string(m.Name())

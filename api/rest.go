@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/authzd/authzd/api/callers"
@@ -38,7 +39,7 @@ type route struct {
 
 // routes is fixed once the server runs; looked up by exact path, so that no
 // spelling of a path reaches a handler that another one is meant for. Only the
-// names of bundles are variable.
+// names of bundles and the ids of blocks are variable.
 func (s *Server) routes(g *gateway) map[string][]route {
 	byGateway := func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }
 	// The parameters of the URL that a method has.
@@ -67,16 +68,27 @@ func (s *Server) routes(g *gateway) map[string][]route {
 		},
 		pathBundle + ":activate": {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
 		pathBundle + ":rollback": {{http.MethodPost, doorGateway, authzdv1.BundleService_RollbackBundle_FullMethodName, withQuery()}},
-		pathHealth:               {{http.MethodGet, doorREST, pathHealth, s.restHealth}},
-		pathReady:                {{http.MethodGet, doorREST, pathReady, s.restReady}},
-		pathMetrics:              {{http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }}},
-		pathOpenAPI:              {{http.MethodGet, doorREST, pathOpenAPI, s.restOpenAPI}},
+		pathBlocks: {
+			{http.MethodGet, doorGateway, authzdv1.BlockService_ListBlocks_FullMethodName, withQuery()},
+			{http.MethodPost, doorGateway, authzdv1.BlockService_CreateBlock_FullMethodName, withQuery()},
+		},
+		pathBlock:   {{http.MethodDelete, doorGateway, authzdv1.BlockService_LiftBlock_FullMethodName, withQuery("why")}},
+		pathHealth:  {{http.MethodGet, doorREST, pathHealth, s.restHealth}},
+		pathReady:   {{http.MethodGet, doorREST, pathReady, s.restReady}},
+		pathMetrics: {{http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }}},
+		pathOpenAPI: {{http.MethodGet, doorREST, pathOpenAPI, s.restOpenAPI}},
 	}
 }
 
 // routesOf finds what a path answers: itself, or the pattern for a bundle's
-// name in it.
+// name or a block's id in it.
 func routesOf(routes map[string][]route, path string) []route {
+	if id, below := strings.CutPrefix(path, pathBlocks+"/"); below {
+		if _, err := ulid.ParseStrict(id); err != nil {
+			return nil
+		}
+		return routes[pathBlock]
+	}
 	rest, below := strings.CutPrefix(path, pathBundles+"/")
 	if !below {
 		return routes[path]

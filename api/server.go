@@ -17,6 +17,7 @@ import (
 
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/engine/blocklist"
 )
 
 // Defaults of Options.
@@ -48,6 +49,8 @@ type Options struct {
 	AllowedHosts []string
 	// Bundles takes pushed bundles; default none: pushing is refused.
 	Bundles *registry.Registry
+	// Blocks is the block list of Engine; default none: blocking is refused.
+	Blocks *blocklist.List
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
 	Audience string

@@ -154,6 +154,9 @@ func (d *deciding) prepare() (done bool, err error) {
 	d.decision.Subject = SubjectRef{Issuer: in.subject.Issuer, ID: in.subject.ID}
 	d.decision.CallDigest = callDigest(in)
 	d.decision.GrantedScopes = in.grantedScopes()
+	if d.blocked() {
+		return true, nil
+	}
 	d.reportSkipped()
 	presented := len(q.Credentials) + len(q.Rejected)
 	if len(in.usable) == 0 && (presented > 0 || q.Subject == nil) { // 2

@@ -58,6 +58,8 @@ type Engine struct {
 	live atomic.Pointer[Snapshot]
 	swap sync.Mutex
 	keys atomic.Pointer[[]rar.ReferenceKey]
+	// blocks are looked at by every decision, whatever its snapshot.
+	blocks atomic.Pointer[blocks]
 }
 
 // New returns an engine without a snapshot: every Decide is engine.not_ready

@@ -68,6 +68,7 @@ const (
 	CodePermitted           Code = "engine.permitted"
 	CodeForbidden           Code = "engine.forbidden"
 	CodeNoPermit            Code = "engine.no_permit"
+	CodeBlocked             Code = "engine.blocked"
 	CodeSubjectUnverified   Code = "engine.subject_unverified"
 	CodeUnmet               Code = "requirement.unmet"
 	CodeCommitRequired      Code = "engine.commit_required"

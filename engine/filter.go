@@ -96,6 +96,9 @@ type filtering struct {
 	key    filterKey
 	// needsToken: no credential counts, and policy is not asked.
 	needsToken bool
+	// blocks is the block list of this call, blocked that it has the caller.
+	blocks  blocks
+	blocked bool
 }
 
 func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) (*filtering, error) {
@@ -125,6 +128,8 @@ func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) 
 	if err := f.in.identify(s.types); err != nil {
 		return nil, err
 	}
+	f.blocks = e.blockList()
+	f.blocked = f.blocks.caller(&f.in) != nil
 	presented := len(q.Caller.Credentials) + len(q.Caller.Rejected)
 	f.needsToken = len(f.in.usable) == 0 && (presented > 0 || q.Caller.Subject == nil)
 	f.caller = f.in.caller()
@@ -158,8 +163,12 @@ func (f *filtering) setTool(t *ListedTool) {
 	f.mcp.Params = rar.ObjectValue(rar.Member{Name: "name", Value: rar.StringValue(t.Name)})
 }
 
-// answer is that of the cache, or a new one.
+// answer is that of the cache, or a new one. What is blocked is not of the
+// cache: it comes and goes without a new snapshot.
 func (f *filtering) answer(ctx context.Context, t *ListedTool) FilteredTool {
+	if f.blocked || f.blocks.holds(BlockTool, t.Name, f.in.now) != nil {
+		return FilteredTool{Name: t.Name}
+	}
 	key := f.key.of(t)
 	cache := &f.snapshot.filter.cache
 	if known, ok := cache.get(key, f.in.now); ok {

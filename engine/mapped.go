@@ -79,6 +79,10 @@ func (d *deciding) mapped(ctx context.Context) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+	if b := d.engine.blockList().subject(&subject, d.in.now); b != nil {
+		d.block(b) // the mapping has named another subject than the credential
+		return d.decision, nil
+	}
 	var joined Decision
 	for i := range queries {
 		one := *d

@@ -34,7 +34,11 @@ const pushTimeout = 2 * time.Minute
 // pieceBytes is how much of an archive goes in one message.
 const pieceBytes = 64 << 10
 
-// admin are the flags of commands that manage the bundles of a server.
+// maxAnswer bounds the answer to a command, as the server's own gateway does.
+const maxAnswer = 64 << 20
+
+// admin are the flags of commands that manage the bundles and blocks of a
+// server.
 type admin struct {
 	remoteOptions
 	addr   string
@@ -43,17 +47,23 @@ type admin struct {
 	std    stdio
 }
 
-// define declares the flags; do is what the command does.
+// define declares the flags of a command on bundles; do is what it does.
 func (a *admin) define(cmd *cobra.Command, do func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error)) {
+	a.defineOn(cmd, func(ctx context.Context, conn grpc.ClientConnInterface, args []string) (proto.Message, error) {
+		return do(ctx, authzdv1.NewBundleServiceClient(conn), args)
+	})
+}
+
+func (a *admin) defineOn(cmd *cobra.Command, do func(ctx context.Context, conn grpc.ClientConnInterface, args []string) (proto.Message, error)) {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		conn, err := a.dial(a.std, a.addr, grpc.WithDefaultCallOptions(grpc.WaitForReady(a.wait)))
+		conn, err := a.dial(a.std, a.addr, grpc.WithDefaultCallOptions(grpc.WaitForReady(a.wait), grpc.MaxCallRecvMsgSize(maxAnswer)))
 		if err != nil {
 			return err
 		}
 		defer conn.Close() //nolint:errcheck // the answer is in hand
 		ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 		defer cancel()
-		m, err := do(ctx, authzdv1.NewBundleServiceClient(conn), args)
+		m, err := do(ctx, conn, args)
 		if err != nil {
 			return a.refused(err)
 		}
@@ -140,7 +150,7 @@ func (a *admin) print(m proto.Message) error {
 			out = append(out, '\n')
 		}
 	} else {
-		out, err = bundleText(m)
+		out, err = answerText(m)
 	}
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
@@ -151,8 +161,8 @@ func (a *admin) print(m proto.Message) error {
 	return nil
 }
 
-// bundleText is an answer for people.
-func bundleText(m proto.Message) ([]byte, error) {
+// answerText is an answer for people.
+func answerText(m proto.Message) ([]byte, error) {
 	var b strings.Builder
 	switch m := m.(type) {
 	case *authzdv1.ListBundlesResponse:
@@ -167,6 +177,10 @@ func bundleText(m proto.Message) ([]byte, error) {
 			rows = append(rows, []string{e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why})
 		}
 		return []byte(bundleTable(m.GetBundles()) + "\n" + table(rows)), nil
+	case *authzdv1.ListBlocksResponse:
+		return []byte(blockTable(m.GetBlocks())), nil
+	case interface{ GetBlock() *authzdv1.Block }:
+		return []byte(blockText(m.GetBlock()) + "\n"), nil
 	case interface {
 		GetBundle() *authzdv1.Bundle
 		GetUnchanged() bool

@@ -12,13 +12,16 @@ import (
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/engine/blocklist"
 	"github.com/authzd/authzd/store"
 )
 
-// pushed is where serve keeps the bundles that are pushed to it.
+// pushed is where serve keeps the bundles that are pushed to it, and its block
+// list.
 type pushed struct {
 	store    *store.Store
 	registry *registry.Registry
+	blocks   *blocklist.List
 	// verify holds the keys of now; never nil, so that nothing unsigned is taken.
 	verify atomic.Pointer[verification]
 }
@@ -42,6 +45,10 @@ func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Log
 			Fallback: []engine.Bundle{set.contents[0].Bundle},
 		})
 	}
+	if err == nil {
+		// Without the list it would allow what is blocked.
+		p.blocks, err = blocklist.Open(ctx, blocklist.Options{Store: s, Engine: e, Log: log})
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -61,6 +68,14 @@ func (p *pushed) bundles() *registry.Registry {
 		return nil
 	}
 	return p.registry
+}
+
+// blockList is what api changes; nil: there is none.
+func (p *pushed) blockList() *blocklist.List {
+	if p == nil {
+		return nil
+	}
+	return p.blocks
 }
 
 // run is what goes on beside the serving.

@@ -120,7 +120,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		Denial:       api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
 		// Options say what is left out, so that their zero value is the default.
 		StrictMethods: !c.ExtraMCPMethods,
-		Bundles:       p.pushed.bundles(),
+		Bundles:       p.pushed.bundles(), Blocks: p.pushed.blockList(),
 	}
 	if issuers != nil { // a nil pointer would be a Verifier that is there
 		options.Verifier = issuers

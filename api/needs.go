@@ -27,6 +27,8 @@ const (
 	pathOpenAPI = "/openapi.json"
 	pathBundles = "/v1/bundles"
 	pathBundle  = pathBundles + "/{name}"
+	// pathArchive is the bundle protocol of OPA.
+	pathArchive = pathArchives + "{name}" + archiveSuffix
 )
 
 // needOf is the table of all methods of both doors. What is not in it is not
@@ -46,7 +48,7 @@ func needOf(method string) need {
 	case authzdv1.BundleService_ActivateBundle_FullMethodName,
 		authzdv1.BundleService_RollbackBundle_FullMethodName:
 		return need{known: true, right: callers.Activate}
-	case pathMetrics,
+	case pathMetrics, pathArchive,
 		authzdv1.BundleService_ListBundles_FullMethodName,
 		authzdv1.BundleService_GetBundle_FullMethodName:
 		return need{known: true, right: callers.Audit}

@@ -67,6 +67,7 @@ func (s *Server) routes(g *gateway) map[string][]route {
 		},
 		pathBundle + ":activate": {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
 		pathBundle + ":rollback": {{http.MethodPost, doorGateway, authzdv1.BundleService_RollbackBundle_FullMethodName, withQuery()}},
+		pathArchive:              {{http.MethodGet, doorREST, pathArchive, s.restArchive}},
 		pathHealth:               {{http.MethodGet, doorREST, pathHealth, s.restHealth}},
 		pathReady:                {{http.MethodGet, doorREST, pathReady, s.restReady}},
 		pathMetrics:              {{http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }}},
@@ -77,6 +78,12 @@ func (s *Server) routes(g *gateway) map[string][]route {
 // routesOf finds what a path answers: itself, or the pattern for a bundle's
 // name in it.
 func routesOf(routes map[string][]route, path string) []route {
+	if name, ok := archiveName(path); ok {
+		if !registry.Named(name) {
+			return nil
+		}
+		return routes[pathArchive]
+	}
 	rest, below := strings.CutPrefix(path, pathBundles+"/")
 	if !below {
 		return routes[path]

@@ -117,7 +117,11 @@ type Server struct {
 	access    *access
 	mappings  *mappings
 	// pushes has a place for each upload under way.
-	pushes  chan struct{}
+	pushes chan struct{}
+	// waiters has one for each follower that waits, downloads for each that
+	// reads.
+	waiters, downloads chan struct{}
+
 	shown   *shown
 	openapi []byte
 	buffers sync.Pool
@@ -142,6 +146,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
+		waiters: make(chan struct{}, maxWaiters), downloads: make(chan struct{}, maxDownloads),
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

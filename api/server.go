@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/authzd/authzd/bundles/follow"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 )
@@ -48,6 +49,9 @@ type Options struct {
 	AllowedHosts []string
 	// Bundles takes pushed bundles; default none: pushing is refused.
 	Bundles *registry.Registry
+	// Follow says whether bundles of other servers are here and fresh; while they
+	// are not, nothing is decided. Default none are followed.
+	Follow *follow.Followers
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
 	Audience string
@@ -144,7 +148,7 @@ func New(opts Options) (*Server, error) {
 	}
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
-		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
+		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
 		waiters: make(chan struct{}, maxWaiters), downloads: make(chan struct{}, maxDownloads),
 	}

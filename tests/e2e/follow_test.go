@@ -2,14 +2,17 @@ package e2e_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -142,4 +145,151 @@ func TestStockOPAFollows(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // it waits
 	k.pushTo(t, s, "r1")
 	within(t, 2*time.Second, "OPA has r1", decides("r1"))
+}
+
+// revisionOf is what decides on a server, or the code of why nothing does.
+func revisionOf(t *testing.T, s *server) string {
+	t.Helper()
+	a := s.check(t, `{"subject":{"type":"identity","id":"a"},"action":{"name":"read"},"resource":{"type":"page","id":"p"}}`)
+	if a.Status != http.StatusOK {
+		return a.Code
+	}
+	return a.Policy.Revision
+}
+
+// A follower has what its source has within two seconds, decides while the
+// source is away, starts from its own disk, and hears of what is new once the
+// source is back.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	f := k.source(t, "follower", "--follow", "main=http://"+addr)
+	if f.Revision != "r0" {
+		t.Fatalf("ready with %q", f.Revision)
+	}
+	k.pushTo(t, s, "r1")
+	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	time.Sleep(3 * time.Second)
+	if got := revisionOf(t, f); got != "r1" {
+		t.Fatalf("without its source the follower decides by %s", got)
+	}
+	if code := f.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, f.log)
+	}
+	f = k.source(t, "follower", "--follow", "main=http://"+addr)
+	if f.Revision != "r1" {
+		t.Fatalf("started from its disk with %q", f.Revision)
+	}
+	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":null}]`) {
+		t.Errorf("/readyz %s", body)
+	}
+	if _, body := f.get(t, "/metrics"); !strings.Contains(body, `authzd_follow_age_seconds{bundle="main"} +Inf`) {
+		t.Errorf("/metrics lacks the age: %s", body)
+	}
+	time.Sleep(3 * time.Second) // its delay has grown
+
+	s = k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r2")
+	within(t, 2*time.Second, "r2 is here", func() bool { return revisionOf(t, f) == "r2" })
+	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":0.`) {
+		t.Errorf("/readyz %s", body)
+	}
+	if _, body := f.get(t, "/v1/bundles/main"); !strings.Contains(body, `"who":"follow `+addr+`"`) {
+		t.Errorf("not recorded: %s", body)
+	}
+
+	// A source that has been taken over can not make policy.
+	evilSource := start(t, nil, "--http", "127.0.0.1:0", "--data-dir", filepath.Join(k.dir, "evil-source"), "--bundle-key", filepath.Join(k.dir, "evil.pub.pem"))
+	k.pushTo(t, evilSource, evil)
+	if code := f.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, f.log)
+	}
+	f = k.source(t, "follower", "--follow", "main=http://"+evilSource.HTTP)
+	within(t, 5*time.Second, "the bundle is refused", func() bool {
+		_, body := f.get(t, "/metrics")
+		return strings.Contains(body, `authzd_follows_total{bundle="main",outcome="refused"} 1`)
+	})
+	if got := revisionOf(t, f); got != "r2" {
+		t.Errorf("decides by %s", got)
+	}
+}
+
+// A follower that must not be older than some seconds stops deciding, and goes
+// on once its source is back.
+func TestFollowMaxAge(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	f := k.source(t, "follower", "--follow", "main=http://"+addr, "--max-bundle-age", "5s")
+	time.Sleep(6 * time.Second)
+	if got := revisionOf(t, f); got != "r0" {
+		t.Fatalf("with a source that answers: %s", got)
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	within(t, 7*time.Second, "bundle.outdated", func() bool { return revisionOf(t, f) == "bundle.outdated" })
+	if code, body := f.get(t, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "bundle.outdated") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	k.source(t, "source", "--http", addr)
+	within(t, 3*time.Second, "r0 again", func() bool { return revisionOf(t, f) == "r0" })
+}
+
+// An authzd follows a server of files that knows nothing of it: an archive of
+// opa build, with an ETag, and a token that is asked for.
+func TestFollowsStockServer(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	opa := opaBinary(t)
+	k := newKillable(t)
+	build := func(revision string) {
+		cmd := exec.CommandContext(t.Context(), opa, "build", "--bundle", revision, "--output", "served.tmp", "--signing-key", "good.pem", "--signing-alg", "ES256")
+		cmd.Dir = k.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("opa build: %v: %s", err, out)
+		}
+		if err := os.Rename(filepath.Join(k.dir, "served.tmp"), filepath.Join(k.dir, "served.tar.gz")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build("r0")
+	var same atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/policies/main.tgz" || r.Header.Get("Authorization") != "Bearer secret" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		data, err := os.ReadFile(filepath.Join(k.dir, "served.tar.gz"))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("ETag", fmt.Sprintf("\"%x\"", sha256.Sum256(data)))
+		if r.Header.Get("If-None-Match") == w.Header().Get("ETag") {
+			same.Add(1)
+		}
+		http.ServeContent(w, r, "main.tar.gz", time.Time{}, bytes.NewReader(data))
+	}))
+	t.Cleanup(web.Close)
+	token := filepath.Join(k.dir, "token")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, nil, "--data-dir", filepath.Join(k.dir, "data"), "--bundle-key", "default="+filepath.Join(k.dir, "good.pub.pem"),
+		"--follow", "main="+web.URL+"/policies/main.tgz", "--follow-token-file", "main="+token, "--follow-interval", "200ms")
+	if f.Revision != "r0" {
+		t.Fatalf("ready with %q", f.Revision)
+	}
+	within(t, 2*time.Second, "not modified", func() bool { return same.Load() > 2 })
+	build("r1")
+	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 }

@@ -293,3 +293,64 @@ func TestFollowsStockServer(t *testing.T) {
 	build("r1")
 	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 }
+
+const (
+	replicas = 20
+	// sourceAway is how long the replicas are without their source; a longer
+	// time is told by the environment variable of this name.
+	sourceAway    = 3 * time.Second
+	sourceAwayVar = "SOURCE_AWAY"
+)
+
+// Many replicas follow one source: an activation reaches all of them within two
+// seconds, all go on without it, and all hear of what is new once it is back.
+func TestReplicas(t *testing.T) {
+	skipIfShort(t) // and not beside other tests: the time counts
+	away := sourceAway
+	if text := os.Getenv(sourceAwayVar); text != "" {
+		var err error
+		if away, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	var all []*server
+	for i := range replicas {
+		all = append(all, k.source(t, fmt.Sprintf("replica-%d", i), "--follow", "main=http://"+addr))
+	}
+	reach := func(revision string) {
+		t.Helper()
+		k.pushTo(t, s, revision)
+		began := time.Now()
+		for _, f := range all {
+			within(t, 2*time.Second-time.Since(began), revision+" on every replica", func() bool { return revisionOf(t, f) == revision })
+		}
+		t.Logf("%s was on %d replicas after %v", revision, replicas, time.Since(began))
+	}
+	time.Sleep(time.Second) // they wait
+	reach("r1")
+	// A question that needs the next revision waits for it.
+	asked := make(chan answer, 1)
+	go func() {
+		asked <- all[0].check(t, `{"subject":{"type":"identity","id":"a"},"action":{"name":"read"},"resource":{"type":"page","id":"p"},"require_revision":{"bundle":"main","revision":"r2"}}`)
+	}()
+	time.Sleep(200 * time.Millisecond)
+	reach("r2")
+	if a := <-asked; a.Status != http.StatusOK || a.Policy.Revision != "r2" {
+		t.Errorf("a question that requires r2: %+v", a)
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	for began := time.Now(); time.Since(began) < away; time.Sleep(500 * time.Millisecond) {
+		for i, f := range all {
+			if got := revisionOf(t, f); got != "r2" {
+				t.Fatalf("replica %d decides by %s without its source", i, got)
+			}
+		}
+	}
+	s = k.source(t, "source", "--http", addr)
+	reach("r3")
+}

@@ -21,6 +21,10 @@ import (
 
 const (
 	dialTime = 5 * time.Second
+	// pingEvery is how long a connection is silent before it is asked for a sign,
+	// which has to come within pingTime.
+	pingEvery = 10 * time.Second
+	pingTime  = 5 * time.Second
 	// answerTime is for the answer's head, beyond the wait.
 	answerTime = 10 * time.Second
 	// downloadTime is for all of an answer, beyond the wait.
@@ -33,8 +37,11 @@ const (
 
 func newTransport(config *tls.Config, wait time.Duration) *http.Transport {
 	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: dialTime}).DialContext,
-		ForceAttemptHTTP2:      true,
+		DialContext:       (&net.Dialer{Timeout: dialTime}).DialContext,
+		ForceAttemptHTTP2: true,
+		// A source whose host vanished sends nothing; without pings its connection
+		// would be tried for minutes.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingEvery, PingTimeout: pingTime},
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    dialTime,
 		ResponseHeaderTimeout:  wait + answerTime,

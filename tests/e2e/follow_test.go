@@ -354,3 +354,69 @@ func TestReplicas(t *testing.T) {
 	s = k.source(t, "source", "--http", addr)
 	reach("r3")
 }
+
+// A source that knows its callers is followed by a certificate or by a key, by
+// TLS only, and by nobody else.
+func TestFollowKnownCallers(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	certificates(t, k.dir)
+	at := func(name string) string { return filepath.Join(k.dir, name) }
+	if err := os.WriteFile(at("callers.yaml"), []byte("gateway: {rights: [audit]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keyOf := func(name, rights string) string {
+		code, key, stderr := authzd(t, nil, "keys", "create", name, "--rights", rights, "--keys-file", at("keys.json"))
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		return strings.TrimSpace(key)
+	}
+	releaser := keyOf("releaser", "push,activate")
+	for name, key := range map[string]string{"good.token": keyOf("replica", "audit"), "powerless.token": keyOf("powerless", "check")} {
+		if err := os.WriteFile(at(name), []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := k.source(t, "source", "--tls-cert", at("server.crt"), "--tls-key", at("server.key"), "--tls-client-ca", at("ca.crt"),
+		"--callers", at("callers.yaml"), "--keys-file", at("keys.json"))
+	push := func(revision string) {
+		t.Helper()
+		code, _, stderr := authzd(t, []string{"KEY=" + releaser}, "bundle", "push", at(revision+".tar.gz"), "--name", "main", "--activate",
+			"--addr", s.GRPC, "--tls-ca", at("ca.crt"), "--key-env", "KEY")
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	push("r0")
+	source := "main=https://" + s.HTTP
+	trust := []string{"--follow", source, "--follow-ca", at("ca.crt")}
+	byCert := k.source(t, "by-cert", append(trust, "--follow-cert", at("client.crt"), "--follow-key", at("client.key"))...)
+	byKey := k.source(t, "by-key", append(trust, "--follow-token-file", "main="+at("good.token"))...)
+	push("r1")
+	for _, f := range []*server{byCert, byKey} {
+		within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+	}
+	if code := byKey.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, byKey.log)
+	}
+	for name, c := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"nothing":             {trust, "401"},
+		"key without a right": {append(trust, "--follow-token-file", "main="+at("powerless.token")), "403"},
+		"authority unknown":   {[]string{"--follow", source, "--follow-token-file", "main=" + at("good.token")}, "certificate"},
+		"in the clear":        {[]string{"--follow", "main=http://" + s.HTTP, "--follow-token-file", "main=" + at("good.token")}, "400"},
+	} {
+		f := k.source(t, "by-key", c.flags...)
+		within(t, 10*time.Second, name+": the log has "+c.want, func() bool { return strings.Contains(f.log.String(), c.want) })
+		if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"age_seconds":null`) || revisionOf(t, f) != "r1" {
+			t.Errorf("%s: /readyz %s", name, body)
+		}
+		if code := f.stop(t, os.Interrupt); code != 0 {
+			t.Fatalf("%s: exit code %d: %s", name, code, f.log)
+		}
+	}
+}

@@ -283,8 +283,11 @@ func (p *policySource) firstSnapshot(ctx context.Context) *engine.Snapshot {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
-		if live := p.engine.Snapshot(); live != nil && (p.fresh == nil || p.fresh() == nil) {
-			return live
+		// In this order: what is live after the bundles came is made of them.
+		if p.fresh == nil || p.fresh() == nil {
+			if live := p.engine.Snapshot(); live != nil {
+				return live
+			}
 		}
 		select {
 		case <-tick.C:

@@ -22,6 +22,8 @@ SOAK_SESSIONS ?= 1000
 SOAK_TIME ?= 3m
 # How often make kill-test kills a server.
 KILLS ?= 200
+# How long the source of make replica-test is away.
+SOURCE_AWAY ?= 1m
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
 # Flags of tests/bench/run, which compares the built binary with OPA.
@@ -87,6 +89,10 @@ soak: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for S
 .PHONY: kill-test
 kill-test: ## Kill a server KILLS times (default 200) while bundles are pushed, activated and rolled back.
 	KILLS=$(KILLS) go test -count=1 -timeout 1h -v -run '^TestKill$$' ./tests/e2e
+
+.PHONY: replica-test
+replica-test: ## Have 20 replicas follow a source that is away for SOURCE_AWAY (default 1m).
+	SOURCE_AWAY=$(SOURCE_AWAY) go test -count=1 -timeout 1h -v -run '^TestReplicas$$' ./tests/e2e
 
 # One target at a time, because each uses all processors. A list that came out
 # empty is an error: a renamed target must not turn this into a check of nothing.

@@ -103,6 +103,15 @@ func (s *Server) decide(ctx context.Context, c call, snapshot *engine.Snapshot, 
 	return &resp, nil
 }
 
+// decideLive is decide on what is live now.
+func (s *Server) decideLive(ctx context.Context, c call, r Request) (*Response, error) {
+	snapshot, err := s.liveSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	return s.decide(ctx, c, snapshot, r)
+}
+
 // logDecision writes names and codes only: no token, claim or argument.
 func (s *Server) logDecision(ctx context.Context, c call, r *Response, took time.Duration) {
 	if r.Fault != nil {

@@ -19,6 +19,9 @@ type detailsService struct {
 
 // liveSnapshot returns the snapshot to answer on.
 func (s *Server) liveSnapshot() (*engine.Snapshot, error) {
+	if err := s.opts.Follow.Fresh(); err != nil {
+		return nil, err //nolint:wrapcheck // classed by its code
+	}
 	snapshot := s.opts.Engine.Snapshot()
 	if snapshot == nil {
 		return nil, &engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}

@@ -135,6 +135,8 @@ func lookupBundle(code bundles.Code) outcome {
 		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}
 	case bundles.CodeNotFound:
 		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	case bundles.CodeNotReceived, bundles.CodeOutdated:
+		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}
 	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged:
 		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
 	}

@@ -180,7 +180,7 @@ func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (
 			}
 		}
 		var resp *Response
-		if resp, err = s.decide(ctx, c, s.opts.Engine.Snapshot(), r); err == nil {
+		if resp, err = s.decideLive(ctx, c, r); err == nil {
 			out = resp.Proto()
 		}
 	}); full != nil {

@@ -20,10 +20,12 @@ type readiness struct {
 	known   bool
 	serving bool
 	stopped bool
+	// ended is closed with stopped, for calls that wait.
+	ended chan struct{}
 }
 
 func newReadiness() *readiness {
-	r := &readiness{Server: health.NewServer()}
+	r := &readiness{Server: health.NewServer(), ended: make(chan struct{})}
 	r.set(false)
 	return r
 }
@@ -56,7 +58,10 @@ func (r *readiness) set(serving bool) {
 func (r *readiness) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stopped = true
+	if !r.stopped {
+		r.stopped = true
+		close(r.ended)
+	}
 	r.Shutdown()
 }
 

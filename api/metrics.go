@@ -1,10 +1,13 @@
 package api
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/authzd/authzd/api/callers"
+	"github.com/authzd/authzd/bundles/follow"
 	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
 )
@@ -42,7 +45,7 @@ type doorMetrics struct {
 	inFlight    prometheus.Gauge
 }
 
-func newMetrics(e *engine.Engine, p *pool, v Verifier) *metrics {
+func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -81,6 +84,13 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier) *metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if f != nil {
+		m.registry.MustRegister(&followInfo{
+			of:      f,
+			age:     prometheus.NewDesc("authzd_follow_age_seconds", "Time since the source of a followed bundle last confirmed it, or brought it; +Inf: never since the start.", []string{"bundle"}, nil),
+			answers: prometheus.NewDesc("authzd_follows_total", "Requests for followed bundles: ok, failed (no usable answer), or refused (an archive that was not taken).", []string{"bundle", "outcome"}, nil),
+		})
+	}
 	if known, ok := v.(issuerStatus); ok {
 		m.registry.MustRegister(&issuerInfo{
 			of:      known,
@@ -125,6 +135,30 @@ func (i *snapshotInfo) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, ref := range live.Bundles() {
 		ch <- prometheus.MustNewConstMetric(i.desc, prometheus.GaugeValue, 1, valid(ref.Bundle), valid(ref.Revision))
+	}
+}
+
+// followInfo reads how following goes when it is asked.
+type followInfo struct {
+	of           *follow.Followers
+	age, answers *prometheus.Desc
+}
+
+func (i *followInfo) Describe(ch chan<- *prometheus.Desc) {
+	ch <- i.age
+	ch <- i.answers
+}
+
+func (i *followInfo) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range i.of.Status() {
+		age := math.Inf(1)
+		if s.Age != follow.Never {
+			age = s.Age.Seconds()
+		}
+		ch <- prometheus.MustNewConstMetric(i.age, prometheus.GaugeValue, age, s.Bundle)
+		for outcome, n := range map[string]uint64{"ok": s.Confirmed, "failed": s.Failed, "refused": s.Refused} {
+			ch <- prometheus.MustNewConstMetric(i.answers, prometheus.CounterValue, float64(n), s.Bundle, outcome)
+		}
 	}
 }
 

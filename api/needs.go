@@ -29,6 +29,8 @@ const (
 	pathBundle  = pathBundles + "/{name}"
 	pathBlocks  = "/v1/blocks"
 	pathBlock   = pathBlocks + "/{id}"
+	// pathArchive is the bundle protocol of OPA.
+	pathArchive = pathArchives + "{name}" + archiveSuffix
 )
 
 // needOf is the table of all methods of both doors. What is not in it is not
@@ -51,7 +53,7 @@ func needOf(method string) need {
 	case authzdv1.BlockService_CreateBlock_FullMethodName,
 		authzdv1.BlockService_LiftBlock_FullMethodName:
 		return need{known: true, right: callers.Admin}
-	case pathMetrics,
+	case pathMetrics, pathArchive,
 		authzdv1.BlockService_ListBlocks_FullMethodName,
 		authzdv1.BundleService_ListBundles_FullMethodName,
 		authzdv1.BundleService_GetBundle_FullMethodName:

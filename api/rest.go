@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/authzd/authzd/api/callers"
+	"github.com/authzd/authzd/bundles/follow"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
@@ -73,6 +75,7 @@ func (s *Server) routes(g *gateway) map[string][]route {
 			{http.MethodPost, doorGateway, authzdv1.BlockService_CreateBlock_FullMethodName, withQuery()},
 		},
 		pathBlock:   {{http.MethodDelete, doorGateway, authzdv1.BlockService_LiftBlock_FullMethodName, withQuery("why")}},
+		pathArchive: {{http.MethodGet, doorREST, pathArchive, s.restArchive}},
 		pathHealth:  {{http.MethodGet, doorREST, pathHealth, s.restHealth}},
 		pathReady:   {{http.MethodGet, doorREST, pathReady, s.restReady}},
 		pathMetrics: {{http.MethodGet, doorREST, pathMetrics, func(w http.ResponseWriter, r *http.Request, _ call) { metrics.ServeHTTP(w, r) }}},
@@ -88,6 +91,12 @@ func routesOf(routes map[string][]route, path string) []route {
 			return nil
 		}
 		return routes[pathBlock]
+	}
+	if name, ok := archiveName(path); ok {
+		if !registry.Named(name) {
+			return nil
+		}
+		return routes[pathArchive]
 	}
 	rest, below := strings.CutPrefix(path, pathBundles+"/")
 	if !below {
@@ -212,7 +221,7 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 			return err
 		}
 		var resp *Response
-		if full := s.pool.here(ctx, func() { resp, err = s.decide(ctx, c, s.opts.Engine.Snapshot(), req) }); full != nil {
+		if full := s.pool.here(ctx, func() { resp, err = s.decideLive(ctx, c, req) }); full != nil {
 			return full
 		}
 		if err != nil {
@@ -307,12 +316,12 @@ func (s *Server) restHealth(w http.ResponseWriter, _ *http.Request, _ call) {
 // restReady is 200 only while a decision can be made.
 func (s *Server) restReady(w http.ResponseWriter, _ *http.Request, c call) {
 	s.observe()
-	live := s.opts.Engine.Snapshot()
+	live, err := s.liveSnapshot()
 	switch {
 	case s.health.stopping():
 		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}), c.requestID)
-	case live == nil:
-		writeFault(w, faultOf(&engine.Error{Code: engine.CodeNotReady, Err: errors.New("no policy is loaded")}), c.requestID)
+	case err != nil:
+		writeFault(w, faultOf(err), c.requestID)
 	case s.opts.Access.known():
 		// Whoever asks is not known, and needs no more.
 		writeJSON(w, http.StatusOK, []byte("{\"status\":\"ready\"}\n"))
@@ -321,8 +330,31 @@ func (s *Server) restReady(w http.ResponseWriter, _ *http.Request, c call) {
 		body = appendString(body, live.Policy().Bundle)
 		body = append(body, `,"revision":`...)
 		body = appendString(body, live.Policy().Revision)
-		writeJSON(w, http.StatusOK, append(body, "}}\n"...))
+		body = append(body, '}')
+		body = appendFollowed(body, s.opts.Follow.Status())
+		writeJSON(w, http.StatusOK, append(body, "}\n"...))
 	}
+}
+
+// appendFollowed tells how old the word of each source is.
+func appendFollowed(body []byte, sources []follow.Status) []byte {
+	for i, f := range sources {
+		body = append(body, ',')
+		if i == 0 {
+			body = append(body, `"follow":[`...)
+		}
+		body = appendString(append(body, `{"bundle":`...), f.Bundle)
+		body = append(body, `,"age_seconds":`...)
+		if f.Age == follow.Never {
+			body = append(body, "null}"...)
+			continue
+		}
+		body = append(strconv.AppendFloat(body, f.Age.Seconds(), 'f', 3, 64), '}')
+	}
+	if len(sources) > 0 {
+		body = append(body, ']')
+	}
+	return body
 }
 
 func (s *Server) restOpenAPI(w http.ResponseWriter, r *http.Request, c call) {

@@ -89,7 +89,7 @@ func (s *Server) watch(ctx context.Context) {
 func (s *Server) observe() {
 	live := s.opts.Engine.Snapshot()
 	s.revisions.observe(live)
-	s.health.set(live != nil)
+	s.health.set(live != nil && s.opts.Follow.Fresh() == nil)
 }
 
 // awaitRevision waits until the required revision has been active.

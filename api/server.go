@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/authzd/authzd/bundles/follow"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/engine/blocklist"
@@ -51,6 +52,9 @@ type Options struct {
 	Bundles *registry.Registry
 	// Blocks is the block list of Engine; default none: blocking is refused.
 	Blocks *blocklist.List
+	// Follow says whether bundles of other servers are here and fresh; while they
+	// are not, nothing is decided. Default none are followed.
+	Follow *follow.Followers
 	// Audience is the resource identifier of callers whose query names no MCP
 	// server; default none, so that no credential is usable for such a query.
 	Audience string
@@ -120,7 +124,11 @@ type Server struct {
 	access    *access
 	mappings  *mappings
 	// pushes has a place for each upload under way.
-	pushes  chan struct{}
+	pushes chan struct{}
+	// waiters has one for each follower that waits, downloads for each that
+	// reads.
+	waiters, downloads chan struct{}
+
 	shown   *shown
 	openapi []byte
 	buffers sync.Pool
@@ -143,8 +151,9 @@ func New(opts Options) (*Server, error) {
 	}
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
-		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier),
+		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
+		waiters: make(chan struct{}, maxWaiters), downloads: make(chan struct{}, maxDownloads),
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

@@ -115,6 +115,8 @@ func snapshot(t testing.TB, revision string) *engine.Snapshot {
 
 // doors is a running server with a client for each door.
 type doors struct {
+	// stop begins the server's end, which the end of the test waits for.
+	stop   func()
 	engine *engine.Engine
 	server *api.Server
 	rpc    authzdv1.DecisionServiceClient
@@ -164,6 +166,7 @@ func start(t *testing.T, change func(*api.Options)) *doors {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	d.stop = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- d.server.Run(ctx) }()
 	d.url = "http://" + d.server.HTTPAddr().String()

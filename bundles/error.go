@@ -62,6 +62,14 @@ const (
 	CodeNotStaged Code = "bundle.not_staged"
 )
 
+// Codes of following another server (package bundles/follow).
+const (
+	// CodeNotReceived is a followed bundle that has not come yet.
+	CodeNotReceived Code = "bundle.not_received"
+	// CodeOutdated is a source that has not been heard of for too long.
+	CodeOutdated Code = "bundle.outdated"
+)
+
 // Codes of OpenSigned, and of keys and signing.
 const (
 	// CodeKeyInvalid is a file of keys that can not be used.
@@ -104,6 +112,7 @@ func Codes() []Code {
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
 		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
+		CodeNotReceived, CodeOutdated,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,
 		CodeFileRepeated, CodeFileUnlisted, CodeFileMissing, CodeFileChanged,

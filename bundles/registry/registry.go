@@ -76,8 +76,10 @@ type Registry struct {
 	compiled cache
 	// epoch grows whenever keys may have changed.
 	epoch atomic.Uint64
-	// changed tells Run that something else is live.
+	// changed tells Run that something else is live; swapped, which is closed and
+	// replaced, all others. mu guards swapped.
 	changed chan struct{}
+	swapped chan struct{}
 }
 
 // opened is a verified archive.
@@ -102,7 +104,7 @@ func New(o Options) (*Registry, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1)}, nil
+	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1), swapped: make(chan struct{})}, nil
 }
 
 // Load makes the operator's bundles and the active pushed ones live, as one
@@ -149,6 +151,8 @@ func (r *Registry) live(b built) {
 	r.decides = !b.fallback
 	r.opts.Engine.Swap(b.snapshot)
 	r.tell()
+	close(r.swapped)
+	r.swapped = make(chan struct{})
 }
 
 // reopenActive reads the active bundles. A fault is theirs, an error the

@@ -31,6 +31,7 @@ type Config struct {
 	Signing         signing
 	Watch           bool
 	DataDir         string
+	Follow          following
 	ReferenceKeys   []string
 	DenialForm      string
 	DenialCode      int
@@ -80,6 +81,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.BoolVar(&c.Signing.UnsignedOffLoopback, unsignedFlag, false, "take unsigned bundles though an address is off loopback: whoever can write to their files decides for all callers")
 	f.BoolVar(&c.Watch, "watch", false, "load bundles and their keys again when their files change; what can not be loaded leaves the old policy live")
 	f.StringVar(&c.DataDir, "data-dir", "", "folder that keeps pushed bundles (authzd bundle push); needs --"+bundleKeyFlag+"; without it nothing can be pushed")
+	c.Follow.define(f)
 	f.StringArrayVar(&c.ReferenceKeys, referenceKeyFlag, nil, "FILE with a key for authorization references (authzd rar keygen); may be repeated: the first makes them, the others are recognised")
 	f.StringVar(&c.DenialForm, "denial-form", "challenge", "form in which missing authorization_details are told over HTTP where a query does not say: challenge, result or auto (docs/mcp-clients.md)")
 	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call; of the range that JSON-RPC reserves, -32768 to -32000, only COAZ-MCP's -32001 (docs/mcp-clients.md)")
@@ -215,6 +217,10 @@ func listOf(name string) string {
 		return "NAME=PATH"
 	case bundleKeyFlag:
 		return "[ID=]FILE"
+	case followFlag:
+		return "NAME=URL"
+	case followTokenFlag:
+		return "NAME=FILE"
 	case allowedHostFlag:
 		return "names"
 	case allowedOriginFlag, issuingFlag:
@@ -265,7 +271,11 @@ func (c *Config) Validate() error {
 			bad("%s: %w", a.flag, err)
 		}
 	}
-	if _, err := c.bundleRefs(); err != nil {
+	refs, err := c.bundleRefs()
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Follow.validate(c.DataDir, refs); err != nil {
 		faults = append(faults, err)
 	}
 	if c.DataDir != "" && len(c.Signing.BundleKeys) == 0 {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/authzd/authzd/bundles/follow"
 )
 
 // settings reads flags, environment and file as serve does.
@@ -43,6 +45,7 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
+		Follow:          following{Interval: 10 * time.Second},
 		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second,
 		Workers: 5, LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
@@ -109,6 +112,16 @@ func TestConfigRefuses(t *testing.T) {
 		{"callers alone", nil, nil, "callers: c", []string{"tls-client-ca and callers belong together"}},
 		{"one host is text", nil, nil, "allowed_host: a", []string{"must be a list of names"}},
 		{"port", []string{"--http", "127.0.0.1:65536"}, nil, "", []string{"no port"}},
+		{"follow without a folder", []string{"--follow", "main=https://example.com"}, nil, "", []string{"give --data-dir"}},
+		{"follow in the clear", []string{"--follow", "main=http://example.com"}, nil, "", []string{"must be https"}},
+		{"follow nothing", []string{"--follow", "main", "--follow-token-file", "x"}, nil, "", []string{"is not NAME=FILE"}},
+		{"follow twice", []string{"--follow", "a=https://e.com", "--follow", "a=https://f.com"}, nil, "", []string{"given twice"}},
+		{"follow what is local", []string{"--bundle", "a=x", "--follow", "a=https://e.com"}, nil, "", []string{`the name "a" is one of --bundle`}},
+		{"token of nobody", []string{"--follow-token-file", "a=x"}, nil, "", []string{`no bundle "a" is followed`}},
+		{"token twice", []string{"--follow", "a=https://e.com", "--follow-token-file", "a=x", "--follow-token-file", "a=y"}, nil, "", []string{"given twice"}},
+		{"age without a source", []string{"--max-bundle-age", "1s"}, nil, "", []string{"need --follow", "is below 5s"}},
+		{"certificate of a follower without key", []string{"--follow-cert", "c", "--follow-interval", "0s"}, nil, "", []string{"follow-cert and follow-key belong together", "follow-interval"}},
+		{"follow is text", nil, nil, "follow: a", []string{"must be a list of NAME=URL"}},
 		{"bundle name", []string{"--bundle", "../a=x"}, nil, "", []string{"is not NAME=PATH"}},
 	}
 	for _, tt := range tests {
@@ -141,6 +154,10 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 		if isList(flag) {
 			value = "a=b"
 		}
+		// Neither stands alone.
+		if flag.Name == followFlag || flag.Name == followTokenFlag {
+			return
+		}
 		if _, err := settings(t, nil, map[string]string{envName(flag.Name): value}, ""); err != nil {
 			t.Errorf("%s=%s: %v", envName(flag.Name), value, err)
 		}
@@ -152,6 +169,28 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	})
+}
+
+// Sources are told by the environment and by the file as they are by flags.
+func TestFollowHasThreeNames(t *testing.T) {
+	t.Parallel()
+	with := []string{"--data-dir", "d", "--bundle-key", "k"}
+	env := map[string]string{"AUTHZD_FOLLOW": "a=https://e.com,b=https://f.com/b.tgz", "AUTHZD_FOLLOW_TOKEN_FILE": "b=t"}
+	file := "follow: ['a=https://e.com', 'b=https://f.com/b.tgz']\nfollow_token_file: [b=t]\n"
+	want := []follow.Source{{Name: "a", URL: "https://e.com"}, {Name: "b", URL: "https://f.com/b.tgz", TokenFile: "t"}}
+	for name, given := range map[string]struct {
+		env  map[string]string
+		file string
+	}{"environment": {env, ""}, "file": {nil, file}} {
+		c, err := settings(t, with, given.env, given.file)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, err := c.Follow.sources()
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", name, err, diff)
+		}
+	}
 }
 
 func TestReferenceKeyFiles(t *testing.T) {

@@ -35,6 +35,8 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"signature while both addresses are on loopback; elsewhere they do, unless --" + unsignedFlag + " says otherwise.\n\n" +
 			"With --data-dir bundles can be pushed to the server (authzd bundle push); they survive a restart, and always need a\n" +
 			"signature. They are live together with those of --bundle, whose names they can not have.\n\n" +
+			"With --follow NAME=URL a bundle is kept as another server has it, verified and tested as if it had been pushed. The\n" +
+			"server goes on deciding while that one is away, up to --max-bundle-age.\n\n" +
 			"With --issuers access tokens are verified, and claims and subjects that callers assert count only where their\n" +
 			"issuer admits it. SIGHUP reads the file again.\n\n" +
 			"Whoever reaches a loopback address may call, unless --keys-file or --tls-client-ca is given. Any other\n" +
@@ -102,6 +104,11 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
+	followers, err := c.Follow.open(p.pushed, log)
+	if err != nil {
+		return err
+	}
+	p.fresh = followers.Fresh
 	issuers, err := c.issuers(log)
 	if err != nil {
 		return err
@@ -121,6 +128,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		// Options say what is left out, so that their zero value is the default.
 		StrictMethods: !c.ExtraMCPMethods,
 		Bundles:       p.pushed.bundles(), Blocks: p.pushed.blockList(),
+		Follow: followers,
 	}
 	if issuers != nil { // a nil pointer would be a Verifier that is there
 		options.Verifier = issuers
@@ -148,6 +156,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	})
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
 	group.Go(func() error { return p.pushed.run(running) })
+	group.Go(func() error { return followers.Run(running) })
 	if issuers != nil {
 		group.Go(func() error { return issuers.run(verifying) })
 	}
@@ -198,6 +207,8 @@ type policySource struct {
 	watched *watched
 	// pushed keeps pushed bundles; nil: none are taken.
 	pushed *pushed
+	// fresh tells why nothing may be decided though a policy is live; nil: never.
+	fresh func() error
 	// counted counts what was loaded again, or not; nil: nobody does.
 	counted func(files string, loaded bool)
 	// keyFiles are those of --reference-key.
@@ -274,8 +285,11 @@ func (p *policySource) firstSnapshot(ctx context.Context) *engine.Snapshot {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
-		if live := p.engine.Snapshot(); live != nil {
-			return live
+		// In this order: what is live after the bundles came is made of them.
+		if p.fresh == nil || p.fresh() == nil {
+			if live := p.engine.Snapshot(); live != nil {
+				return live
+			}
 		}
 		select {
 		case <-tick.C:

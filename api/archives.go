@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/bundles/registry"
+	"github.com/authzd/authzd/engine"
+)
+
+const (
+	pathArchives  = "/bundles/"
+	archiveSuffix = ".tar.gz"
+	typeArchive   = "application/gzip"
+	// typeLongPoll is how OPA's clients see that waiting is honoured.
+	typeLongPoll = "application/vnd.openpolicyagent.bundles"
+	// maxWait bounds one wait; whoever asked for longer asks again. Networks
+	// forget connections that are silent for longer.
+	maxWait = time.Minute
+	// maxWaiters bounds the followers that wait at once.
+	maxWaiters = 1024
+	// maxDownloads bounds the archives in memory that are being sent.
+	maxDownloads = 8
+	// downloadTime bounds the sending of one.
+	downloadTime = 2 * time.Minute
+)
+
+// archiveName is the name in /bundles/NAME.tar.gz.
+func archiveName(path string) (string, bool) {
+	rest, below := strings.CutPrefix(path, pathArchives)
+	name, is := strings.CutSuffix(rest, archiveSuffix)
+	return name, below && is
+}
+
+// restArchive hands the active archive of a name to OPAs and to other authzds:
+// the bundle protocol of OPA. Its signature travels within it.
+func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
+	wait := waitOf(r.Header.Values("Prefer"))
+	err := s.guardFor(r.Context(), c, wait+downloadTime, func(ctx context.Context) error {
+		if err := knownQuery(r); err != nil {
+			return err
+		}
+		bundles, err := s.registry()
+		if err != nil {
+			return err
+		}
+		// The deadlines of queries would end the wait. A connection that has none
+		// needs none.
+		deadline, control := time.Now().Add(wait+downloadTime), http.NewResponseController(w)
+		_, _ = control.SetReadDeadline(deadline), control.SetWriteDeadline(deadline)
+		name, _ := archiveName(r.URL.Path)
+		digest, err := s.awaitArchive(ctx, bundles, name, r.Header.Values("If-None-Match"), wait)
+		if err != nil {
+			return err
+		}
+		header := w.Header()
+		header["Content-Type"] = []string{typeArchive}
+		if wait > 0 {
+			header["Content-Type"] = []string{typeLongPoll}
+		}
+		header["Cache-Control"] = []string{"private, no-cache"}
+		header["Etag"] = []string{etagOf(digest)}
+		if has(r.Header.Values("If-None-Match"), digest) {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		return s.sendArchive(ctx, w, r, bundles, digest)
+	})
+	if err != nil {
+		header := w.Header()
+		header.Del("Etag")
+		s.refuse(w, r, c, err)
+	}
+}
+
+// awaitArchive is the digest of the active archive, once it is one that the
+// client does not have; after wait whatever it is.
+func (s *Server) awaitArchive(ctx context.Context, r *registry.Registry, name string, had []string, wait time.Duration) (string, error) {
+	digest, changed := r.Active(name)
+	if wait > 0 && (digest == "" || has(had, digest)) {
+		select {
+		case s.waiters <- struct{}{}:
+			defer func() { <-s.waiters }()
+		default:
+			// Not "nothing new": who waits for that would ask again at once.
+			return "", errorf(CodeOverloaded, "", "%d clients wait for bundles already", maxWaiters)
+		}
+		late := time.NewTimer(wait)
+		defer late.Stop()
+		for waiting := true; waiting && (digest == "" || has(had, digest)); {
+			select {
+			case <-changed:
+				digest, changed = r.Active(name)
+			case <-late.C:
+				waiting = false
+			case <-s.health.ended:
+				return "", &engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}
+			case <-ctx.Done():
+				return "", ctx.Err() //nolint:wrapcheck // classed by its identity
+			}
+		}
+	}
+	if digest == "" {
+		return "", &bundles.Error{Code: bundles.CodeNotFound, Path: "/name", Err: errors.New("no pushed bundle of this name is active")}
+	}
+	return digest, nil
+}
+
+// sendArchive writes the archive. What fails after its first byte breaks off,
+// and its length tells the client.
+func (s *Server) sendArchive(ctx context.Context, w http.ResponseWriter, r *http.Request, bundles *registry.Registry, digest string) error {
+	select {
+	case s.downloads <- struct{}{}:
+		defer func() { <-s.downloads }()
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // classed by its identity
+	}
+	archive, err := bundles.Archive(digest)
+	if err != nil {
+		return err //nolint:wrapcheck // classed by its code
+	}
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(archive))}
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(archive) //nolint:gosec // not a page: the type is gzip, and sniffing is off; who has gone gets no answer
+	}
+	return nil
+}
+
+func etagOf(digest string) string { return `"` + digest + `"` }
+
+// has tells whether a digest is among the tags of If-None-Match, compared
+// weakly (RFC 9110 section 13.1.2). The tags that this server makes hold no
+// comma.
+func has(headers []string, digest string) bool {
+	for _, h := range headers {
+		for tag := range strings.SplitSeq(h, ",") {
+			tag = strings.TrimSpace(tag)
+			if strings.TrimPrefix(tag, "W/") == etagOf(digest) || tag == "*" && digest != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waitOf reads wait of Prefer (RFC 7240 section 4.3); 0: there is none. OPA
+// sends it behind a list of modes, "modes=snapshot,delta;wait=10", which by the
+// letter would make it a parameter of another preference.
+func waitOf(headers []string) time.Duration {
+	for _, h := range headers {
+		for part := range strings.FieldsFuncSeq(h, func(r rune) bool { return r == ',' || r == ';' }) {
+			name, value, _ := strings.Cut(part, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 32)
+			if err != nil {
+				return 0
+			}
+			return min(time.Duration(seconds)*time.Second, maxWait)
+		}
+	}
+	return 0
+}

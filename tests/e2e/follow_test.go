@@ -1,0 +1,422 @@
+package e2e_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// opaBinary is stock OPA as make builds it, or built now.
+func opaBinary(t *testing.T) string {
+	t.Helper()
+	made := filepath.Join(repository(t), ".bin", "opa")
+	if _, err := os.Stat(made); err == nil {
+		return made
+	}
+	made = filepath.Join(t.TempDir(), "opa")
+	build := exec.CommandContext(t.Context(), "go", "build", "-modfile=tools.mod", "-o", made, "github.com/open-policy-agent/opa")
+	build.Dir = repository(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build opa: %v: %s", err, out)
+	}
+	return made
+}
+
+// within waits until ok, and fails after the time given.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > limit {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// pushTo pushes a signed archive over REST and activates it.
+func (k *killable) pushTo(t *testing.T, s *server, revision string) {
+	t.Helper()
+	url := "http://" + s.HTTP + "/v1/bundles/main?activate=true"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(k.archives[revision]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		t.Fatalf("push %s: %s %s", revision, resp.Status, text)
+	}
+}
+
+// source starts a server that takes bundles, with its data in a folder of k.
+func (k *killable) source(t *testing.T, data string, more ...string) *server {
+	t.Helper()
+	return start(t, nil, append([]string{"--data-dir", filepath.Join(k.dir, data), "--bundle-key", filepath.Join(k.dir, "good.pub.pem")}, more...)...)
+}
+
+// keyID is what signatures call the key of good.pem.
+func (k *killable) keyID(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), "bundle", "verify", "r0.tar.gz", "--key", "good.pub.pem", "-o", "json")
+	cmd.Dir = k.dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Key string `json:"key_id"`
+	}
+	if err := json.Unmarshal(out, &said); err != nil || said.Key == "" {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return said.Key
+}
+
+// A stock OPA follows an authzd, verifies what it gets, and hears of an
+// activation by its long poll.
+func TestStockOPAFollows(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	opa := opaBinary(t)
+	k := newKillable(t)
+	s := k.source(t, "data")
+	k.pushTo(t, s, "r0")
+	public, err := os.ReadFile(filepath.Join(k.dir, "good.pub.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := k.keyID(t)
+	config, err := json.Marshal(map[string]any{
+		"services": map[string]any{"authzd": map[string]any{"url": "http://" + s.HTTP}},
+		"keys":     map[string]any{id: map[string]any{"algorithm": "ES256", "key": string(public)}},
+		"bundles": map[string]any{"main": map[string]any{
+			"service": "authzd", "resource": "bundles/main.tar.gz", "signing": map[string]any{"keyid": id},
+			"polling": map[string]any{"long_polling_timeout_seconds": 30},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(k.dir, "opa.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr, log := freePort(t), &logBuffer{}
+	run := exec.CommandContext(t.Context(), opa, "run", "--server", "--addr", addr, "--config-file", file, "--log-level", "debug", "--disable-telemetry")
+	run.Stderr, run.Stdout = log, log
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = run.Process.Kill(); _ = run.Wait() }()
+	decides := func(revision string) func() bool {
+		return func() bool {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/v1/data/authz/permit", strings.NewReader(`{"input":{"action":{"name":"read"}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return false
+			}
+			defer func() { _ = resp.Body.Close() }()
+			text, _ := io.ReadAll(resp.Body)
+			return strings.Contains(string(text), fmt.Sprintf("%q:{}", revision))
+		}
+	}
+	defer func() {
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	}()
+	within(t, 20*time.Second, "OPA has r0", decides("r0"))
+	time.Sleep(300 * time.Millisecond) // it waits
+	k.pushTo(t, s, "r1")
+	within(t, 2*time.Second, "OPA has r1", decides("r1"))
+}
+
+// revisionOf is what decides on a server, or the code of why nothing does.
+func revisionOf(t *testing.T, s *server) string {
+	t.Helper()
+	a := s.check(t, `{"subject":{"type":"identity","id":"a"},"action":{"name":"read"},"resource":{"type":"page","id":"p"}}`)
+	if a.Status != http.StatusOK {
+		return a.Code
+	}
+	return a.Policy.Revision
+}
+
+// A follower has what its source has within two seconds, decides while the
+// source is away, starts from its own disk, and hears of what is new once the
+// source is back.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	f := k.source(t, "follower", "--follow", "main=http://"+addr)
+	if f.Revision != "r0" {
+		t.Fatalf("ready with %q", f.Revision)
+	}
+	k.pushTo(t, s, "r1")
+	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	time.Sleep(3 * time.Second)
+	if got := revisionOf(t, f); got != "r1" {
+		t.Fatalf("without its source the follower decides by %s", got)
+	}
+	if code := f.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, f.log)
+	}
+	f = k.source(t, "follower", "--follow", "main=http://"+addr)
+	if f.Revision != "r1" {
+		t.Fatalf("started from its disk with %q", f.Revision)
+	}
+	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":null}]`) {
+		t.Errorf("/readyz %s", body)
+	}
+	if _, body := f.get(t, "/metrics"); !strings.Contains(body, `authzd_follow_age_seconds{bundle="main"} +Inf`) {
+		t.Errorf("/metrics lacks the age: %s", body)
+	}
+	time.Sleep(3 * time.Second) // its delay has grown
+
+	s = k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r2")
+	within(t, 2*time.Second, "r2 is here", func() bool { return revisionOf(t, f) == "r2" })
+	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":0.`) {
+		t.Errorf("/readyz %s", body)
+	}
+	if _, body := f.get(t, "/v1/bundles/main"); !strings.Contains(body, `"who":"follow `+addr+`"`) {
+		t.Errorf("not recorded: %s", body)
+	}
+
+	// A source that has been taken over can not make policy.
+	evilSource := start(t, nil, "--http", "127.0.0.1:0", "--data-dir", filepath.Join(k.dir, "evil-source"), "--bundle-key", filepath.Join(k.dir, "evil.pub.pem"))
+	k.pushTo(t, evilSource, evil)
+	if code := f.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, f.log)
+	}
+	f = k.source(t, "follower", "--follow", "main=http://"+evilSource.HTTP)
+	within(t, 5*time.Second, "the bundle is refused", func() bool {
+		_, body := f.get(t, "/metrics")
+		return strings.Contains(body, `authzd_follows_total{bundle="main",outcome="refused"} 1`)
+	})
+	if got := revisionOf(t, f); got != "r2" {
+		t.Errorf("decides by %s", got)
+	}
+}
+
+// A follower that must not be older than some seconds stops deciding, and goes
+// on once its source is back.
+func TestFollowMaxAge(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	f := k.source(t, "follower", "--follow", "main=http://"+addr, "--max-bundle-age", "5s")
+	time.Sleep(6 * time.Second)
+	if got := revisionOf(t, f); got != "r0" {
+		t.Fatalf("with a source that answers: %s", got)
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	within(t, 7*time.Second, "bundle.outdated", func() bool { return revisionOf(t, f) == "bundle.outdated" })
+	if code, body := f.get(t, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "bundle.outdated") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	k.source(t, "source", "--http", addr)
+	within(t, 3*time.Second, "r0 again", func() bool { return revisionOf(t, f) == "r0" })
+}
+
+// An authzd follows a server of files that knows nothing of it: an archive of
+// opa build, with an ETag, and a token that is asked for.
+func TestFollowsStockServer(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	opa := opaBinary(t)
+	k := newKillable(t)
+	build := func(revision string) {
+		cmd := exec.CommandContext(t.Context(), opa, "build", "--bundle", revision, "--output", "served.tmp", "--signing-key", "good.pem", "--signing-alg", "ES256")
+		cmd.Dir = k.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("opa build: %v: %s", err, out)
+		}
+		if err := os.Rename(filepath.Join(k.dir, "served.tmp"), filepath.Join(k.dir, "served.tar.gz")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build("r0")
+	var same atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/policies/main.tgz" || r.Header.Get("Authorization") != "Bearer secret" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		data, err := os.ReadFile(filepath.Join(k.dir, "served.tar.gz"))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("ETag", fmt.Sprintf("\"%x\"", sha256.Sum256(data)))
+		if r.Header.Get("If-None-Match") == w.Header().Get("ETag") {
+			same.Add(1)
+		}
+		http.ServeContent(w, r, "main.tar.gz", time.Time{}, bytes.NewReader(data))
+	}))
+	t.Cleanup(web.Close)
+	token := filepath.Join(k.dir, "token")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, nil, "--data-dir", filepath.Join(k.dir, "data"), "--bundle-key", "default="+filepath.Join(k.dir, "good.pub.pem"),
+		"--follow", "main="+web.URL+"/policies/main.tgz", "--follow-token-file", "main="+token, "--follow-interval", "200ms")
+	if f.Revision != "r0" {
+		t.Fatalf("ready with %q", f.Revision)
+	}
+	within(t, 2*time.Second, "not modified", func() bool { return same.Load() > 2 })
+	build("r1")
+	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+}
+
+const (
+	replicas = 20
+	// sourceAway is how long the replicas are without their source; a longer
+	// time is told by the environment variable of this name.
+	sourceAway    = 3 * time.Second
+	sourceAwayVar = "SOURCE_AWAY"
+)
+
+// Many replicas follow one source: an activation reaches all of them within two
+// seconds, all go on without it, and all hear of what is new once it is back.
+func TestReplicas(t *testing.T) {
+	skipIfShort(t) // and not beside other tests: the time counts
+	away := sourceAway
+	if text := os.Getenv(sourceAwayVar); text != "" {
+		var err error
+		if away, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	var all []*server
+	for i := range replicas {
+		all = append(all, k.source(t, fmt.Sprintf("replica-%d", i), "--follow", "main=http://"+addr))
+	}
+	reach := func(revision string) {
+		t.Helper()
+		k.pushTo(t, s, revision)
+		began := time.Now()
+		for _, f := range all {
+			within(t, 2*time.Second-time.Since(began), revision+" on every replica", func() bool { return revisionOf(t, f) == revision })
+		}
+		t.Logf("%s was on %d replicas after %v", revision, replicas, time.Since(began))
+	}
+	time.Sleep(time.Second) // they wait
+	reach("r1")
+	// A question that needs the next revision waits for it.
+	asked := make(chan answer, 1)
+	go func() {
+		asked <- all[0].check(t, `{"subject":{"type":"identity","id":"a"},"action":{"name":"read"},"resource":{"type":"page","id":"p"},"require_revision":{"bundle":"main","revision":"r2"}}`)
+	}()
+	time.Sleep(200 * time.Millisecond)
+	reach("r2")
+	if a := <-asked; a.Status != http.StatusOK || a.Policy.Revision != "r2" {
+		t.Errorf("a question that requires r2: %+v", a)
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	for began := time.Now(); time.Since(began) < away; time.Sleep(500 * time.Millisecond) {
+		for i, f := range all {
+			if got := revisionOf(t, f); got != "r2" {
+				t.Fatalf("replica %d decides by %s without its source", i, got)
+			}
+		}
+	}
+	s = k.source(t, "source", "--http", addr)
+	reach("r3")
+}
+
+// A source that knows its callers is followed by a certificate or by a key, by
+// TLS only, and by nobody else.
+func TestFollowKnownCallers(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	certificates(t, k.dir)
+	at := func(name string) string { return filepath.Join(k.dir, name) }
+	if err := os.WriteFile(at("callers.yaml"), []byte("gateway: {rights: [audit]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keyOf := func(name, rights string) string {
+		code, key, stderr := authzd(t, nil, "keys", "create", name, "--rights", rights, "--keys-file", at("keys.json"))
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		return strings.TrimSpace(key)
+	}
+	releaser := keyOf("releaser", "push,activate")
+	for name, key := range map[string]string{"good.token": keyOf("replica", "audit"), "powerless.token": keyOf("powerless", "check")} {
+		if err := os.WriteFile(at(name), []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := k.source(t, "source", "--tls-cert", at("server.crt"), "--tls-key", at("server.key"), "--tls-client-ca", at("ca.crt"),
+		"--callers", at("callers.yaml"), "--keys-file", at("keys.json"))
+	push := func(revision string) {
+		t.Helper()
+		code, _, stderr := authzd(t, []string{"KEY=" + releaser}, "bundle", "push", at(revision+".tar.gz"), "--name", "main", "--activate",
+			"--addr", s.GRPC, "--tls-ca", at("ca.crt"), "--key-env", "KEY")
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	push("r0")
+	source := "main=https://" + s.HTTP
+	trust := []string{"--follow", source, "--follow-ca", at("ca.crt")}
+	byCert := k.source(t, "by-cert", append(trust, "--follow-cert", at("client.crt"), "--follow-key", at("client.key"))...)
+	byKey := k.source(t, "by-key", append(trust, "--follow-token-file", "main="+at("good.token"))...)
+	push("r1")
+	for _, f := range []*server{byCert, byKey} {
+		within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+	}
+	if code := byKey.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, byKey.log)
+	}
+	for name, c := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"nothing":             {trust, "401"},
+		"key without a right": {append(trust, "--follow-token-file", "main="+at("powerless.token")), "403"},
+		"authority unknown":   {[]string{"--follow", source, "--follow-token-file", "main=" + at("good.token")}, "certificate"},
+		"in the clear":        {[]string{"--follow", "main=http://" + s.HTTP, "--follow-token-file", "main=" + at("good.token")}, "400"},
+	} {
+		f := k.source(t, "by-key", c.flags...)
+		within(t, 10*time.Second, name+": the log has "+c.want, func() bool { return strings.Contains(f.log.String(), c.want) })
+		if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"age_seconds":null`) || revisionOf(t, f) != "r1" {
+			t.Errorf("%s: /readyz %s", name, body)
+		}
+		if code := f.stop(t, os.Interrupt); code != 0 {
+			t.Fatalf("%s: exit code %d: %s", name, code, f.log)
+		}
+	}
+}

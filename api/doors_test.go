@@ -238,11 +238,11 @@ func TestBatchOneSnapshot(t *testing.T) {
 
 func TestRequireRevision(t *testing.T) {
 	t.Parallel()
-	d := start(t, func(o *api.Options) { o.MaxDuration = 5 * time.Second })
+	d := start(t, func(o *api.Options) { o.MaxDuration = 30 * time.Second })
 	q := request(t, query("read", `{}`, claims(`, "scope": "read"`)))
 	q.RequireRevision = &authzdv1.PolicyRevision{Bundle: "main", Revision: "r2"}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
 	_, err := d.rpc.Check(ctx, q)
 	wantFault(t, "not active", err, "api.revision_not_active", "/require_revision")

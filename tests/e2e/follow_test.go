@@ -144,7 +144,7 @@ func TestStockOPAFollows(t *testing.T) {
 	within(t, 20*time.Second, "OPA has r0", decides("r0"))
 	time.Sleep(300 * time.Millisecond) // it waits
 	k.pushTo(t, s, "r1")
-	within(t, 2*time.Second, "OPA has r1", decides("r1"))
+	within(t, patience, "OPA has r1", decides("r1"))
 }
 
 // revisionOf is what decides on a server, or the code of why nothing does.
@@ -172,7 +172,7 @@ func TestFollow(t *testing.T) {
 		t.Fatalf("ready with %q", f.Revision)
 	}
 	k.pushTo(t, s, "r1")
-	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+	within(t, patience, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
@@ -197,7 +197,7 @@ func TestFollow(t *testing.T) {
 
 	s = k.source(t, "source", "--http", addr)
 	k.pushTo(t, s, "r2")
-	within(t, 2*time.Second, "r2 is here", func() bool { return revisionOf(t, f) == "r2" })
+	within(t, patience, "r2 is here", func() bool { return revisionOf(t, f) == "r2" })
 	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":0.`) {
 		t.Errorf("/readyz %s", body)
 	}
@@ -289,9 +289,9 @@ func TestFollowsStockServer(t *testing.T) {
 	if f.Revision != "r0" {
 		t.Fatalf("ready with %q", f.Revision)
 	}
-	within(t, 2*time.Second, "not modified", func() bool { return same.Load() > 2 })
+	within(t, patience, "not modified", func() bool { return same.Load() > 2 })
 	build("r1")
-	within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+	within(t, patience, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 }
 
 const (
@@ -300,18 +300,21 @@ const (
 	// time is told by the environment variable of this name.
 	sourceAway    = 3 * time.Second
 	sourceAwayVar = "SOURCE_AWAY"
+	// patience is for machines that are busy with other tests.
+	patience = 30 * time.Second
 )
 
-// Many replicas follow one source: an activation reaches all of them within two
-// seconds, all go on without it, and all hear of what is new once it is back.
+// Many replicas follow one source: an activation reaches all of them, within two
+// seconds where nothing else runs, all go on without it, and all hear of what is new once it is back.
 func TestReplicas(t *testing.T) {
 	skipIfShort(t) // and not beside other tests: the time counts
-	away := sourceAway
+	away, limit := sourceAway, patience
 	if text := os.Getenv(sourceAwayVar); text != "" {
 		var err error
 		if away, err = time.ParseDuration(text); err != nil {
 			t.Fatal(err)
 		}
+		limit = 2 * time.Second // make replica-test, on a machine of its own
 	}
 	k := newKillable(t)
 	addr := freePort(t)
@@ -326,7 +329,7 @@ func TestReplicas(t *testing.T) {
 		k.pushTo(t, s, revision)
 		began := time.Now()
 		for _, f := range all {
-			within(t, 2*time.Second-time.Since(began), revision+" on every replica", func() bool { return revisionOf(t, f) == revision })
+			within(t, limit-time.Since(began), revision+" on every replica", func() bool { return revisionOf(t, f) == revision })
 		}
 		t.Logf("%s was on %d replicas after %v", revision, replicas, time.Since(began))
 	}
@@ -396,7 +399,7 @@ func TestFollowKnownCallers(t *testing.T) {
 	byKey := k.source(t, "by-key", append(trust, "--follow-token-file", "main="+at("good.token"))...)
 	push("r1")
 	for _, f := range []*server{byCert, byKey} {
-		within(t, 2*time.Second, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
+		within(t, patience, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 	}
 	if code := byKey.stop(t, os.Interrupt); code != 0 {
 		t.Fatalf("exit code %d: %s", code, byKey.log)

@@ -36,8 +36,9 @@ const (
 	// busyTimeout is how long a statement waits for another process, such as a
 	// backup.
 	busyTimeout = 10 * time.Second
-	// lockWait is how long Open waits for another process to end.
-	lockWait  = 2 * time.Second
+	// lockWait is how long Open waits for another process to end: on a busy machine
+	// a killed one has been seen to hold its lock for seconds.
+	lockWait  = 10 * time.Second
 	lockRetry = 50 * time.Millisecond
 )
 

@@ -168,13 +168,14 @@ func (j *journey) row() store.Bundle {
 // test compiles the bundle beside the other active ones, and runs its tests.
 func (j *journey) test(ctx context.Context, o *opened) error {
 	r := j.registry
+	r.refresh()
 	r.mu.Lock()
 	next, decides, active := r.set(o), r.decides, r.active[o.name]
 	r.mu.Unlock()
 	if err := staleFor(o, active, j.push.AllowOlder); err != nil {
 		return err
 	}
-	b, err := r.compile(ctx, next, decides)
+	b, err := r.compileOrWait(ctx, next, decides, active != nil && active.missing)
 	if gone := ctx.Err(); gone != nil { // whoever is gone has had no test run
 		return fmt.Errorf("test %s: %w", o.name, gone)
 	}
@@ -360,6 +361,7 @@ func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allow
 			return Result{}, err
 		}
 		r.compiled.hold(o)
+		r.refresh()
 		r.mu.Lock()
 		next, decides, active := r.set(o), r.decides, r.active[o.name]
 		r.mu.Unlock()
@@ -369,7 +371,7 @@ func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allow
 		if active != nil && active.digest == o.digest && !active.missing {
 			return r.resultOf(ctx, o, true)
 		}
-		b, err := r.compile(ctx, next, decides)
+		b, err := r.compileOrWait(ctx, next, decides, active != nil && active.missing)
 		if err != nil {
 			err = refusal(o, err)
 			r.opts.Log.Warn("bundle not activated", "bundle", o.name, "revision", o.revision, "digest", o.digest, "who", e.Who, "error", err.Error())
@@ -433,7 +435,9 @@ func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e s
 	}
 	r.generation++
 	r.active[o.name] = o
-	r.live(b)
+	if b.snapshot != nil {
+		r.live(b)
+	}
 	return true, nil
 }
 

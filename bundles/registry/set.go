@@ -80,6 +80,51 @@ func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, err
 	return b, nil
 }
 
+// compileOrWait is compile, but where nothing is live because several active
+// bundles could not be loaded: they are replaced one after the other, and the
+// last one makes policy. Until then there is no snapshot. With replaces the set
+// has a bundle in the place of one of them.
+func (r *Registry) compileOrWait(ctx context.Context, s set, decides, replaces bool) (built, error) {
+	if len(s.missing) > 0 && replaces && r.opts.Engine.Snapshot() == nil {
+		r.opts.Log.Warn("nothing is live until these active bundles are pushed again, too", "bundles", s.missing)
+		return built{}, nil
+	}
+	return r.compile(ctx, s, decides)
+}
+
+// refresh verifies again what was active before keys changed. What does not
+// verify any more becomes part of nothing new.
+func (r *Registry) refresh() {
+	epoch := r.epoch.Load()
+	r.mu.Lock()
+	var old []*opened
+	for _, o := range r.active {
+		if !o.missing && o.epoch != epoch {
+			old = append(old, o)
+		}
+	}
+	r.mu.Unlock()
+	for _, o := range old {
+		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, missing: true, epoch: epoch}
+		archive, err := r.opts.Store.Archive(o.digest)
+		if err == nil {
+			var again *opened
+			if again, err = r.open(o.name, o.digest, archive); err == nil {
+				now = again
+			}
+		}
+		if err != nil {
+			r.opts.Log.Error("an active bundle does not verify any more; it decides on until something else is activated or loaded",
+				"bundle", o.name, "digest", o.digest, "error", err.Error())
+		}
+		r.mu.Lock()
+		if r.active[o.name] == o {
+			r.active[o.name] = now
+		}
+		r.mu.Unlock()
+	}
+}
+
 func (r *Registry) build(ctx context.Context, list []engine.Bundle) (built, error) {
 	if len(list) == 0 {
 		return built{}, nil

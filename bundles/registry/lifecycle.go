@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/authzd/authzd/bundles"
@@ -185,6 +186,10 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 	}
 	if err != nil {
 		return err
+	}
+	if b.snapshot == nil && len(next.missing) > 0 && len(o.content.Cases) > 0 {
+		return errorf(bundles.CodeNotStaged, "", "its decision cases can not be asked before the active bundles %s are replaced: push those first",
+			strings.Join(next.missing, ", "))
 	}
 	j.report.compiled(o.name, nil, b.warnings)
 	rego, err := bundles.RunTests(ctx, o.content.Bundle, bundles.TestOptions{Timeout: r.opts.TestTimeout})

@@ -90,3 +90,47 @@ func TestWithdrawnBundleInANewPolicy(t *testing.T) {
 		t.Errorf("a new policy was made live, after the reload, with the bundle of a withdrawn key: %q", s.engine.Snapshot().Policy().Revision)
 	}
 }
+
+// While another active bundle is missing nobody can ask decision cases, so a
+// bundle that has some waits for its turn instead of going untested.
+func TestCasesAreNotSkippedWhileMending(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	s.push(t, registry.Push{Archive: bundle(t, "v1", 1), Activate: true})
+	s.push(t, registry.Push{Name: "limits", Archive: dataBundle(t, "l1"), Activate: true})
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "archives", "*"))
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	withCase := func(want string) []byte {
+		return pack(t, true,
+			file{".manifest", `{"revision":"v2","roots":["authz"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":2}}}`},
+			file{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"v2\"\n"},
+			file{"cases/one.yaml", "queries:\n  q: {subject: {type: identity, id: a}, action: {name: v2}, resource: {type: page, id: p}}\ncases:\n  one: {query: q, want: {decision: " + want + "}}\n"})
+	}
+	again := start(t, dir, nil)
+	if _, err := again.Load(t.Context(), nil); err == nil {
+		t.Fatal("loaded")
+	}
+	_, err := again.Push(t.Context(), registry.Push{Name: "main", Archive: withCase("ALLOW"), Activate: true})
+	if got := codeOf(err); got != string(bundles.CodeNotStaged) {
+		t.Fatal(err)
+	}
+	again.push(t, registry.Push{Name: "limits", Archive: dataBundle(t, "l2"), Activate: true})
+	_, err = again.Push(t.Context(), registry.Push{Name: "main", Archive: withCase("DENY"), Activate: true})
+	if got := codeOf(err); got != string(bundles.CodeTestFailed) {
+		t.Fatal(err)
+	}
+	if again.engine.Snapshot() != nil {
+		t.Fatal("live with a case that fails")
+	}
+	again.push(t, registry.Push{Name: "main", Archive: withCase("ALLOW"), Activate: true})
+	if again.engine.Snapshot() == nil {
+		t.Error("not live")
+	}
+}

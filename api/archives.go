@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/engine"
@@ -24,10 +25,9 @@ const (
 	maxWait = time.Minute
 	// maxWaiters bounds the followers that wait at once.
 	maxWaiters = 1024
-	// maxDownloads bounds the archives in memory that are being sent.
-	maxDownloads = 8
-	// downloadTime bounds the sending of one.
+	// downloadTime bounds the sending of one, downloadIdle that of a piece of it.
 	downloadTime = 2 * time.Minute
+	downloadIdle = 10 * time.Second
 )
 
 // archiveName is the name in /bundles/NAME.tar.gz.
@@ -51,12 +51,20 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 		}
 		// The deadlines of queries would end the wait. A connection that has none
 		// needs none.
-		deadline, control := time.Now().Add(wait+downloadTime), http.NewResponseController(w)
+		began, control := time.Now(), http.NewResponseController(w)
+		deadline := began.Add(wait + downloadTime)
 		_, _ = control.SetReadDeadline(deadline), control.SetWriteDeadline(deadline)
 		name, _ := archiveName(r.URL.Path)
 		digest, err := s.awaitArchive(ctx, bundles, name, r.Header.Values("If-None-Match"), wait)
 		if err != nil {
 			return err
+		}
+		if time.Since(began) > time.Second {
+			// What has become active since is not for a caller that was struck off
+			// meanwhile.
+			if err := s.enter(ctx, &c, pathArchive, func() (callers.Caller, *refused) { return s.webCaller(r) }); err != nil {
+				return err
+			}
 		}
 		header := w.Header()
 		header["Content-Type"] = []string{typeArchive}
@@ -69,7 +77,17 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
-		return s.sendArchive(ctx, w, r, bundles, digest)
+		leave, err := s.enterDownload(ctx, c, bundles.Size(digest))
+		if err != nil {
+			return err
+		}
+		defer leave()
+		archive, err := bundles.Archive(digest)
+		if err != nil {
+			return err //nolint:wrapcheck // classed by its code
+		}
+		sendArchive(w, r, archive, deadline)
+		return nil
 	})
 	if err != nil {
 		header := w.Header()
@@ -111,25 +129,35 @@ func (s *Server) awaitArchive(ctx context.Context, r *registry.Registry, name st
 	return digest, nil
 }
 
-// sendArchive writes the archive. What fails after its first byte breaks off,
-// and its length tells the client.
-func (s *Server) sendArchive(ctx context.Context, w http.ResponseWriter, r *http.Request, bundles *registry.Registry, digest string) error {
-	select {
-	case s.downloads <- struct{}{}:
-		defer func() { <-s.downloads }()
-	case <-ctx.Done():
-		return ctx.Err() //nolint:wrapcheck // classed by its identity
+// enterDownload takes a place for an archive of this size, unless it is small.
+func (s *Server) enterDownload(ctx context.Context, c call, size int64) (leave func(), err error) {
+	if size <= smallArchive {
+		return func() {}, nil
 	}
-	archive, err := bundles.Archive(digest)
-	if err != nil {
-		return err //nolint:wrapcheck // classed by its code
-	}
+	return s.downloads.await(ctx, c.caller.Name, placeTime, s.health.ended)
+}
+
+// sendArchive writes the archive, in pieces for each of which there is some time.
+// What fails after the first byte breaks off, and the length tells the client.
+func sendArchive(w http.ResponseWriter, r *http.Request, archive []byte, deadline time.Time) {
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(archive))}
 	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(archive) //nolint:gosec // not a page: the type is gzip, and sniffing is off; who has gone gets no answer
+	if r.Method == http.MethodHead {
+		return
 	}
-	return nil
+	control := http.NewResponseController(w)
+	for len(archive) > 0 {
+		late := time.Now().Add(downloadIdle)
+		if late.After(deadline) {
+			late = deadline
+		}
+		_ = control.SetWriteDeadline(late)
+		piece := archive[:min(len(archive), pieceBytes)]
+		archive = archive[len(piece):]
+		if _, err := w.Write(piece); err != nil { //nolint:gosec // not a page: the type is gzip, and sniffing is off
+			return // who has gone gets no answer
+		}
+	}
 }
 
 func etagOf(digest string) string { return `"` + digest + `"` }

@@ -10,6 +10,7 @@ import (
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/engine/blocklist"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
+	"github.com/authzd/authzd/store"
 )
 
 // blockService implements the generated interface on the block list.
@@ -46,17 +47,29 @@ func (b *blockService) CreateBlock(ctx context.Context, m *authzdv1.CreateBlockR
 	return &authzdv1.CreateBlockResponse{Block: blockOf(&made)}, nil
 }
 
-// ListBlocks lists all blocks.
-func (b *blockService) ListBlocks(ctx context.Context, _ *authzdv1.ListBlocksRequest) (*authzdv1.ListBlocksResponse, error) {
+// ListBlocks lists one page of blocks.
+func (b *blockService) ListBlocks(ctx context.Context, m *authzdv1.ListBlocksRequest) (*authzdv1.ListBlocksResponse, error) {
 	l, err := b.list()
 	if err != nil {
 		return nil, err
 	}
-	list, err := l.Blocks(ctx)
+	size, err := pageSize(m.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	created, id, err := readPageToken(m.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	list, err := l.Page(ctx, store.Block{ID: id, CreatedAt: time.UnixMicro(created)}, size+1)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // classed by its code
 	}
 	out := &authzdv1.ListBlocksResponse{}
+	if len(list) > size {
+		list = list[:size]
+		out.NextPageToken = pageToken(list[size-1].CreatedAt.UnixMicro(), list[size-1].ID)
+	}
 	for i := range list {
 		out.Blocks = append(out.Blocks, blockOf(&list[i]))
 	}

@@ -23,8 +23,8 @@ const (
 	// pushTime bounds a push or an activation: upload, compiling and tests.
 	pushTime = 2 * time.Minute
 	maxWhy   = 1000
-	// maxPushes bounds the archives that are in memory at once.
-	maxPushes = 4
+	// uploadIdle is how long an upload may be silent.
+	uploadIdle = 15 * time.Second
 )
 
 // bundleService implements the generated interface on the registry.
@@ -46,12 +46,12 @@ func (b *bundleService) PushBundle(stream authzdv1.BundleService_PushBundleServe
 	s, c := b.server, callFrom(stream.Context())
 	var result registry.Result
 	err := s.guardFor(stream.Context(), c, pushTime, func(ctx context.Context) error {
-		leave, err := s.enterPush()
+		leave, err := s.pushes.enter(c.caller.Name)
 		if err != nil {
 			return err
 		}
 		defer leave()
-		p, err := s.receive(stream, c)
+		p, err := s.receive(ctx, stream, c)
 		if err != nil {
 			return err
 		}
@@ -64,24 +64,15 @@ func (b *bundleService) PushBundle(stream authzdv1.BundleService_PushBundleServe
 	return stream.SendAndClose(pushed(result)) //nolint:wrapcheck // grpc-go's own
 }
 
-// enterPush takes a place, before the archive is read, until leave is called.
-func (s *Server) enterPush() (leave func(), err error) {
-	select {
-	case s.pushes <- struct{}{}:
-		return func() { <-s.pushes }, nil
-	default:
-		return nil, errorf(CodeOverloaded, "", "%d bundles are being pushed already", maxPushes)
-	}
-}
-
 func pushed(r registry.Result) *authzdv1.PushBundleResponse {
 	return &authzdv1.PushBundleResponse{Bundle: bundleOf(r), Unchanged: r.Unchanged}
 }
 
 // receive reads the messages of an upload.
-func (s *Server) receive(stream authzdv1.BundleService_PushBundleServer, c call) (registry.Push, error) {
+func (s *Server) receive(ctx context.Context, stream authzdv1.BundleService_PushBundleServer, c call) (registry.Push, error) {
 	var p registry.Push
-	first, err := part(stream)
+	next := pieces(ctx, stream)
+	first, err := next()
 	if err != nil {
 		return p, err
 	}
@@ -94,7 +85,7 @@ func (s *Server) receive(stream authzdv1.BundleService_PushBundleServer, c call)
 		return p, err
 	}
 	for {
-		m, err := part(stream)
+		m, err := next()
 		if errors.Is(err, io.EOF) {
 			return p, nil
 		}
@@ -112,6 +103,41 @@ func (s *Server) receive(stream authzdv1.BundleService_PushBundleServer, c call)
 
 func archiveTooLarge() error {
 	return &bundles.Error{Code: bundles.CodeTooLarge, Err: errors.New("the archive is larger than " + strconv.Itoa(bundles.DefaultMaxArchiveBytes) + " bytes")}
+}
+
+// pieces reads the messages in a goroutine of their own, which ends with the
+// stream: grpc-go offers no other way to stop waiting for one.
+func pieces(ctx context.Context, stream authzdv1.BundleService_PushBundleServer) (next func() (*authzdv1.PushBundleRequest, error)) {
+	type received struct {
+		m   *authzdv1.PushBundleRequest
+		err error
+	}
+	read := make(chan received)
+	go func() {
+		for {
+			m, err := part(stream)
+			select {
+			case read <- received{m, err}:
+			case <-stream.Context().Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return func() (*authzdv1.PushBundleRequest, error) {
+		silent := time.NewTimer(uploadIdle)
+		defer silent.Stop()
+		select {
+		case r := <-read:
+			return r.m, r.err
+		case <-silent.C:
+			return nil, errorf(CodeRequestBody, "", "nothing came for %s", uploadIdle)
+		case <-ctx.Done():
+			return nil, ctx.Err() //nolint:wrapcheck // classed by its identity
+		}
+	}
 }
 
 func part(stream authzdv1.BundleService_PushBundleServer) (*authzdv1.PushBundleRequest, error) {
@@ -163,7 +189,7 @@ func (s *Server) push(ctx context.Context, c call, p registry.Push) (registry.Re
 func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 	var body []byte
 	err := s.guardFor(r.Context(), c, pushTime, func(ctx context.Context) error {
-		leave, err := s.enterPush()
+		leave, err := s.pushes.enter(c.caller.Name)
 		if err != nil {
 			return err
 		}
@@ -181,8 +207,11 @@ func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 		// Queries come within seconds; an archive may take its time. A connection
 		// that has no deadlines needs none.
 		deadline, control := time.Now().Add(pushTime), http.NewResponseController(w)
-		_, _ = control.SetReadDeadline(deadline), control.SetWriteDeadline(deadline.Add(s.opts.MaxDuration))
-		if p.Archive, err = io.ReadAll(io.LimitReader(r.Body, bundles.DefaultMaxArchiveBytes+1)); err != nil {
+		_ = control.SetWriteDeadline(deadline.Add(s.opts.MaxDuration))
+		upload := &impatient{from: r.Body, control: control, until: deadline}
+		p.Archive, err = io.ReadAll(io.LimitReader(upload, bundles.DefaultMaxArchiveBytes+1))
+		_ = control.SetReadDeadline(deadline) // or the end of a silence would end the push
+		if err != nil {
 			return &Error{Code: CodeRequestBody, Err: errors.New("the body could not be read to its end")}
 		}
 		if len(p.Archive) > bundles.DefaultMaxArchiveBytes {
@@ -200,6 +229,23 @@ func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 		return
 	}
 	writeJSON(w, http.StatusOK, append(body, '\n'))
+}
+
+// impatient reads a body that may be silent for uploadIdle, and lasts until a
+// time.
+type impatient struct {
+	from    io.Reader
+	control *http.ResponseController
+	until   time.Time
+}
+
+func (i *impatient) Read(p []byte) (int, error) {
+	late := time.Now().Add(uploadIdle)
+	if late.After(i.until) {
+		late = i.until
+	}
+	_ = i.control.SetReadDeadline(late)
+	return i.from.Read(p) //nolint:wrapcheck // io.EOF among them
 }
 
 // pushOf reads the options of a PUT from its URL.
@@ -220,39 +266,6 @@ func pushOf(r *http.Request) (registry.Push, error) {
 	}
 	p.Why = query.Get("why")
 	return p, nil
-}
-
-// ListBundles lists all bundles.
-func (b *bundleService) ListBundles(ctx context.Context, _ *authzdv1.ListBundlesRequest) (*authzdv1.ListBundlesResponse, error) {
-	r, err := b.server.registry()
-	if err != nil {
-		return nil, err
-	}
-	list, err := r.List(ctx)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // classed by its code
-	}
-	return &authzdv1.ListBundlesResponse{Bundles: bundlesOf(list)}, nil
-}
-
-// GetBundle shows one name.
-func (b *bundleService) GetBundle(ctx context.Context, m *authzdv1.GetBundleRequest) (*authzdv1.GetBundleResponse, error) {
-	r, err := b.server.registry()
-	if err != nil {
-		return nil, err
-	}
-	list, events, err := r.Show(ctx, m.GetName())
-	if err != nil {
-		return nil, err //nolint:wrapcheck // classed by its code
-	}
-	out := &authzdv1.GetBundleResponse{Bundles: bundlesOf(list)}
-	for _, e := range events {
-		out.Events = append(out.Events, &authzdv1.BundleEvent{
-			At: timestamppb.New(e.At), Digest: e.Digest, Revision: e.Revision, Who: e.Who, Why: e.Why, What: e.What,
-			From: string(e.From), To: string(e.To), AllowOlder: e.AllowOlder, Report: reportOf(registry.ParseReport(e.Report)),
-		})
-	}
-	return out, nil
 }
 
 // ActivateBundle activates a stored revision.

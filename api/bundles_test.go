@@ -93,12 +93,15 @@ type admin struct {
 	*bundleSigner
 	bundles authzdv1.BundleServiceClient
 	keys    map[string]string
+	// file has the keys.
+	file string
 }
 
 func startAdmin(t *testing.T) *admin {
 	t.Helper()
 	a := &admin{bundleSigner: newBundleSigner(t), keys: map[string]string{}}
 	file := filepath.Join(t.TempDir(), "keys.json")
+	a.file = file
 	for name, rights := range map[string]callers.Rights{
 		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit, "admin": callers.Admin,
 	} {
@@ -357,15 +360,16 @@ func TestBundleRequestsRefused(t *testing.T) {
 	}
 }
 
-// Uploads that stand still take all places there are, and no memory beyond.
+// Uploads that stand still take the places of their caller, and then all there
+// are, and no memory beyond.
 func TestPushesAtOnce(t *testing.T) {
 	t.Parallel()
 	a := startAdmin(t)
-	ctx, cancel := context.WithCancel(a.as(t, "pusher"))
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	refused := make(chan error, 1)
-	for range 5 {
-		stream, err := a.bundles.PushBundle(ctx)
+	refused := make(chan error, 8)
+	begin := func(who string) {
+		stream, err := a.bundles.PushBundle(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+a.keys[who]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -375,12 +379,25 @@ func TestPushesAtOnce(t *testing.T) {
 			}
 		}()
 	}
+	for range 3 {
+		begin("pusher")
+	}
 	if err := <-refused; reasonOf(t, err) != string(api.CodeOverloaded) {
 		t.Error(err)
 	}
-	a.rest(t, "pusher", http.MethodGet, "/healthz", "")
-	if got := a.rest(t, "pusher", http.MethodPut, "/v1/bundles/main", "x"); got.status != http.StatusTooManyRequests {
-		t.Errorf("%d %s", got.status, got.body)
+	if _, err := a.push(a.as(t, "releaser"), &authzdv1.PushBundleOptions{Name: "main"}, a.bundle(t, "v1", 1)); err != nil {
+		t.Error("kept out by another's uploads:", err)
+	}
+	for range 3 {
+		begin("releaser")
+	}
+	if err := <-refused; reasonOf(t, err) != string(api.CodeOverloaded) {
+		t.Error(err)
+	}
+	for _, who := range []string{"pusher", "releaser"} {
+		if got := a.rest(t, who, http.MethodPut, "/v1/bundles/main", "x"); got.status != http.StatusTooManyRequests {
+			t.Errorf("%s: %d %s", who, got.status, got.body)
+		}
 	}
 }
 

@@ -137,7 +137,7 @@ func lookupBundle(code bundles.Code) outcome {
 		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
 	case bundles.CodeNotReceived, bundles.CodeOutdated:
 		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}
-	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged:
+	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged, bundles.CodeNamesFull:
 		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
 	}
 	return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}

@@ -86,9 +86,10 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *met
 	)
 	if f != nil {
 		m.registry.MustRegister(&followInfo{
-			of:      f,
-			age:     prometheus.NewDesc("authzd_follow_age_seconds", "Time since the source of a followed bundle last confirmed it, or brought it; +Inf: never since the start.", []string{"bundle"}, nil),
-			answers: prometheus.NewDesc("authzd_follows_total", "Requests for followed bundles: ok, failed (no usable answer), or refused (an archive that was not taken).", []string{"bundle", "outcome"}, nil),
+			of:         f,
+			age:        prometheus.NewDesc("authzd_follow_age_seconds", "Time since the source of a followed bundle last confirmed it, or brought it; +Inf: never since the start.", []string{"bundle"}, nil),
+			answers:    prometheus.NewDesc("authzd_follows_total", "Requests for followed bundles: ok, failed (no usable answer), or refused (an archive that was not taken).", []string{"bundle", "outcome"}, nil),
+			overridden: prometheus.NewDesc("authzd_follow_overridden", "Whether something else is active than what was taken from the source, by hand.", []string{"bundle"}, nil),
 		})
 	}
 	if known, ok := v.(issuerStatus); ok {
@@ -140,13 +141,14 @@ func (i *snapshotInfo) Collect(ch chan<- prometheus.Metric) {
 
 // followInfo reads how following goes when it is asked.
 type followInfo struct {
-	of           *follow.Followers
-	age, answers *prometheus.Desc
+	of                       *follow.Followers
+	age, answers, overridden *prometheus.Desc
 }
 
 func (i *followInfo) Describe(ch chan<- *prometheus.Desc) {
 	ch <- i.age
 	ch <- i.answers
+	ch <- i.overridden
 }
 
 func (i *followInfo) Collect(ch chan<- prometheus.Metric) {
@@ -156,6 +158,11 @@ func (i *followInfo) Collect(ch chan<- prometheus.Metric) {
 			age = s.Age.Seconds()
 		}
 		ch <- prometheus.MustNewConstMetric(i.age, prometheus.GaugeValue, age, s.Bundle)
+		overridden := 0.0
+		if s.Overridden {
+			overridden = 1
+		}
+		ch <- prometheus.MustNewConstMetric(i.overridden, prometheus.GaugeValue, overridden, s.Bundle)
 		for outcome, n := range map[string]uint64{"ok": s.Confirmed, "failed": s.Failed, "refused": s.Refused} {
 			ch <- prometheus.MustNewConstMetric(i.answers, prometheus.CounterValue, float64(n), s.Bundle, outcome)
 		}

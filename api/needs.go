@@ -28,7 +28,9 @@ const (
 	pathBundles = "/v1/bundles"
 	pathBundle  = pathBundles + "/{name}"
 	pathBlocks  = "/v1/blocks"
-	pathBlock   = pathBlocks + "/{id}"
+	// pathDownload follows the path of a bundle.
+	pathDownload = "/archive"
+	pathBlock    = pathBlocks + "/{id}"
 	// pathArchive is the bundle protocol of OPA.
 	pathArchive = pathArchives + "{name}" + archiveSuffix
 )
@@ -56,7 +58,9 @@ func needOf(method string) need {
 	case pathMetrics, pathArchive,
 		authzdv1.BlockService_ListBlocks_FullMethodName,
 		authzdv1.BundleService_ListBundles_FullMethodName,
-		authzdv1.BundleService_GetBundle_FullMethodName:
+		authzdv1.BundleService_GetBundle_FullMethodName,
+		authzdv1.BundleService_DownloadBundle_FullMethodName,
+		authzdv1.BundleService_WatchBundles_FullMethodName:
 		return need{known: true, right: callers.Audit}
 	case pathHealth, pathReady,
 		grpc_health_v1.Health_Check_FullMethodName,

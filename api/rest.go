@@ -63,15 +63,16 @@ func (s *Server) routes(g *gateway) map[string][]route {
 		"/v1/authorization-details:validate": {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Validate_FullMethodName, byGateway}},
 		"/v1/authorization-details:plan":     {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Plan_FullMethodName, byGateway}},
 		"/v1/authorization-details/types":    {{http.MethodGet, doorGateway, authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName, withQuery("resource")}},
-		pathBundles:                          {{http.MethodGet, doorGateway, authzdv1.BundleService_ListBundles_FullMethodName, withQuery()}},
+		pathBundles:                          {{http.MethodGet, doorGateway, authzdv1.BundleService_ListBundles_FullMethodName, withQuery("page_size", "page_token")}},
 		pathBundle: {
 			{http.MethodGet, doorGateway, authzdv1.BundleService_GetBundle_FullMethodName, withQuery()},
 			{http.MethodPut, doorREST, authzdv1.BundleService_PushBundle_FullMethodName, s.restPush},
 		},
-		pathBundle + ":activate": {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
-		pathBundle + ":rollback": {{http.MethodPost, doorGateway, authzdv1.BundleService_RollbackBundle_FullMethodName, withQuery()}},
+		pathBundle + pathDownload: {{http.MethodGet, doorREST, authzdv1.BundleService_DownloadBundle_FullMethodName, s.restDownload}},
+		pathBundle + ":activate":  {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
+		pathBundle + ":rollback":  {{http.MethodPost, doorGateway, authzdv1.BundleService_RollbackBundle_FullMethodName, withQuery()}},
 		pathBlocks: {
-			{http.MethodGet, doorGateway, authzdv1.BlockService_ListBlocks_FullMethodName, withQuery()},
+			{http.MethodGet, doorGateway, authzdv1.BlockService_ListBlocks_FullMethodName, withQuery("page_size", "page_token")},
 			{http.MethodPost, doorGateway, authzdv1.BlockService_CreateBlock_FullMethodName, withQuery()},
 		},
 		pathBlock:   {{http.MethodDelete, doorGateway, authzdv1.BlockService_LiftBlock_FullMethodName, withQuery("why")}},
@@ -102,9 +103,9 @@ func routesOf(routes map[string][]route, path string) []route {
 	if !below {
 		return routes[path]
 	}
-	name, verb, has := strings.Cut(rest, ":")
-	if has {
-		verb = ":" + verb
+	name, verb := rest, ""
+	if at := strings.IndexAny(rest, ":/"); at >= 0 {
+		name, verb = rest[:at], rest[at:]
 	}
 	if !registry.Named(name) {
 		return nil
@@ -346,10 +347,14 @@ func appendFollowed(body []byte, sources []follow.Status) []byte {
 		body = appendString(append(body, `{"bundle":`...), f.Bundle)
 		body = append(body, `,"age_seconds":`...)
 		if f.Age == follow.Never {
-			body = append(body, "null}"...)
-			continue
+			body = append(body, "null"...)
+		} else {
+			body = strconv.AppendFloat(body, f.Age.Seconds(), 'f', 3, 64)
 		}
-		body = append(strconv.AppendFloat(body, f.Age.Seconds(), 'f', 3, 64), '}')
+		if f.Overridden {
+			body = append(body, `,"overridden":true`...)
+		}
+		body = append(body, '}')
 	}
 	if len(sources) > 0 {
 		body = append(body, ']')

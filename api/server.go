@@ -124,10 +124,12 @@ type Server struct {
 	access    *access
 	mappings  *mappings
 	// pushes has a place for each upload under way.
-	pushes chan struct{}
-	// waiters has one for each follower that waits, downloads for each that
-	// reads.
-	waiters, downloads chan struct{}
+	pushes places
+	// downloads has a place for each large archive that is being sent.
+	downloads places
+	// waiters has one for each follower that waits, watchers for each caller that
+	// is told of bundles.
+	waiters, watchers chan struct{}
 
 	shown   *shown
 	openapi []byte
@@ -152,8 +154,9 @@ func New(opts Options) (*Server, error) {
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow),
-		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(), pushes: make(chan struct{}, maxPushes),
-		waiters: make(chan struct{}, maxWaiters), downloads: make(chan struct{}, maxDownloads),
+		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
+		waiters: make(chan struct{}, maxWaiters), watchers: make(chan struct{}, maxWatchers),
+		pushes: places{all: maxPushes, ofOne: maxPushesOfOne}, downloads: places{all: maxDownloads, ofOne: maxDownloadsOfOne},
 	}
 	s.health.look = s.observe
 	s.mappings = newMappings(s.warnMapping)

@@ -49,6 +49,8 @@ const (
 	CodeNameInvalid Code = "bundle.name_invalid"
 	// CodeNameLocal is the name of a bundle that the operator gives by --bundle.
 	CodeNameLocal Code = "bundle.name_local"
+	// CodeNameOther is a bundle that is made for another name.
+	CodeNameOther Code = "bundle.name_other"
 	// CodePolicyRefused is policy that does not compile; the report says why.
 	CodePolicyRefused Code = "bundle.policy_refused"
 	// CodeTestFailed is a Rego test or decision case of the bundle that fails.
@@ -60,6 +62,8 @@ const (
 	// CodeNotStaged is a bundle that was rejected, or whose archive is no longer
 	// kept.
 	CodeNotStaged Code = "bundle.not_staged"
+	// CodeNamesFull is a bundle under one name too many.
+	CodeNamesFull Code = "bundle.names_full"
 )
 
 // Codes of following another server (package bundles/follow).
@@ -111,7 +115,7 @@ func Codes() []Code {
 	return []Code{
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
-		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged,
+		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodeNameOther, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged, CodeNamesFull,
 		CodeNotReceived, CodeOutdated,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,

@@ -19,12 +19,14 @@ const (
 	BlockClient BlockKind = "client"
 	// BlockTool is a tool, by the name that calls give it.
 	BlockTool BlockKind = "tool"
+	// BlockTenant is a tenant: the caller's, or that of a usable credential.
+	BlockTenant BlockKind = "tenant"
 )
 
 // Valid tells whether k is one of the kinds.
 func (k BlockKind) Valid() bool {
 	switch k {
-	case BlockSubject, BlockAgent, BlockClient, BlockTool:
+	case BlockSubject, BlockAgent, BlockClient, BlockTool, BlockTenant:
 		return true
 	}
 	return false
@@ -33,13 +35,17 @@ func (k BlockKind) Valid() bool {
 const (
 	// MaxBlocks bounds what is blocked at one time.
 	MaxBlocks = 10000
+	// MaxBlockList bounds the list, blocks that have ended included: they hold
+	// again if the clock is set back.
+	MaxBlockList = 2 * MaxBlocks
 	// MaxBlockText bounds each text of a block, in bytes.
 	MaxBlockText = 2048
 )
 
 // Codes of changes of a block list that come to nothing.
 const (
-	// CodeBlocksFull is of a list of more than MaxBlocks.
+	// CodeBlocksFull is of more than MaxBlocks, or a list of more than
+	// MaxBlockList.
 	CodeBlocksFull Code = "engine.blocks_full"
 	// CodeBlockNotFound is of a block to lift that is not there.
 	CodeBlockNotFound Code = "engine.block_not_found"
@@ -69,7 +75,7 @@ func (b *Block) Valid() error {
 	case b.ID == "":
 		return errorf(CodeMissingMember, "/id", "a block needs an id")
 	case !b.Kind.Valid():
-		return errorf(CodeInvalidValue, "/kind", `is "subject", "agent", "client" or "tool"`)
+		return errorf(CodeInvalidValue, "/kind", `is "subject", "agent", "client", "tool" or "tenant"`)
 	case b.Value == "":
 		return errorf(CodeMissingMember, "/value", "a block needs what it blocks")
 	case b.Issuer != "" && b.Kind != BlockSubject:
@@ -94,10 +100,11 @@ type blockTarget struct {
 }
 
 // SetBlocks replaces the block list for decisions from now on, those on older
-// snapshots included. On an error the list stays as it was.
+// snapshots included. Whether a block has ended is looked at by each decision.
+// On an error the list stays as it was.
 func (e *Engine) SetBlocks(list []Block) error {
-	if len(list) > MaxBlocks {
-		return errorf(CodeBlocksFull, "", "%d blocks where %d are possible", len(list), MaxBlocks)
+	if len(list) > MaxBlockList {
+		return errorf(CodeBlocksFull, "", "a list of %d blocks where %d are possible", len(list), MaxBlockList)
 	}
 	next := make(blocks, len(list))
 	for i := range list {
@@ -154,8 +161,14 @@ func (l blocks) caller(in *input) *Block {
 	if b := l.holds(BlockAgent, in.agent, in.now); b != nil {
 		return b
 	}
+	if b := l.holds(BlockTenant, in.query.tenant(), in.now); b != nil {
+		return b
+	}
 	for _, u := range in.usable {
 		if b := l.holds(BlockClient, u.ClientID, in.now); b != nil {
+			return b
+		}
+		if b := l.holds(BlockTenant, u.Tenant, in.now); b != nil {
 			return b
 		}
 		for _, a := range u.Actors {
@@ -179,7 +192,9 @@ func (l blocks) tool(q *Query, now time.Time) *Block {
 			return b
 		}
 	}
-	if q.Resource.Type == resourceTool {
+	// Without a message policy sees the resource as the tool that is called,
+	// whatever its type is said to be.
+	if q.Resource.Type == resourceTool || q.MCP == nil && q.Action.Name == methodToolsCall {
 		return l.holds(BlockTool, q.Resource.ID, now)
 	}
 	return nil

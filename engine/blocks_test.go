@@ -64,6 +64,9 @@ func TestBlocks(t *testing.T) {
 		Action: engine.Action{Name: "use"}, Resource: engine.Resource{Type: "tool", ID: "pay"},
 		Subject: &engine.Subject{Type: "identity", ID: alice},
 	}
+	tenant := credential(t, "c", claims(`"tenant": "acme"`))
+	other := call(t, "pay", `{}`, own)
+	other.Tenant = "acme"
 	file := &engine.Query{
 		Action: engine.Action{Name: "use"}, Resource: engine.Resource{Type: "file", ID: "pay"},
 		Subject: &engine.Subject{Type: "identity", ID: alice},
@@ -97,6 +100,11 @@ func TestBlocks(t *testing.T) {
 		"another tool":                    {block("tool", "pay", ""), call(t, "read", `{}`, own), false},
 		"a tool that begins alike":        {block("tool", "pa", ""), call(t, "pay", `{}`, own), false},
 		"a tool without a message":        {block("tool", "pay", ""), noMCP, true},
+		"tenant of the caller":            {block("tenant", "acme", ""), other, true},
+		"tenant of callers without one":   {block("tenant", "default", ""), call(t, "pay", `{}`, own), true},
+		"tenant of a credential":          {block("tenant", "acme", ""), call(t, "pay", `{}`, tenant), true},
+		"another tenant":                  {block("tenant", "acme2", ""), call(t, "pay", `{}`, tenant), false},
+		"a tenant that the caller is not": {block("tenant", "default", ""), other, false},
 		"a file of the name":              {block("tool", "pay", ""), file, false},
 		"a tool of the subject's name":    {block("tool", alice, ""), call(t, "pay", `{}`, own), false},
 		"a subject of the tool's name":    {block("subject", "pay", ""), call(t, "pay", `{}`, own), false},
@@ -273,7 +281,7 @@ func TestSetBlocksRefuses(t *testing.T) {
 		"no end":         {edit(func(b *engine.Block) { b.Until = time.Time{} }), engine.CodeMissingMember},
 		"issuer of tool": {edit(func(b *engine.Block) { b.Issuer = "x" }), engine.CodeInvalidValue},
 		"long":           {edit(func(b *engine.Block) { b.Value = strings.Repeat("x", engine.MaxBlockText+1) }), engine.CodeInvalidValue},
-		"too many":       {slices.Repeat(edit(func(*engine.Block) {}), engine.MaxBlocks+1), engine.CodeBlocksFull},
+		"too many":       {slices.Repeat(edit(func(*engine.Block) {}), engine.MaxBlockList+1), engine.CodeBlocksFull},
 	} {
 		var coded *engine.Error
 		if err := e.SetBlocks(c.list); !errors.As(err, &coded) || coded.Code != c.code {
@@ -326,4 +334,21 @@ func TestBlocksWhileDeciding(t *testing.T) {
 	deciding.Wait()
 	close(stop)
 	changing.Wait()
+}
+
+// A call of a tool is one of a resource of type tool, also where no message comes
+// with it: another type would lead around rules and blocks of the tool.
+func TestCallOfNoTool(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, blocksPolicy, blocksData))
+	for _, kind := range []string{"Tool", "mcp_tool", "tools"} {
+		_, err := e.Decide(t.Context(), &engine.Query{
+			Action: engine.Action{Name: "tools/call"}, Resource: engine.Resource{Type: kind, ID: "pay"},
+			Subject: &engine.Subject{Type: "identity", ID: alice},
+		})
+		var coded *engine.Error
+		if !errors.As(err, &coded) || coded.Code != engine.CodeMCPMismatch || coded.Path != "/resource/type" {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
 }

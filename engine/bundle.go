@@ -181,10 +181,10 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 				bad(CodeBundleRequirementKind, "the bundle uses requirement kind %q, which this engine lacks", k)
 			}
 		}
+	case "name":
+		wantKind(name, v, rar.String, bad)
 	case "sequence":
-		if v.Kind() != rar.Number {
-			bad(CodeBundleMetadata, "metadata.authzd.sequence must be a number")
-		}
+		wantKind(name, v, rar.Number, bad)
 	default:
 		bad(CodeBundleMetadata, "metadata.authzd.%s is not a member of contract %d", name, ContractVersion)
 	}
@@ -193,6 +193,12 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 func wantBool(name string, v rar.Value, bad func(code Code, format string, args ...any)) {
 	if v.Kind() != rar.Bool {
 		bad(CodeBundleMetadata, "metadata.authzd.%s must be true or false", name)
+	}
+}
+
+func wantKind(name string, v rar.Value, kind rar.Kind, bad func(code Code, format string, args ...any)) {
+	if v.Kind() != kind {
+		bad(CodeBundleMetadata, "metadata.authzd.%s must be a %s", name, kind)
 	}
 }
 

@@ -198,6 +198,9 @@ func (q *Query) validateMCP(mapped bool) error {
 		if mapped {
 			return errorf(CodeMCPMissing, "/mcp", "a declared mapping needs the MCP message")
 		}
+		if q.Action.Name == methodToolsCall && q.Resource.Type != resourceTool {
+			return errorf(CodeMCPMismatch, "/resource/type", "the resource of %s is of type %s", methodToolsCall, resourceTool)
+		}
 		return nil
 	}
 	if m.Method == "" {

@@ -23,6 +23,15 @@ func Digest(archive []byte) string {
 	return digestPrefix + hex.EncodeToString(sum[:])
 }
 
+// Size is the bytes of an archive, without reading it; 0 if it is not there.
+func (s *Store) Size(digest string) int64 {
+	info, err := os.Stat(s.archiveFile(digest))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // Upload is an archive on disk that no row knows of yet. Stage makes it one of
 // the store's, Discard removes it, and so does the next Open.
 type Upload struct {

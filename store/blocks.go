@@ -19,8 +19,10 @@ type Block struct {
 	LiftedAt            time.Time
 }
 
-// keepBlocks is how many blocks that have ended are remembered.
-const keepBlocks = 1000
+// keepBlocks is how many blocks that have ended are remembered. Those that were
+// not lifted hold again if the clock was ahead and is set back, so they are not
+// forgotten soon.
+const keepBlocks = 10000
 
 // AddBlock records a block. Those that ended long ago are forgotten.
 func (s *Store) AddBlock(ctx context.Context, b Block) error {
@@ -59,9 +61,32 @@ func (s *Store) LiftBlock(ctx context.Context, tenant, id, who, why string, at t
 // Blocks returns the blocks of a tenant, the newest first, also those that have
 // ended and are still remembered.
 func (s *Store) Blocks(ctx context.Context, tenant string) ([]Block, error) {
+	return s.blocks(ctx, `tenant = ? ORDER BY created_at DESC, id DESC`, tenant)
+}
+
+// BlocksBehind returns up to limit of them behind one of them; of none, from the
+// beginning.
+func (s *Store) BlocksBehind(ctx context.Context, tenant string, behind Block, limit int) ([]Block, error) {
+	if behind.ID == "" {
+		return s.blocks(ctx, `tenant = ? ORDER BY created_at DESC, id DESC LIMIT ?`, tenant, limit)
+	}
+	at := micros(behind.CreatedAt)
+	return s.blocks(ctx, `tenant = ? AND (created_at < ? OR created_at = ? AND id < ?) ORDER BY created_at DESC, id DESC LIMIT ?`, tenant, at, at, behind.ID, limit)
+}
+
+// Block returns the block of an id; ok is false if there is none.
+func (s *Store) Block(ctx context.Context, tenant, id string) (b Block, ok bool, err error) {
+	list, err := s.blocks(ctx, `tenant = ? AND id = ?`, tenant, id)
+	if err != nil || len(list) == 0 {
+		return Block{}, false, err
+	}
+	return list[0], true, nil
+}
+
+func (s *Store) blocks(ctx context.Context, where string, args ...any) ([]Block, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
 		SELECT tenant, id, kind, target, issuer, why, created_by, created_at, ends_at, lifted_by, lifted_why, lifted_at
-		FROM blocks WHERE tenant = ? ORDER BY created_at DESC, id DESC`), tenant)
+		FROM blocks WHERE `+where), args...)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks: %w", err)
 	}

@@ -55,14 +55,14 @@ func TestBlocksForgetTheOldest(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := store.Exec(s, fmt.Sprintf(`
-		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10001)
 		INSERT INTO blocks SELECT '%s', i, 'tool', 't', '', '', '', %d + i * 1000000, %[2]d + (i + 1) * 1000000, '', '', 0 FROM n`, tenant, at.UnixMicro()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	add("last", at.Add(1002*time.Second), time.Second)
+	add("last", at.Add(10002*time.Second), time.Second)
 	list, err := s.Blocks(t.Context(), tenant)
-	if err != nil || len(list) != 1002 { // a thousand that ended, the last one and the oldest
+	if err != nil || len(list) != 10002 { // ten thousand that ended, the last one and the oldest
 		t.Fatal(len(list), err)
 	}
 	if last := list[len(list)-1]; last.ID != "holds" {

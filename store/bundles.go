@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -43,6 +45,8 @@ type Bundle struct {
 	Previous string
 	// Report is the JSON of what its tests said, "" for none.
 	Report string
+	// Stored orders the uploads of a tenant; the store gives it.
+	Stored int64
 }
 
 // Event is one step in the life of a bundle.
@@ -65,13 +69,20 @@ type Event struct {
 
 // What is kept of each name beside what is active.
 const (
-	// Keep is how many superseded, and how many staged, archives stay on disk.
-	Keep       = 5
+	// Keep is how many superseded archives stay on disk, and how many staged ones
+	// of each who uploaded them: whoever may push pushes nobody else's out.
+	Keep = 5
+	// keepStaged bounds the staged ones of all together.
+	keepStaged = 25
+	// keepRows is how many without an archive are remembered of each state.
 	keepRows   = 50
 	keepEvents = 1000
+	// MaxNames bounds the names of bundles of a tenant. Names that never had an
+	// active bundle make room for new ones.
+	MaxNames = 200
 )
 
-const bundleColumns = `tenant, name, digest, revision, sequence, size, state, kept, uploaded_by, uploaded_at, changed_at, previous, report`
+const bundleColumns = `tenant, name, digest, revision, sequence, size, state, kept, uploaded_by, uploaded_at, changed_at, previous, report, stored`
 
 // Stage stores a bundle that passed, with its archive and what led there, all
 // of it or nothing.
@@ -112,7 +123,7 @@ func (s *Store) store(ctx context.Context, b Bundle, events []Event) error {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, query(`
-			INSERT INTO bundles (`+bundleColumns+`, stored, activated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
+			INSERT INTO bundles (`+bundleColumns+`, activated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
 			ON CONFLICT (tenant, name, digest) DO UPDATE SET revision = excluded.revision, sequence = excluded.sequence,
 				size = excluded.size, state = excluded.state, kept = excluded.kept, uploaded_by = excluded.uploaded_by,
 				uploaded_at = excluded.uploaded_at, changed_at = excluded.changed_at, report = excluded.report, stored = excluded.stored
@@ -123,6 +134,47 @@ func (s *Store) store(ctx context.Context, b Bundle, events []Event) error {
 		}
 		return s.record(ctx, tx, events)
 	})
+}
+
+// makeRoom forgets names that never had an active bundle, those first that were
+// uploaded to the longest ago, until there are no more than MaxNames. It returns
+// the digests of theirs.
+func makeRoom(ctx context.Context, tx *sql.Tx, tenant, keep string) ([]string, error) {
+	var names int
+	if err := tx.QueryRowContext(ctx, query(`SELECT COUNT(DISTINCT name) FROM bundles WHERE tenant = ?`), tenant).Scan(&names); err != nil {
+		return nil, err
+	}
+	var gone []string
+	for ; names > MaxNames; names-- {
+		var name string
+		err := tx.QueryRowContext(ctx, query(`
+			SELECT name FROM bundles WHERE tenant = ? AND name <> ? GROUP BY name HAVING MAX(activated) = 0 ORDER BY MAX(stored) LIMIT 1`), tenant, keep).Scan(&name)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, errorf(CodeNamesFull, "", "there are bundles under %d names, each of which was active once", MaxNames)
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows, err := tx.QueryContext(ctx, query(`SELECT digest FROM bundles WHERE tenant = ? AND name = ? AND kept = 1`), tenant, name)
+		if err != nil {
+			return nil, err
+		}
+		err = each(rows, func() error {
+			var digest string
+			err := rows.Scan(&digest)
+			gone = append(gone, digest)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, table := range []string{`bundles`, `bundle_events`} {
+			if _, err := tx.ExecContext(ctx, query(`DELETE FROM `+table+` WHERE tenant = ? AND name = ?`), tenant, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return gone, nil
 }
 
 // Activate makes the bundle of e (tenant, name, digest) the active one of its
@@ -201,8 +253,16 @@ func (s *Store) changeAndPrune(ctx context.Context, what, tenant, name string, d
 		if err := do(tx); err != nil {
 			return err
 		}
-		var err error
-		gone, err = prune(ctx, tx, tenant, name)
+		// After the events are recorded, so that their numbers stay the greatest.
+		forgotten, err := makeRoom(ctx, tx, tenant, name)
+		if err != nil {
+			return err
+		}
+		dropped, err := prune(ctx, tx, tenant, name)
+		if err != nil {
+			return err
+		}
+		gone, err = unwanted(ctx, tx, append(forgotten, dropped...))
 		return err
 	})
 	if err != nil {
@@ -214,30 +274,35 @@ func (s *Store) changeAndPrune(ctx context.Context, what, tenant, name string, d
 	return nil
 }
 
-// prune returns the digests whose archives nothing wants any more.
+// prune lets go of archives and rows of name, and returns the archives'
+// digests.
 func prune(ctx context.Context, tx *sql.Tx, tenant, name string) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, query(`
-		SELECT digest, state, kept FROM bundles WHERE tenant = ? AND name = ? ORDER BY activated DESC, stored DESC`), tenant, name)
+		SELECT digest, state, kept, uploaded_by FROM bundles WHERE tenant = ? AND name = ? ORDER BY activated DESC, stored DESC`), tenant, name)
 	if err != nil {
 		return nil, err
 	}
 	var drop, remove []string
-	held := map[State]int{}
-	others := 0
+	superseded, staged, uploaders, others := 0, 0, map[string]int{}, map[State]int{}
 	err = each(rows, func() error {
-		var digest, state string
+		var digest, state, who string
 		var kept int
-		if err := rows.Scan(&digest, &state, &kept); err != nil {
+		if err := rows.Scan(&digest, &state, &kept, &who); err != nil {
 			return err
 		}
 		switch {
 		case State(state) == StateActive:
+		case kept == 1 && State(state) == StateStaged:
+			staged, uploaders[who] = staged+1, uploaders[who]+1
+			if uploaders[who] > Keep || staged > keepStaged {
+				drop = append(drop, digest)
+			}
 		case kept == 1:
-			if held[State(state)]++; held[State(state)] > Keep {
+			if superseded++; superseded > Keep {
 				drop = append(drop, digest)
 			}
 		default:
-			if others++; others > keepRows {
+			if others[State(state)]++; others[State(state)] > keepRows {
 				remove = append(remove, digest)
 			}
 		}
@@ -257,8 +322,8 @@ func prune(ctx context.Context, tx *sql.Tx, tenant, name string) ([]string, erro
 		}
 	}
 	// Whoever may push can make any number of the first kind. They push none of the
-	// second, such as activations, out of the record.
-	for _, kind := range []string{`to_state IN ('uploaded', 'rejected')`, `to_state NOT IN ('uploaded', 'rejected')`} {
+	// second, activations and rollbacks, out of the record.
+	for _, kind := range []string{pushes, changes} {
 		_, err = tx.ExecContext(ctx, query(`
 		DELETE FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` AND seq <= (
 			SELECT COALESCE(MIN(seq), 0) - 1 FROM (SELECT seq FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?) AS newest)`),
@@ -267,8 +332,13 @@ func prune(ctx context.Context, tx *sql.Tx, tenant, name string) ([]string, erro
 			return nil, err
 		}
 	}
+	return drop, nil
+}
+
+// unwanted are the digests whose archives nothing wants any more.
+func unwanted(ctx context.Context, tx *sql.Tx, digests []string) ([]string, error) {
 	var gone []string
-	for _, digest := range drop {
+	for _, digest := range digests {
 		var n int
 		if err := tx.QueryRowContext(ctx, query(`SELECT COUNT(*) FROM bundles WHERE digest = ? AND kept = 1`), digest).Scan(&n); err != nil {
 			return nil, err
@@ -299,9 +369,36 @@ func (s *Store) Active(ctx context.Context, tenant string) ([]Bundle, error) {
 		ORDER BY name`, tenant)
 }
 
-// Bundles returns all bundles of a tenant, by name, the newest upload first.
-func (s *Store) Bundles(ctx context.Context, tenant string) ([]Bundle, error) {
-	return s.bundles(ctx, `SELECT `+bundleColumns+` FROM bundles WHERE tenant = ? ORDER BY name, stored DESC`, tenant)
+// Place is where a list goes on: behind the bundle of this name and number. The
+// zero Place is its beginning.
+type Place struct {
+	Name   string
+	Stored int64
+}
+
+// Bundles returns up to limit bundles of a tenant, by name, the newest upload
+// first.
+func (s *Store) Bundles(ctx context.Context, tenant string, after Place, limit int) ([]Bundle, error) {
+	return s.bundles(ctx, `SELECT `+bundleColumns+` FROM bundles WHERE tenant = ? AND (name > ? OR name = ? AND stored < ?)
+		ORDER BY name, stored DESC LIMIT ?`, tenant, after.Name, after.Name, after.Stored, limit)
+}
+
+// Admits tells whether a bundle may be stored under name: CodeNamesFull if it
+// would be one too many.
+func (s *Store) Admits(ctx context.Context, tenant, name string) error {
+	var known, lasting int
+	err := s.read.QueryRowContext(ctx, query(`SELECT COUNT(*) FROM bundles WHERE tenant = ? AND name = ?`), tenant, name).Scan(&known)
+	if err == nil && known == 0 {
+		err = s.read.QueryRowContext(ctx, query(`
+			SELECT COUNT(*) FROM (SELECT name FROM bundles WHERE tenant = ? GROUP BY name HAVING MAX(activated) > 0) AS lasting`), tenant).Scan(&lasting)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("count the names of bundles: %w", err)
+	case lasting >= MaxNames:
+		return errorf(CodeNamesFull, "", "there are bundles under %d names, each of which was active once", MaxNames)
+	}
+	return nil
 }
 
 // Named returns the bundles of one name, the newest upload first.
@@ -320,7 +417,7 @@ func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle
 		var state string
 		var kept int
 		var uploaded, changed int64
-		err := rows.Scan(&b.Tenant, &b.Name, &b.Digest, &b.Revision, &b.Sequence, &b.Size, &state, &kept, &b.UploadedBy, &uploaded, &changed, &b.Previous, &b.Report)
+		err := rows.Scan(&b.Tenant, &b.Name, &b.Digest, &b.Revision, &b.Sequence, &b.Size, &state, &kept, &b.UploadedBy, &uploaded, &changed, &b.Previous, &b.Report, &b.Stored)
 		b.State, b.Kept, b.UploadedAt, b.ChangedAt = State(state), kept == 1, timeOf(uploaded), timeOf(changed)
 		out = append(out, b)
 		return err
@@ -331,11 +428,47 @@ func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle
 	return out, nil
 }
 
-// Events returns the last events of one name, the newest first.
+// The two kinds of events.
+const (
+	pushes  = `what = 'push'`
+	changes = `what <> 'push'`
+)
+
+// Events returns the last events of one name, the newest first: up to half of
+// limit are pushes, and up to half activations and rollbacks.
 func (s *Store) Events(ctx context.Context, tenant, name string, limit int) ([]Event, error) {
+	var all []Event
+	for _, kind := range []string{pushes, changes} {
+		list, err := s.events(ctx, `WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?`, tenant, name, limit/2)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	slices.SortFunc(all, func(a, b Event) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all, nil
+}
+
+// EventsAfter returns up to limit events of a tenant behind the number after,
+// the oldest first.
+func (s *Store) EventsAfter(ctx context.Context, tenant string, after int64, limit int) ([]Event, error) {
+	return s.events(ctx, `WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?`, tenant, after, limit)
+}
+
+// LastEvent is the number of the last event of a tenant, 0 if there is none.
+func (s *Store) LastEvent(ctx context.Context, tenant string) (int64, error) {
+	var seq int64
+	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(seq), 0) FROM bundle_events WHERE tenant = ?`), tenant).Scan(&seq)
+	if err != nil {
+		return 0, fmt.Errorf("find the last event: %w", err)
+	}
+	return seq, nil
+}
+
+func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
 		SELECT seq, tenant, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report
-		FROM bundle_events WHERE tenant = ? AND name = ? ORDER BY seq DESC LIMIT ?`), tenant, name, limit)
+		FROM bundle_events `+where), args...)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

@@ -19,6 +19,8 @@ const (
 	CodeNotOurs Code = "store.not_ours"
 	// CodeNotKept is a bundle to activate whose archive is not kept, or no longer.
 	CodeNotKept Code = "store.not_kept"
+	// CodeNamesFull is a bundle under one name too many.
+	CodeNamesFull Code = "store.names_full"
 )
 
 // Error is the only error type of this package that carries a code.
@@ -51,5 +53,5 @@ func errorf(code Code, path, format string, args ...any) *Error {
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation against the code.
 func Codes() []Code {
-	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept}
+	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull}
 }

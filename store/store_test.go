@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func TestRejectLeavesWhatIsKept(t *testing.T) {
 		}
 	}
 	stage(t, s, "main", "one")
-	list, err := s.Bundles(t.Context(), tenant)
+	list, err := s.Bundles(t.Context(), tenant, store.Place{}, 100)
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
@@ -183,7 +184,7 @@ func TestKeepsTheLast(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if list, _ = s.Named(t.Context(), tenant, "main"); len(list) != 50+1+2*store.Keep {
+	if list, _ = s.Named(t.Context(), tenant, "main"); len(list) != 50+6+3+1+2*store.Keep { // rejected, superseded and staged ones not kept, kept ones
 		t.Errorf("%d rows", len(list))
 	}
 }
@@ -303,5 +304,144 @@ func unpack(t *testing.T, file, dir string) {
 		if err := os.WriteFile(to, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// One who uploads pushes nobody else's staged bundles out, and what was rejected
+// is listed however much is remembered.
+func TestKeepsWhatOthersStaged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	put := func(who, content string) {
+		t.Helper()
+		u, err := s.Write([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := store.Bundle{Tenant: tenant, Name: "main", Digest: store.Digest([]byte(content)), UploadedBy: who}
+		if err := s.Stage(t.Context(), u, b, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("alice", "hers")
+	for i := range 3 * store.Keep {
+		put("mallory", strconv.Itoa(i))
+	}
+	if _, err := s.Archive(store.Digest([]byte("hers"))); err != nil {
+		t.Error("pushed out:", err)
+	}
+	list, err := s.Named(t.Context(), tenant, "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	for _, b := range list {
+		if b.Kept {
+			kept++
+		}
+	}
+	if kept != 1+store.Keep {
+		t.Errorf("%d kept", kept)
+	}
+	for i := range 10 { // many who upload
+		for j := range store.Keep {
+			put(fmt.Sprint("pusher", i), fmt.Sprint(i, j))
+		}
+	}
+	files, err := os.ReadDir(filepath.Join(dir, "archives"))
+	if err != nil || len(files) != 25 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	for i := range 60 {
+		d := stage(t, s, "busy", "v"+strconv.Itoa(i))
+		activate(t, s, "busy", d, false)
+	}
+	if err := s.Reject(t.Context(), store.Bundle{Tenant: tenant, Name: "busy", Digest: "bad"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = s.Named(t.Context(), tenant, "busy"); err != nil || list[0].Digest != "bad" {
+		t.Errorf("what was rejected last is not listed: %+v, %v", list[0], err)
+	}
+}
+
+// Names that were never active make room, those that were do not.
+func TestMaxNames(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	junk := func(name string) error {
+		return s.Reject(t.Context(), store.Bundle{Tenant: tenant, Name: name, Digest: "bad"}, []store.Event{{Tenant: tenant, Name: name, Digest: "bad", What: "push", To: store.StateRejected}})
+	}
+	first := stage(t, s, "staged", "never active")
+	for i := range store.MaxNames + 5 {
+		if err := junk(fmt.Sprintf("junk%03d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := s.Named(t.Context(), tenant, "staged"); err != nil || len(list) != 0 {
+		t.Error("the oldest is still there", err)
+	}
+	if _, err := s.Archive(first); err == nil {
+		t.Error("its archive is still there")
+	}
+	last, err := s.LastEvent(t.Context(), tenant)
+	if err != nil || last < store.MaxNames+5 {
+		t.Error("numbers of events come again:", last, err)
+	}
+	for i := range store.MaxNames {
+		name := fmt.Sprintf("real%03d", i)
+		if err := s.Admits(t.Context(), tenant, name); err != nil {
+			t.Fatal(err)
+		}
+		activate(t, s, name, stage(t, s, name, "policy"), false)
+	}
+	var coded *store.Error
+	if err := s.Admits(t.Context(), tenant, "more"); !errors.As(err, &coded) || coded.Code != store.CodeNamesFull {
+		t.Error(err)
+	}
+	if err := junk("more"); !errors.As(err, &coded) || coded.Code != store.CodeNamesFull {
+		t.Error(err)
+	}
+	if err := s.Admits(t.Context(), tenant, "real000"); err != nil {
+		t.Error(err)
+	}
+	// Pages hold every bundle once.
+	var names []string
+	for after := (store.Place{}); ; {
+		page, err := s.Bundles(t.Context(), tenant, after, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range page {
+			names = append(names, b.Name)
+			after = store.Place{Name: b.Name, Stored: b.Stored}
+		}
+		if len(page) < 7 {
+			break
+		}
+	}
+	if len(names) != store.MaxNames || !slices.IsSorted(names) {
+		t.Errorf("%d names in pages", len(names))
+	}
+}
+
+// However often something is pushed, its activations stay in the record and are
+// shown.
+func TestEventsOfBothKinds(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	activate(t, s, "main", stage(t, s, "main", "one"), false)
+	for i := range 400 {
+		var events []store.Event
+		for _, to := range []store.State{store.StateUploaded, store.StateVerified, store.StateRejected} {
+			events = append(events, store.Event{Tenant: tenant, Name: "main", Digest: strconv.Itoa(i), What: "push", To: to})
+		}
+		if err := s.Reject(t.Context(), store.Bundle{Tenant: tenant, Name: "main", Digest: strconv.Itoa(i)}, events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.Events(t.Context(), tenant, "main", 200)
+	if err != nil || len(list) != 101 || list[len(list)-1].To != store.StateActive {
+		t.Errorf("%d events, %v", len(list), err)
 	}
 }

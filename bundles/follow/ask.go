@@ -31,6 +31,8 @@ const (
 	downloadTime = time.Minute
 	maxHeader    = 16 << 10
 	maxToken     = 16 << 10
+	// maxTag bounds the tag that is sent with each request.
+	maxTag = 256
 	// typeLongPoll is how a source says that it keeps requests.
 	typeLongPoll = "application/vnd.openpolicyagent.bundles"
 )
@@ -93,6 +95,8 @@ type answer struct {
 	etag    string
 	archive []byte
 	keeps   bool
+	// at is when it began, by the clock of ages.
+	at time.Time
 }
 
 // ask sends one request; known is the tag of what is not wanted again.
@@ -119,10 +123,11 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("ask the source: %w", err)
 	}
+	at := f.opts.Now()
 	defer func() { _ = res.Body.Close() }()
 	switch {
 	case res.StatusCode == http.StatusNotModified && known != "":
-		return answer{etag: known}, nil
+		return answer{etag: known, at: at}, nil
 	case res.StatusCode != http.StatusOK:
 		return answer{}, &declinedError{res.StatusCode}
 	}
@@ -135,7 +140,19 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 	case len(archive) == 0:
 		return answer{}, errors.New("the answer is empty")
 	}
-	return answer{etag: res.Header.Get("ETag"), archive: archive, keeps: res.Header.Get("Content-Type") == typeLongPoll}, nil
+	return answer{etag: tagOf(res.Header.Get("ETag")), archive: archive, keeps: res.Header.Get("Content-Type") == typeLongPoll, at: at}, nil
+}
+
+// tagOf is an entity tag that can be sent back (RFC 9110 section 8.8.3), or none.
+func tagOf(header string) string {
+	opaque := strings.TrimPrefix(header, "W/")
+	if len(header) > maxTag || len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"' {
+		return ""
+	}
+	if strings.ContainsFunc(opaque[1:len(opaque)-1], func(r rune) bool { return r <= ' ' || r == '"' || r >= 0x7f }) {
+		return ""
+	}
+	return header
 }
 
 func readToken(name string) (string, error) {

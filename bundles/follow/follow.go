@@ -146,12 +146,15 @@ func (fs *Followers) Fresh() error {
 type Status struct {
 	Bundle string
 	// Age is the time since the source last confirmed, to this process, that the
-	// bundle here is the one it has; the largest there is: never.
+	// bundle that was taken is the one it has; the largest there is: never.
 	Age time.Duration
 	// Confirmed, Failed and Refused count answers that confirmed or brought a
 	// bundle, requests without a usable answer, and archives that were not
 	// taken.
 	Confirmed, Failed, Refused uint64
+	// Overridden: something else than what was taken from the source is active,
+	// because somebody has activated it here.
+	Overridden bool
 }
 
 // Never is the Age of a source that has not been heard of.
@@ -166,7 +169,7 @@ func (fs *Followers) Status() []Status {
 	for _, f := range fs.list {
 		out = append(out, Status{
 			Bundle: f.source.Name, Age: f.age(),
-			Confirmed: f.confirmed.Load(), Failed: f.failed.Load(), Refused: f.refusals.Load(),
+			Confirmed: f.confirmed.Load(), Failed: f.failed.Load(), Refused: f.refusals.Load(), Overridden: f.overridden(),
 		})
 	}
 	return out

@@ -49,13 +49,17 @@ func newSigner(t *testing.T) *signer {
 
 func (s *signer) bundle(t *testing.T, revision string, sequence int) []byte {
 	t.Helper()
+	return s.sign(t,
+		[2]string{".manifest", fmt.Sprintf(`{"revision":%q,"roots":["authz"],"metadata":{"authzd":{"contract":1,"sequence":%d}}}`, revision, sequence)},
+		[2]string{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"read\"\n"})
+}
+
+func (s *signer) sign(t *testing.T, files ...[2]string) []byte {
+	t.Helper()
 	var packed, out bytes.Buffer
 	zw := gzip.NewWriter(&packed)
 	tw := tar.NewWriter(zw)
-	for _, f := range [][2]string{
-		{".manifest", fmt.Sprintf(`{"revision":%q,"roots":["authz"],"metadata":{"authzd":{"contract":1,"sequence":%d}}}`, revision, sequence)},
-		{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"read\"\n"},
-	} {
+	for _, f := range files {
 		if err := tw.WriteHeader(&tar.Header{Name: f[0], Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(f[1]))}); err != nil {
 			t.Fatal(err)
 		}
@@ -364,4 +368,159 @@ func TestNewRefuses(t *testing.T) {
 	if err := errors.Join(none.Fresh(), none.Run(t.Context())); err != nil || !slices.Equal(none.Status(), nil) {
 		t.Errorf("nothing to follow: %v", err)
 	}
+}
+
+// A tag that is another archive's digest would keep that one away for good.
+func TestFollowLyingTag(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	v1, v2 := k.bundle(t, "v1", 1), k.bundle(t, "v2", 2)
+	s := start(t, &k.keys, serveArchive(v1), nil)
+	within(t, "v1", func() bool { return s.revision() == "v1" })
+	confirmed := s.Status()[0].Confirmed
+	s.set(func(w http.ResponseWriter, _ *http.Request) { // v1 as if it were v2
+		w.Header().Set("ETag", `"`+store.Digest(v2)+`"`)
+		_, _ = w.Write(v1)
+	})
+	failed := s.Status()[0].Failed
+	within(t, "failed", func() bool { return s.Status()[0].Failed > failed })
+	if got := s.Status()[0].Confirmed; got > confirmed+1 {
+		t.Errorf("%d confirmations by a tag that lies", got-confirmed)
+	}
+	s.set(serveArchive(v2))
+	within(t, "v2", func() bool { return s.revision() == "v2" })
+}
+
+// What is refused because another bundle is missing is taken once that is there.
+func TestFollowNeedsAnother(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	main := k.sign(t, [2]string{".manifest", `{"revision":"m1","roots":["authz"],"metadata":{"authzd":{"contract":1}}}`},
+		[2]string{"policy.rego", "package authz\n\nimport data.lib\n\npermit[\"x\"] := {} if lib.ok(input.action.name)\n"})
+	lib := k.sign(t, [2]string{".manifest", `{"revision":"l1","roots":["lib"],"metadata":{"authzd":{"contract":1}}}`},
+		[2]string{"lib.rego", "package lib\n\nok(name) if name == \"read\"\n"})
+	var there atomic.Bool
+	s := start(t, &k.keys, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/main":
+			serveArchive(main)(w, r)
+		case there.Load():
+			serveArchive(lib)(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	}, func(o *follow.Options) {
+		url := o.Sources[0].URL
+		o.Sources = []follow.Source{{Name: "main", URL: url + "/main"}, {Name: "lib", URL: url + "/lib"}}
+	})
+	within(t, "refused", func() bool { return s.Status()[0].Refused > 0 })
+	there.Store(true)
+	within(t, "both", func() bool { return s.Fresh() == nil && s.revision() != "" })
+}
+
+// Two servers that differ behind one address do not make a follower go to and fro
+// as fast as it can.
+func TestFollowFlapping(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	both := [][]byte{k.bundle(t, "a", 0), k.bundle(t, "b", 0)}
+	var n atomic.Int64
+	s := start(t, &k.keys, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.openpolicyagent.bundles")
+		serveArchive(both[n.Add(1)%2])(w, r)
+	}, func(o *follow.Options) { o.Interval = time.Hour })
+	within(t, "one", func() bool { return s.revision() != "" })
+	time.Sleep(4 * time.Second)
+	_, events, err := s.registry.Show(t.Context(), "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	activations := 0
+	for _, e := range events {
+		if e.To == store.StateActive {
+			activations++
+		}
+	}
+	if activations > 6 {
+		t.Errorf("%d activations", activations)
+	}
+}
+
+// A contact that the clock says is to come was none, and the time that an archive
+// takes to be tested does not make it fresher.
+func TestFollowAges(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	release := make(chan struct{})
+	s := start(t, &k.keys, func(w http.ResponseWriter, _ *http.Request) {
+		archive := k.bundle(t, "v1", 1)
+		w.Header().Set("ETag", `"`+store.Digest(archive)+`"`)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-release
+		_, _ = w.Write(archive)
+	}, func(o *follow.Options) { o.MaxAge = time.Minute })
+	within(t, "asked", func() bool { return s.asked.Load() > 0 })
+	time.Sleep(100 * time.Millisecond) // its head has come
+	s.pass(50 * time.Second)
+	s.set(http.NotFound)
+	close(release)
+	within(t, "v1", func() bool { return s.Status()[0].Confirmed > 0 })
+	if got := s.Status()[0].Age; got != 50*time.Second {
+		t.Errorf("age %v after 50 s of download", got)
+	}
+	s.pass(11 * time.Second)
+	if got := codeOf(s.Fresh()); got != bundles.CodeOutdated {
+		t.Errorf("%v", s.Fresh())
+	}
+	s.pass(-9 * time.Hour)
+	if got := s.Status()[0].Age; got != follow.Never || codeOf(s.Fresh()) != bundles.CodeOutdated {
+		t.Errorf("age %v with the clock set back, %v", got, s.Fresh())
+	}
+}
+
+// What somebody activates here is told, and is not what the source has.
+func TestFollowOverridden(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	s := start(t, &k.keys, serveArchive(k.bundle(t, "v1", 1)), nil)
+	within(t, "v1", func() bool { return s.Status()[0].Confirmed > 0 })
+	s.set(serveArchive(k.bundle(t, "v2", 2)))
+	within(t, "v2", func() bool { return s.revision() == "v2" && s.Status()[0].Confirmed > 1 })
+	within(t, "not overridden", func() bool { return !s.Status()[0].Overridden })
+	if _, err := s.registry.Rollback(t.Context(), registry.Change{Name: "main"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Status()[0]; !got.Overridden || s.revision() != "v1" {
+		t.Errorf("%+v", got)
+	}
+	if _, err := s.registry.Activate(t.Context(), registry.Change{Name: "main", Revision: "v2"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Status()[0].Overridden {
+		t.Error("it is the source's again")
+	}
+}
+
+// A tag that the source does not take back is not sent for ever.
+func TestFollowRefusedTag(t *testing.T) {
+	t.Parallel()
+	k := newSigner(t)
+	picky := func(revision string, sequence int, tag string) http.HandlerFunc {
+		archive := k.bundle(t, revision, sequence)
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+				return
+			}
+			w.Header().Set("ETag", tag)
+			_, _ = w.Write(archive)
+		}
+	}
+	s := start(t, &k.keys, picky("v1", 1, `"`+strings.Repeat("x", 300)+`"`), nil)
+	within(t, "v1", func() bool { return s.revision() == "v1" })
+	s.set(picky("v2", 2, `"short"`))
+	within(t, "v2", func() bool { return s.revision() == "v2" })
+	s.set(picky("v3", 3, `"short"`))
+	within(t, "v3", func() bool { return s.revision() == "v3" })
 }

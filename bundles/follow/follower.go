@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +24,22 @@ const (
 	// Who answers something else is not asked as often.
 	firstDeclined = 500 * time.Millisecond
 	maxDeclined   = 15 * time.Second
-	// quick is an answer that has not waited; without a new bundle, the next
-	// request is held back for pause.
+	// quick is an answer that has not waited; the next request is then held back
+	// for pause.
 	quick = 500 * time.Millisecond
 	pause = time.Second
-	// refusedFor is how long an archive that was not taken is not tried again:
-	// keys may have changed, and each try is recorded.
+	// A source that has something new more than often times within busyTime, such
+	// as two servers behind one address that differ, is asked at its interval only.
+	often    = 3
+	busyTime = time.Minute
+	// refusedFor is how long an archive that was not taken is not tried again,
+	// unless something here has changed. It is also how often a source whose tags
+	// say nothing of the content is asked for all of it, so that one wrong tag does
+	// not hold for good.
 	refusedFor = 5 * time.Minute
+	// tagAfter is the useless answer in a row from which requests carry no tag: a tag may
+	// be what the source does not take.
+	tagAfter = 3
 	// pushTime bounds verifying, compiling and tests.
 	pushTime = 2 * time.Minute
 )
@@ -44,17 +55,25 @@ type follower struct {
 	// have is what was taken last, refused what was not.
 	have, refused version
 	refusedAt     time.Time
+	// changed is closed once something here has changed since refused was not
+	// taken: it may be taken now.
+	changed <-chan struct{}
+	// wholeAt is when an archive came, and not only word of it.
+	wholeAt time.Time
+	// taken are the last times that something new was taken.
+	taken []time.Time
 	// keeps: the source keeps requests until there is something new.
 	keeps bool
-	// failures in a row.
-	failures int
+	// failures in a row, and answers among them that are of no use.
+	failures, declines int
 
-	// contact is when the source last confirmed what is here, in nanoseconds of
-	// Unix; 0: never.
-	contact                     atomic.Int64
+	// contact is when the source last confirmed what was taken from it; nil: never.
+	contact                     atomic.Pointer[time.Time]
 	confirmed, failed, refusals atomic.Uint64
 	// present: an archive has been active.
 	present atomic.Bool
+	// digest is what was taken last, "" for nothing.
+	digest atomic.Pointer[string]
 }
 
 // version is an archive as its source names it.
@@ -82,49 +101,93 @@ func (f *follower) run(ctx context.Context) {
 
 // round asks once. News: an archive came that was not here.
 func (f *follower) round(ctx context.Context) (news bool, err error) {
-	if f.refused != (version{}) && time.Since(f.refusedAt) > refusedFor {
+	again := f.refused != (version{}) && (time.Since(f.refusedAt) > refusedFor || isClosed(f.changed))
+	if again {
 		f.refused = version{}
 	}
-	known := f.have.etag
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if f.refused != (version{}) {
-		known = f.refused.etag
+		go func(changed <-chan struct{}) {
+			select {
+			case <-changed:
+				cancel()
+			case <-asking.Done():
+			}
+		}(f.changed)
 	}
-	got, err := f.ask(ctx, known)
-	if err != nil {
+	got, err := f.ask(asking, f.known())
+	switch {
+	case err != nil && f.refused != (version{}) && isClosed(f.changed) && ctx.Err() == nil:
+		return false, nil // asked again at once, without the wait
+	case err != nil:
 		return false, err
-	}
-	if got.archive == nil { // not modified
+	case got.archive == nil: // not modified
 		if f.refused == (version{}) {
-			f.confirm()
+			f.confirm(got.at)
 		}
 		return false, nil
 	}
-	f.keeps = got.keeps
+	f.keeps, f.wholeAt = got.keeps, time.Now()
 	v := version{etag: got.etag, digest: store.Digest(got.archive)}
+	if said, is := digestTag(v.etag); is && said != v.digest {
+		return false, errors.New("the archive is not the one that its tag names")
+	}
 	switch v.digest {
 	case f.refused.digest:
 		f.refused = v
 		return false, nil
 	case f.have.digest:
 		f.have, f.refused = v, version{}
-		f.confirm()
+		f.confirm(got.at)
 		return false, nil
 	}
-	return true, f.take(ctx, v, got.archive)
+	return true, f.take(ctx, v, got, again)
+}
+
+// known is the tag of what is not wanted again.
+func (f *follower) known() string {
+	v := f.have
+	if f.refused != (version{}) {
+		v = f.refused
+	}
+	if _, exact := digestTag(v.etag); !exact && time.Since(f.wholeAt) > refusedFor || f.declines >= tagAfter {
+		return ""
+	}
+	return v.etag
+}
+
+// digestTag is the digest that an authzd has as the tag of an archive.
+func digestTag(etag string) (digest string, is bool) {
+	digest = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
+	return digest, strings.HasPrefix(digest, "sha256:")
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // take pushes and activates.
-func (f *follower) take(ctx context.Context, v version, archive []byte) error {
+func (f *follower) take(ctx context.Context, v version, got answer, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTime)
 	defer cancel()
+	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
 	_, err := f.opts.Registry.Push(ctx, registry.Push{
-		Name: f.source.Name, Archive: archive, Activate: true, AllowOlder: f.opts.AllowOlder,
-		Who: "follow " + f.url.Host, Why: "its source has it",
+		Name: f.source.Name, Archive: got.archive, Activate: true, AllowOlder: f.opts.AllowOlder,
+		Who: "follow " + f.url.Host, Why: "its source has it", Again: again,
 	})
 	var coded *bundles.Error
 	if errors.As(err, &coded) {
 		f.refusals.Add(1)
-		f.refused, f.refusedAt = v, time.Now()
+		f.refused, f.refusedAt, f.changed = v, time.Now(), changed
+		if f.have.etag == v.etag {
+			f.have.etag = "" // the source has two archives of one tag
+		}
 		f.opts.Log.Error("a followed bundle is not taken, the active one stays", "bundle", f.source.Name, "source", f.url.Host,
 			"digest", v.digest, "code", string(coded.Code), "error", coded.Error())
 		return nil // the source has answered
@@ -133,17 +196,20 @@ func (f *follower) take(ctx context.Context, v version, archive []byte) error {
 		return err //nolint:wrapcheck // says what it did
 	}
 	f.have, f.refused = v, version{}
-	f.confirm()
+	f.digest.Store(&v.digest)
+	f.taken = append(f.taken, time.Now())
+	f.confirm(got.at)
 	return nil
 }
 
-// confirm notes that the source has what is here.
-func (f *follower) confirm() {
-	if f.failures > 0 || f.contact.Load() == 0 {
+// confirm notes that the source has what was taken from it, as of the time when
+// it said so.
+func (f *follower) confirm(at time.Time) {
+	if f.failures > 0 || f.contact.Load() == nil {
 		f.opts.Log.Info("bundle is as its source has it", "bundle", f.source.Name, "source", f.url.Host, "digest", f.have.digest)
 	}
-	f.failures = 0
-	f.contact.Store(f.opts.Now().UnixNano())
+	f.failures, f.declines = 0, 0
+	f.contact.Store(&at)
 	f.confirmed.Add(1)
 	f.present.Store(true)
 }
@@ -160,6 +226,9 @@ func (f *follower) after(err error) time.Duration {
 	}
 	var away *url.Error
 	var declined *declinedError
+	if errors.As(err, &declined) {
+		f.declines++
+	}
 	if errors.As(err, &away) || errors.As(err, &declined) && declined.status > http.StatusInternalServerError {
 		return backoff(firstRetry, maxRetry, f.failures)
 	}
@@ -168,10 +237,11 @@ func (f *follower) after(err error) time.Duration {
 
 // afterAnswer is how long to wait after an answer that took as long as told.
 func (f *follower) afterAnswer(news bool, took time.Duration) time.Duration {
+	f.taken = slices.DeleteFunc(f.taken, func(at time.Time) bool { return time.Since(at) > busyTime })
 	switch {
-	case !f.keeps:
+	case !f.keeps, news && len(f.taken) > often:
 		return jitter(f.opts.Interval)
-	case news && f.refused == (version{}), took >= quick:
+	case !news && took >= quick:
 		return 0
 	}
 	return jitter(pause)
@@ -187,13 +257,30 @@ func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Int64N(int64(d)/2+1)) //nolint:gosec // moments, no secret
 }
 
-// age is the time since the last contact.
+// age is the time since the last contact: by the clock that nobody sets, or by
+// the wall's if that is longer, because the other one may stand still while the
+// machine sleeps. A contact in the future was none.
 func (f *follower) age() time.Duration {
 	at := f.contact.Load()
-	if at == 0 {
+	if at == nil {
 		return Never
 	}
-	return max(0, f.opts.Now().Sub(time.Unix(0, at)))
+	now := f.opts.Now()
+	age := max(now.Sub(*at), now.Round(0).Sub(at.Round(0)))
+	if age < 0 {
+		return Never
+	}
+	return age
+}
+
+// overridden tells that somebody has activated something else here by hand.
+func (f *follower) overridden() bool {
+	taken := f.digest.Load()
+	if taken == nil {
+		return false
+	}
+	digest, _ := f.opts.Registry.Active(f.source.Name)
+	return digest != *taken
 }
 
 // received tells whether the bundle is here, from the source or from the disk.

@@ -28,6 +28,9 @@ type Push struct {
 	AllowOlder bool
 	// Who pushes, and Why in their words; both are recorded.
 	Who, Why string
+	// Again: this is tried once more, and recorded only if something else comes of
+	// it than what the archive was rejected for the last time.
+	Again bool
 }
 
 // Change asks for another active revision.
@@ -53,6 +56,9 @@ type Result struct {
 // recorded as rejected and changes nothing else.
 func (r *Registry) Push(ctx context.Context, p Push) (Result, error) {
 	if err := r.pushable(p.Name); err != nil {
+		return Result{}, err
+	}
+	if err := r.admits(ctx, p.Name); err != nil {
 		return Result{}, err
 	}
 	j := &journey{registry: r, push: p, digest: store.Digest(p.Archive), began: r.opts.Now()}
@@ -96,6 +102,19 @@ func (r *Registry) pushable(name string) error {
 		}
 	}
 	return nil
+}
+
+// admits refuses a name too many.
+func (r *Registry) admits(ctx context.Context, name string) error {
+	return namesFull(r.opts.Store.Admits(ctx, r.tenant, name))
+}
+
+func namesFull(err error) error {
+	var full *store.Error
+	if errors.As(err, &full) && full.Code == store.CodeNamesFull {
+		return errorf(bundles.CodeNamesFull, "/name", "bundles of %d names were active already, which is all there may be", store.MaxNames)
+	}
+	return err
 }
 
 // journey is one push on its way to staged.
@@ -148,8 +167,9 @@ func (j *journey) stage(ctx context.Context, o *opened) (Result, error) {
 	j.reached(store.StateStaged)
 	// The step is not half done because the caller went away.
 	if err := r.opts.Store.Stage(context.WithoutCancel(ctx), upload, j.row(), j.events); err != nil {
-		return Result{}, err //nolint:wrapcheck // says what it did
+		return Result{}, namesFull(err)
 	}
+	r.recorded.ring()
 	r.opts.Log.Info("bundle staged", "bundle", o.name, "revision", o.revision, "digest", o.digest, "who", j.push.Who)
 	b, _, err := r.find(ctx, o.name, func(b store.Bundle) bool { return b.Digest == o.digest })
 	return Result{Bundle: b, Report: &j.report}, err
@@ -237,10 +257,17 @@ func (j *journey) reject(ctx context.Context, cause error) error {
 	last := &j.events[len(j.events)-1]
 	last.Report = j.report.text()
 	r := j.registry
+	if j.push.Again {
+		before, known, err := r.find(ctx, j.push.Name, func(b store.Bundle) bool { return b.Digest == j.digest && b.State == store.StateRejected })
+		if report := ParseReport(before.Report); err == nil && known && report != nil && report.Code == coded.Code {
+			return coded
+		}
+	}
 	r.opts.Log.Warn("bundle rejected", "bundle", j.push.Name, "digest", j.digest, "who", j.push.Who, "code", string(coded.Code), "error", coded.Error())
 	if err := r.opts.Store.Reject(context.WithoutCancel(ctx), j.row(), j.events); err != nil {
 		return fmt.Errorf("%w (and it could not be recorded: %w)", coded, err)
 	}
+	r.recorded.ring()
 	return coded
 }
 
@@ -438,11 +465,14 @@ func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e s
 	if err != nil {
 		return false, err //nolint:wrapcheck // says what it did
 	}
+	r.recorded.ring()
 	r.generation++
 	r.active[o.name] = o
-	if b.snapshot != nil {
-		r.live(b)
+	if b.snapshot == nil {
+		r.wake() // it is active all the same
+		return true, nil
 	}
+	r.live(b)
 	return true, nil
 }
 
@@ -464,9 +494,10 @@ func (r *Registry) find(ctx context.Context, name string, is func(store.Bundle) 
 	return store.Bundle{}, false, nil
 }
 
-// List returns every bundle, by name, the newest upload first.
-func (r *Registry) List(ctx context.Context) ([]Result, error) {
-	list, err := r.opts.Store.Bundles(ctx, r.tenant)
+// List returns up to limit bundles behind a place, by name, the newest upload
+// first.
+func (r *Registry) List(ctx context.Context, after store.Place, limit int) ([]Result, error) {
+	list, err := r.opts.Store.Bundles(ctx, r.tenant, after, limit)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it did
 	}

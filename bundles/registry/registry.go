@@ -24,6 +24,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
@@ -32,6 +33,9 @@ import (
 
 // DefaultTenant is whose bundles these are while there is one tenant.
 const DefaultTenant = "default"
+
+// maxRevision bounds the name of a revision, which lists and records repeat.
+const maxRevision = 256
 
 // Options configure a Registry. Store, Engine, Verify and Ask are required.
 type Options struct {
@@ -80,6 +84,8 @@ type Registry struct {
 	// replaced, all others. mu guards swapped.
 	changed chan struct{}
 	swapped chan struct{}
+	// recorded tells of events.
+	recorded bell
 }
 
 // opened is a verified archive.
@@ -151,8 +157,7 @@ func (r *Registry) live(b built) {
 	r.decides = !b.fallback
 	r.opts.Engine.Swap(b.snapshot)
 	r.tell()
-	close(r.swapped)
-	r.swapped = make(chan struct{})
+	r.wake()
 }
 
 // reopenActive reads the active bundles. A fault is theirs, an error the
@@ -198,6 +203,13 @@ func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // coded
 	}
+	if len(content.Bundle.Revision) > maxRevision || strings.ContainsFunc(content.Bundle.Revision, unicode.IsControl) {
+		return nil, errorf(bundles.CodeManifestInvalid, ".manifest#/revision", "must be one line of at most %d bytes", maxRevision)
+	}
+	// One key may sign several bundles: a source must not pass one for another.
+	if made, ok := content.Bundle.Metadata.Get("name"); ok && made.Text() != name {
+		return nil, errorf(bundles.CodeNameOther, ".manifest#/metadata/authzd/name", "this bundle is made for the name %q", clip(made.Text()))
+	}
 	content.Bundle.Name = name
 	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch}
 	o.sequence, err = sequenceOf(&content.Bundle)
@@ -210,10 +222,19 @@ func Named(name string) bool {
 }
 
 // Forget drops what was compiled and verified before, so that the next
-// activation verifies again: keys have changed.
+// activation verifies again: keys have changed. Who waits by Active looks again.
 func (r *Registry) Forget() {
 	r.epoch.Add(1)
 	r.compiled.clear()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wake()
+}
+
+// wake tells those who wait by Active. The caller holds mu.
+func (r *Registry) wake() {
+	close(r.swapped)
+	r.swapped = make(chan struct{})
 }
 
 // Pushed tells whether any pushed bundle is active.

@@ -331,7 +331,7 @@ func TestLifecycle(t *testing.T) {
 		t.Error("from disk:", err)
 	}
 	again.wantLive(t, "c") // which was active before b was activated again
-	list, err := again.List(t.Context())
+	list, err := again.List(t.Context(), store.Place{}, 100)
 	if err != nil || len(list) != 3 {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -608,4 +608,27 @@ func TestRollbackIsQuick(t *testing.T) {
 		t.Errorf("a rollback from memory took %s", took)
 	}
 	s.wantLive(t, "a")
+}
+
+// A name too many is refused before the archive is looked at, and a known name
+// is not.
+func TestNamesFull(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: bundle(t, "v1", 1), Activate: true})
+	for i := range store.MaxNames - 1 {
+		u, err := s.store.Write([]byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := store.Bundle{Tenant: registry.DefaultTenant, Name: fmt.Sprint("n", i)}
+		e := store.Event{Tenant: b.Tenant, Name: b.Name, Digest: store.Digest([]byte("x")), What: "activate", To: store.StateActive}
+		if err := errors.Join(s.store.Stage(t.Context(), u, b, nil), s.store.Activate(t.Context(), e, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Push(t.Context(), registry.Push{Name: "more", Archive: bundle(t, "v2", 2)}); codeOf(err) != string(bundles.CodeNamesFull) {
+		t.Error(err)
+	}
+	s.push(t, registry.Push{Archive: bundle(t, "v2", 2)})
 }

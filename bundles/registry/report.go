@@ -24,6 +24,8 @@ type Report struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
+	// size is the bytes of text of Problems and Warnings.
+	size int
 }
 
 // Problem is one fault, warning or failed test.
@@ -44,22 +46,33 @@ type Problem struct {
 const (
 	maxProblems = 50
 	maxText     = 1000
+	// maxReport bounds the text of problems and warnings together.
+	maxReport = 64 << 10
 )
 
-func (r *Report) problem(p Problem) {
-	if len(r.Problems) >= maxProblems {
+func (r *Report) problem(p Problem) { r.add(&r.Problems, p.clipped()) }
+
+func (r *Report) warning(p Problem) { r.add(&r.Warnings, p.clipped()) }
+
+func (r *Report) add(to *[]Problem, p Problem) {
+	size := len(p.Code) + len(p.File) + len(p.Test) + len(p.Path) + len(p.Expected) + len(p.Got) + len(p.Message)
+	if len(*to) >= maxProblems || r.size+size > maxReport {
 		r.Omitted++
 		return
 	}
-	r.Problems = append(r.Problems, p.clipped())
+	r.size += size
+	*to = append(*to, p)
 }
 
-func (r *Report) warning(p Problem) {
-	if len(r.Warnings) >= maxProblems {
-		r.Omitted++
-		return
+// Brief is the report for lists: its first problem, with the others counted.
+func (r *Report) Brief() *Report {
+	if r == nil {
+		return nil
 	}
-	r.Warnings = append(r.Warnings, p.clipped())
+	brief := *r
+	brief.Problems, brief.Warnings = r.Problems[:min(1, len(r.Problems))], nil
+	brief.Omitted += len(r.Problems) + len(r.Warnings) - len(brief.Problems)
+	return &brief
 }
 
 func (p Problem) clipped() Problem {

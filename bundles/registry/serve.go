@@ -9,7 +9,8 @@ import (
 
 // Active is the digest of the active archive of a name, for whoever hands it
 // on: empty where nothing is active, or what is can not be verified. Changed is
-// closed once something else is live, under this name or another.
+// closed once something else is live, under this name or another, or keys have
+// changed.
 func (r *Registry) Active(name string) (digest string, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -18,6 +19,9 @@ func (r *Registry) Active(name string) (digest string, changed <-chan struct{}) 
 	}
 	return digest, r.swapped
 }
+
+// Size is the bytes of a stored archive; 0 if it is not there.
+func (r *Registry) Size(digest string) int64 { return r.opts.Store.Size(digest) }
 
 // Archive reads a stored archive, byte for byte as it was pushed. One that went
 // away since Active named it is bundle.not_found.

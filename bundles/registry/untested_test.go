@@ -7,6 +7,7 @@ import (
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
+	"github.com/authzd/authzd/store"
 )
 
 // A caller that goes away while its bundle is verified does not get it staged
@@ -35,7 +36,7 @@ func TestGoneCallerSkipsTests(t *testing.T) {
 	goAway = cancel
 	_, err := s.Push(ctx, registry.Push{Name: "main", Archive: failing, Activate: true})
 	t.Logf("second push: %v", err)
-	for _, r := range must(s.List(t.Context())) {
+	for _, r := range must(s.List(t.Context(), store.Place{}, 100)) {
 		t.Logf("%s is %s, kept %v, report %+v", r.Bundle.Revision, r.Bundle.State, r.Bundle.Kept, r.Report)
 	}
 	// What is staged is not tested again.

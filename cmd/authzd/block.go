@@ -19,7 +19,7 @@ import (
 func newBlock(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "block",
-		Short: "Deny a subject, an agent, a client or a tool at once, for a time",
+		Short: "Deny a subject, an agent, a client, a tool or a tenant at once, for a time",
 		Long: "Blocks on a running server, without a bundle: every decision from the next one on is a deny, whatever policy\n" +
 			"says, until the block ends or is lifted. Who blocked what and why is recorded, and survives a restart. The server\n" +
 			"needs --data-dir; see docs/security.md.",
@@ -34,6 +34,7 @@ func newBlock(std stdio) *cobra.Command {
 		newBlockCreate(std, "agent", "an agent, by the client id that context.agent has"),
 		newBlockCreate(std, "client", "an OAuth client, also where it only stands in a chain of actors"),
 		newBlockCreate(std, "tool", "a tool, by the name that calls give it"),
+		newBlockCreate(std, "tenant", "a tenant: the caller's, or that of an access token; \"default\" is every caller, so that nothing is allowed"),
 		newBlockList(std), newBlockLift(std),
 	)
 	return cmd
@@ -76,11 +77,21 @@ func newBlockList(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what is blocked, and what was",
-		Long:  "Lists the blocks that hold and the last thousand that do not any more, the newest first. Needs the right audit.",
+		Long:  "Lists the blocks that hold and the last ten thousand that do not any more, the newest first. Needs the right audit.",
 		Args:  noArguments,
 	}
 	a.defineOn(cmd, func(ctx context.Context, conn grpc.ClientConnInterface, _ []string) (proto.Message, error) {
-		return authzdv1.NewBlockServiceClient(conn).ListBlocks(ctx, &authzdv1.ListBlocksRequest{})
+		var all authzdv1.ListBlocksResponse
+		for token := ""; ; {
+			page, err := authzdv1.NewBlockServiceClient(conn).ListBlocks(ctx, &authzdv1.ListBlocksRequest{PageToken: token})
+			if err != nil {
+				return nil, err
+			}
+			all.Blocks = append(all.Blocks, page.GetBlocks()...)
+			if token = page.GetNextPageToken(); token == "" {
+				return &all, nil
+			}
+		}
 	})
 	return cmd
 }
@@ -91,7 +102,7 @@ func newBlockLift(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "lift ID",
 		Short:   "End a block before its time",
-		Long:    "Ends a block. One that has ended already stays as it is recorded. Needs the right admin.",
+		Long:    "Ends a block. One that was lifted already stays as it is recorded. Needs the right admin.",
 		Example: `  authzd block lift 01JDF5Q0ZJ3V2N8W6Y4K9B7TXC --why "laptop found"`,
 		Args:    cobra.ExactArgs(1),
 	}

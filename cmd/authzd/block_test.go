@@ -29,8 +29,13 @@ func TestBlock(t *testing.T) {
 	for _, kind := range []string{"agent", "client", "tool"} {
 		p.remote(t, 0, `"state":"active"`, "block", kind, "x\ny", "--for", "90m", "--why", "ticket 4711", "-o", "json")
 	}
+	p.remote(t, 0, "is blocked until", "block", "tenant", "default", "--for", "1h", "--why", "all stop")
+	everybody, _, _ := strings.Cut(p.out, ":")
+	p.remote(t, 2, "engine.blocked", "check", "-f", bob)
+	p.remote(t, 0, "", "block", "lift", everybody)
+	p.remote(t, 0, "", "check", "-f", bob)
 	p.remote(t, 0, "stolen laptop", "block", "list")
-	if lines := strings.Count(p.out, "\n"); lines != 6 || !strings.Contains(p.out, id) || !strings.Contains(p.out, `"x\ny"`) {
+	if lines := strings.Count(p.out, "\n"); lines != 7 || !strings.Contains(p.out, id) || !strings.Contains(p.out, `"x\ny"`) {
 		t.Errorf("%d lines:\n%s", lines, p.out)
 	}
 	if code := stop(); code != 0 {

@@ -19,7 +19,7 @@ import (
 func newBundle(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
-		Short: "Build, sign, verify, compare, push and activate bundles",
+		Short: "Build, sign, verify, compare, push, pull and activate bundles",
 		Long: "Makes archives of bundles, in OPA's format, and their signatures, also in OPA's; see docs/bundles.md.\n" +
 			"opa build, opa sign and opa run read and make the same. Pushes them to a running server, and lists, activates and\n" +
 			"rolls back what was pushed.",
@@ -27,7 +27,8 @@ func newBundle(std stdio) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBundleKeygen(std), newBundleBuild(std), newBundleSign(std), newBundleVerify(std), newBundleDiff(std),
-		newBundlePush(std), newBundleList(std), newBundleShow(std), newBundleActivate(std), newBundleRollback(std))
+		newBundlePush(std), newBundleList(std), newBundleShow(std), newBundleActivate(std), newBundleRollback(std),
+		newBundlePull(std), newBundleWatch(std))
 	return cmd
 }
 

@@ -56,25 +56,42 @@ func (a *admin) define(cmd *cobra.Command, do func(ctx context.Context, c authzd
 
 func (a *admin) defineOn(cmd *cobra.Command, do func(ctx context.Context, conn grpc.ClientConnInterface, args []string) (proto.Message, error)) {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		conn, err := a.dial(a.std, a.addr, grpc.WithDefaultCallOptions(grpc.WaitForReady(a.wait), grpc.MaxCallRecvMsgSize(maxAnswer)))
+		conn, err := a.connect()
 		if err != nil {
 			return err
 		}
 		defer conn.Close() //nolint:errcheck // the answer is in hand
-		ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
-		defer cancel()
+		ctx := cmd.Context()
+		if a.timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, a.timeout)
+			defer cancel()
+		}
 		m, err := do(ctx, conn, args)
-		if err != nil {
+		switch {
+		case err != nil:
 			return a.refused(err)
+		case m == nil: // it has printed its answer
+			return nil
 		}
 		return a.print(m)
 	}
+	a.flags(cmd)
+}
+
+// flags declares how the server is asked, and how its answer is printed. The
+// command must have its RunE.
+func (a *admin) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&a.addr, "addr", "127.0.0.1:8182", "HOST:PORT of the server's gRPC address")
 	f.DurationVar(&a.timeout, "timeout", pushTimeout, "give up after this time")
 	f.BoolVar(&a.wait, "wait", false, "wait for a server that is not up yet, until --timeout")
 	a.defineFor(f, "addr")
 	a.format = outputFlag(cmd, "text", "json")
+}
+
+func (a *admin) connect() (*grpc.ClientConn, error) {
+	return a.dial(a.std, a.addr, grpc.WithDefaultCallOptions(grpc.WaitForReady(a.wait), grpc.MaxCallRecvMsgSize(maxAnswer)))
 }
 
 // refused prints the report of a bundle that the server does not take.
@@ -271,19 +288,20 @@ func newBundlePush(std stdio) *cobra.Command {
 	f.StringVar(&o.Why, "why", "", "reason, for the record")
 	_ = cmd.MarkFlagRequired("name") // fails only for a flag that is not there
 	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
-		return upload(ctx, c, &o, args[0])
+		return upload(ctx, c, &o, args[0], std.err)
 	})
 	return cmd
 }
 
-// upload sends a file in pieces.
-func upload(ctx context.Context, c authzdv1.BundleServiceClient, o *authzdv1.PushBundleOptions, name string) (*authzdv1.PushBundleResponse, error) {
+// upload sends a file in pieces, and tells how far it is if that takes long.
+func upload(ctx context.Context, c authzdv1.BundleServiceClient, o *authzdv1.PushBundleOptions, name string, to io.Writer) (*authzdv1.PushBundleResponse, error) {
 	file, err := os.Open(name) //nolint:gosec // the user names the file
 	if err != nil {
 		return nil, err //nolint:wrapcheck // names the file itself
 	}
 	defer file.Close() //nolint:errcheck // read only, nothing to lose
-	if stat, err := file.Stat(); err != nil || stat.Size() > bundles.DefaultMaxArchiveBytes {
+	stat, err := file.Stat()
+	if err != nil || stat.Size() > bundles.DefaultMaxArchiveBytes {
 		return nil, errors.Join(err, fmt.Errorf("%s is larger than the %d bytes that a server takes", name, bundles.DefaultMaxArchiveBytes))
 	}
 	stream, err := c.PushBundle(ctx)
@@ -292,10 +310,13 @@ func upload(ctx context.Context, c authzdv1.BundleServiceClient, o *authzdv1.Pus
 	}
 	err = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Options{Options: o}})
 	piece := make([]byte, pieceBytes)
+	far := newProgress(to, stat.Size())
+	defer far.end()
 	for err == nil {
 		n, rerr := file.Read(piece)
 		if n > 0 {
 			err = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Chunk{Chunk: piece[:n]}})
+			far.sent.Add(int64(n))
 		}
 		if errors.Is(rerr, io.EOF) {
 			break
@@ -320,7 +341,17 @@ func newBundleList(std stdio) *cobra.Command {
 		Args:  noArguments,
 	}
 	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, _ []string) (proto.Message, error) {
-		return c.ListBundles(ctx, &authzdv1.ListBundlesRequest{})
+		var all authzdv1.ListBundlesResponse
+		for token := ""; ; {
+			page, err := c.ListBundles(ctx, &authzdv1.ListBundlesRequest{PageToken: token})
+			if err != nil {
+				return nil, err
+			}
+			all.Bundles = append(all.Bundles, page.GetBundles()...)
+			if token = page.GetNextPageToken(); token == "" {
+				return &all, nil
+			}
+		}
 	})
 	return cmd
 }

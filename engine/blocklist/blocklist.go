@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,10 +44,11 @@ type Options struct {
 // List is the block list of one engine.
 type List struct {
 	opts Options
-	// mu is held by the one who changes the list; what holds is a copy of what
-	// the engine has.
-	mu    sync.Mutex
-	holds []engine.Block
+	// mu is held by the one who changes the list; list is what the engine has:
+	// all that were not lifted. Those that have ended are among them, because a
+	// clock that was ahead makes blocks end that hold again once it is right.
+	mu   sync.Mutex
+	list []engine.Block
 }
 
 // Open makes the stored blocks hold. After an error do not serve.
@@ -68,15 +70,35 @@ func Open(ctx context.Context, o Options) (*List, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the block list: %w", err)
 	}
+	active, newest := 0, time.Time{}
 	for i := range stored {
+		if stored[i].State != Lifted {
+			l.list = append(l.list, stored[i].held())
+		}
 		if stored[i].State == Active {
-			l.holds = append(l.holds, stored[i].held())
+			active++
+		}
+		if newest.Before(stored[i].CreatedAt) {
+			newest = stored[i].CreatedAt
 		}
 	}
-	if err := o.Engine.SetBlocks(l.holds); err != nil {
+	l.list = l.bounded(l.list)
+	if err := o.Engine.SetBlocks(l.list); err != nil {
 		return nil, fmt.Errorf("load the block list: %w", err)
 	}
+	if len(stored) > 0 {
+		o.Log.InfoContext(ctx, "block list loaded", "active", active, "newest", newest)
+	}
 	return l, nil
+}
+
+// bounded leaves out those that ended first, if they are too many.
+func (l *List) bounded(list []engine.Block) []engine.Block {
+	if len(list) <= engine.MaxBlockList {
+		return list
+	}
+	list = slices.SortedStableFunc(slices.Values(list), func(a, b engine.Block) int { return b.Until.Compare(a.Until) })
+	return list[:engine.MaxBlockList]
 }
 
 // State says whether a block holds.
@@ -139,27 +161,26 @@ func (l *List) Create(ctx context.Context, r Request) (Block, error) {
 	if err := held.Valid(); err != nil {
 		return Block{}, err
 	}
-	next := append(l.without(""), held)
-	if len(next) > engine.MaxBlocks {
+	if l.holding(l.opts.Now()) >= engine.MaxBlocks {
 		return Block{}, &engine.Error{Code: engine.CodeBlocksFull, Err: fmt.Errorf("%d blocks hold already: lift one", engine.MaxBlocks)}
 	}
 	if err := l.opts.Store.AddBlock(ctx, b.Block); err != nil {
 		return Block{}, err //nolint:wrapcheck // says what was attempted
 	}
-	if err := l.set(next); err != nil {
+	if err := l.set(l.bounded(append(l.without(""), held))); err != nil {
 		return Block{}, err
 	}
 	l.log(ctx, "blocked", &b, r.Who, r.Why)
 	return b, nil
 }
 
-// Lift ends a block. One that has ended already is no error, and stays as it is
-// recorded.
+// Lift ends a block, also one that has ended by itself, so that it does not hold
+// again if the clock is set back. One that was lifted stays as it is recorded.
 func (l *List) Lift(ctx context.Context, id, who, why string) (Block, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, err := l.find(ctx, id)
-	if err != nil || b.State != Active {
+	if err != nil || b.State == Lifted {
 		return b, err
 	}
 	now := l.opts.Now().UTC().Truncate(time.Microsecond)
@@ -181,43 +202,65 @@ func (l *List) Blocks(ctx context.Context) ([]Block, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what was attempted
 	}
+	return l.all(stored), nil
+}
+
+// Page returns up to limit of what Blocks returns, behind one of them; of none,
+// from the beginning.
+func (l *List) Page(ctx context.Context, behind store.Block, limit int) ([]Block, error) {
+	stored, err := l.opts.Store.BlocksBehind(ctx, engine.DefaultTenant, behind, limit)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what was attempted
+	}
+	return l.all(stored), nil
+}
+
+func (l *List) all(stored []store.Block) []Block {
 	out := make([]Block, 0, len(stored))
 	for _, b := range stored {
 		out = append(out, l.stated(b))
 	}
-	return out, nil
+	return out
 }
 
 func (l *List) find(ctx context.Context, id string) (Block, error) {
-	list, err := l.Blocks(ctx)
+	b, ok, err := l.opts.Store.Block(ctx, engine.DefaultTenant, id)
 	if err != nil {
-		return Block{}, err
+		return Block{}, err //nolint:wrapcheck // says what was attempted
 	}
-	for _, b := range list {
-		if b.ID == id {
-			return b, nil
-		}
+	if ok {
+		return l.stated(b), nil
 	}
 	return Block{}, &engine.Error{Code: engine.CodeBlockNotFound, Path: "/id", Err: errors.New("there is no such block")}
 }
 
-// without is what holds now, but for one id.
+// without is the list, but for one id.
 func (l *List) without(id string) []engine.Block {
-	now := l.opts.Now()
-	out := make([]engine.Block, 0, len(l.holds)+1)
-	for _, b := range l.holds {
-		if b.ID != id && now.Before(b.Until) {
+	out := make([]engine.Block, 0, len(l.list)+1)
+	for _, b := range l.list {
+		if b.ID != id {
 			out = append(out, b)
 		}
 	}
 	return out
 }
 
+// holding counts the blocks that have not ended.
+func (l *List) holding(now time.Time) int {
+	n := 0
+	for i := range l.list {
+		if now.Before(l.list[i].Until) {
+			n++
+		}
+	}
+	return n
+}
+
 func (l *List) set(next []engine.Block) error {
 	if err := l.opts.Engine.SetBlocks(next); err != nil {
 		return fmt.Errorf("make the block list hold: %w", err)
 	}
-	l.holds = next
+	l.list = next
 	return nil
 }
 

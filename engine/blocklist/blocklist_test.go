@@ -152,8 +152,9 @@ func TestBlockEndsByItself(t *testing.T) {
 	if err != nil || list[0].State != blocklist.Ended {
 		t.Error(list, err)
 	}
-	// Lifting what has ended leaves the record.
-	if b, err := s.list.Lift(t.Context(), "0001", "bob", ""); err != nil || b.State != blocklist.Ended || b.LiftedBy != "" {
+	// Lifting what has ended is recorded: it would hold again if the clock were set
+	// back.
+	if b, err := s.list.Lift(t.Context(), "0001", "bob", ""); err != nil || b.State != blocklist.Lifted || b.LiftedBy != "bob" {
 		t.Error(b, err)
 	}
 	s.restart(t)
@@ -232,5 +233,68 @@ func TestFull(t *testing.T) {
 	s.now = s.now.Add(time.Minute)
 	if _, err := s.list.Create(t.Context(), request("alice")); err != nil || s.allows(t, "alice") {
 		t.Error(err)
+	}
+}
+
+// A clock that was ahead for a while has not ended what it called ended,
+// whatever was done meanwhile.
+func TestClockAhead(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(s *stand) error{
+		"create": func(s *stand) error { _, err := s.list.Create(t.Context(), request("bob")); return err },
+		"lift": func(s *stand) error {
+			b, err := s.list.Create(t.Context(), request("bob"))
+			if err == nil {
+				_, err = s.list.Lift(t.Context(), b.ID, "carol", "")
+			}
+			return err
+		},
+		"restart": func(s *stand) error {
+			if err := s.store.Close(); err != nil {
+				return err
+			}
+			s.open(t)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			if _, err := s.list.Create(t.Context(), request("alice")); err != nil {
+				t.Fatal(err)
+			}
+			s.now = s.now.Add(1000 * time.Hour)
+			if !s.allows(t, "alice") {
+				t.Error("the block does not end")
+			}
+			if err := meanwhile(s); err != nil {
+				t.Fatal(err)
+			}
+			s.now = s.now.Add(-1000 * time.Hour)
+			list, err := s.list.Blocks(t.Context())
+			if err != nil || list[len(list)-1].State != blocklist.Active || s.allows(t, "alice") {
+				t.Errorf("%+v, allowed %t, %v", list, s.allows(t, "alice"), err)
+			}
+		})
+	}
+}
+
+// Without a message policy sees the resource of tools/call as the tool.
+func TestToolWithoutMessage(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	q := &engine.Query{
+		Subject: &engine.Subject{Type: "identity", ID: "alice"}, Action: engine.Action{Name: "tools/call"}, Resource: engine.Resource{Type: "tool", ID: "pay"},
+	}
+	if d, err := s.engine.Decide(t.Context(), q); err != nil || !d.Allow {
+		t.Fatal(d, err)
+	}
+	r := request("pay")
+	r.Kind = engine.BlockTool
+	if _, err := s.list.Create(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.engine.Decide(t.Context(), q); err != nil || d.Allow {
+		t.Error(d, err)
 	}
 }

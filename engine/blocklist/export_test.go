@@ -10,6 +10,6 @@ import (
 // Fill makes n blocks hold that no store knows of.
 func Fill(l *List, n int, until time.Time) {
 	for i := range n {
-		l.holds = append(l.holds, engine.Block{ID: strconv.Itoa(i), Kind: engine.BlockTool, Value: strconv.Itoa(i), Until: until})
+		l.list = append(l.list, engine.Block{ID: strconv.Itoa(i), Kind: engine.BlockTool, Value: strconv.Itoa(i), Until: until})
 	}
 }

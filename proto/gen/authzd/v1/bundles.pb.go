@@ -588,7 +588,11 @@ func (x *BundleProblem) GetMessage() string {
 
 // ListBundlesRequest asks for all bundles.
 type ListBundlesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at most, from 1 to 500; default 500.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,11 +627,28 @@ func (*ListBundlesRequest) Descriptor() ([]byte, []int) {
 	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{6}
 }
 
+func (x *ListBundlesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBundlesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // ListBundlesResponse lists them by name, the newest upload first.
 type ListBundlesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// All bundles that are remembered.
-	Bundles       []*Bundle `protobuf:"bytes,1,rep,name=bundles,proto3" json:"bundles,omitempty"`
+	// The bundles that are remembered. Their reports have the first problem only
+	// and no warnings, and count the others; GetBundle has more.
+	Bundles []*Bundle `protobuf:"bytes,1,rep,name=bundles,proto3" json:"bundles,omitempty"`
+	// Asks for the next page; empty: this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -667,6 +688,13 @@ func (x *ListBundlesResponse) GetBundles() []*Bundle {
 		return x.Bundles
 	}
 	return nil
+}
+
+func (x *ListBundlesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // GetBundleRequest asks for one name.
@@ -715,7 +743,8 @@ func (x *GetBundleRequest) GetName() string {
 	return ""
 }
 
-// GetBundleResponse is what is known of it, the newest first.
+// GetBundleResponse is what is known of it, the newest first. Where that is more
+// than 3 MiB, older reports have their first problem only.
 type GetBundleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revisions that were pushed.
@@ -792,7 +821,9 @@ type BundleEvent struct {
 	// A lower sequence was admitted.
 	AllowOlder bool `protobuf:"varint,9,opt,name=allow_older,json=allowOlder,proto3" json:"allow_older,omitempty"`
 	// What was found, where it was rejected.
-	Report        *BundleReport `protobuf:"bytes,10,opt,name=report,proto3" json:"report,omitempty"`
+	Report *BundleReport `protobuf:"bytes,10,opt,name=report,proto3" json:"report,omitempty"`
+	// The bundle's name.
+	Name          string `protobuf:"bytes,11,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -895,6 +926,13 @@ func (x *BundleEvent) GetReport() *BundleReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *BundleEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // ActivateBundleRequest names a revision.
@@ -1163,6 +1201,278 @@ func (x *RollbackBundleResponse) GetUnchanged() bool {
 	return false
 }
 
+// DownloadBundleRequest names an archive.
+type DownloadBundleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bundle's name. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The revision or the digest, or both; with neither, what is active. Of
+	// several archives of one revision the one that was uploaded last and is kept.
+	Revision string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The digest.
+	Digest        string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadBundleRequest) Reset() {
+	*x = DownloadBundleRequest{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadBundleRequest) ProtoMessage() {}
+
+func (x *DownloadBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadBundleRequest.ProtoReflect.Descriptor instead.
+func (*DownloadBundleRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DownloadBundleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DownloadBundleRequest) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *DownloadBundleRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+// DownloadBundleResponse is one message of a download.
+type DownloadBundleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first message has the bundle, every other one a piece of the archive.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*DownloadBundleResponse_Bundle
+	//	*DownloadBundleResponse_Chunk
+	Part          isDownloadBundleResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadBundleResponse) Reset() {
+	*x = DownloadBundleResponse{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadBundleResponse) ProtoMessage() {}
+
+func (x *DownloadBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadBundleResponse.ProtoReflect.Descriptor instead.
+func (*DownloadBundleResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DownloadBundleResponse) GetPart() isDownloadBundleResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *DownloadBundleResponse) GetBundle() *Bundle {
+	if x != nil {
+		if x, ok := x.Part.(*DownloadBundleResponse_Bundle); ok {
+			return x.Bundle
+		}
+	}
+	return nil
+}
+
+func (x *DownloadBundleResponse) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*DownloadBundleResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isDownloadBundleResponse_Part interface {
+	isDownloadBundleResponse_Part()
+}
+
+type DownloadBundleResponse_Bundle struct {
+	// Which archive it is, and how long.
+	Bundle *Bundle `protobuf:"bytes,1,opt,name=bundle,proto3,oneof"`
+}
+
+type DownloadBundleResponse_Chunk struct {
+	// A piece of the archive, in order.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*DownloadBundleResponse_Bundle) isDownloadBundleResponse_Part() {}
+
+func (*DownloadBundleResponse_Chunk) isDownloadBundleResponse_Part() {}
+
+// WatchBundlesRequest says what to tell.
+type WatchBundlesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this bundle; empty: all.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The position of the last message that was received. Without it events are
+	// told from now on.
+	Position      *int64 `protobuf:"varint,2,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchBundlesRequest) Reset() {
+	*x = WatchBundlesRequest{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchBundlesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchBundlesRequest) ProtoMessage() {}
+
+func (x *WatchBundlesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchBundlesRequest.ProtoReflect.Descriptor instead.
+func (*WatchBundlesRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchBundlesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WatchBundlesRequest) GetPosition() int64 {
+	if x != nil && x.Position != nil {
+		return *x.Position
+	}
+	return 0
+}
+
+// WatchBundlesResponse is what happened since the message before.
+type WatchBundlesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is active now.
+	Active []*Bundle `protobuf:"bytes,1,rep,name=active,proto3" json:"active,omitempty"`
+	// What happened, the oldest first, without reports.
+	Events []*BundleEvent `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// Where to go on from after this message.
+	Position      int64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchBundlesResponse) Reset() {
+	*x = WatchBundlesResponse{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchBundlesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchBundlesResponse) ProtoMessage() {}
+
+func (x *WatchBundlesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchBundlesResponse.ProtoReflect.Descriptor instead.
+func (*WatchBundlesResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchBundlesResponse) GetActive() []*Bundle {
+	if x != nil {
+		return x.Active
+	}
+	return nil
+}
+
+func (x *WatchBundlesResponse) GetEvents() []*BundleEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchBundlesResponse) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 var File_authzd_v1_bundles_proto protoreflect.FileDescriptor
 
 const file_authzd_v1_bundles_proto_rawDesc = "" +
@@ -1213,15 +1523,19 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1a\n" +
 	"\bexpected\x18\x06 \x01(\tR\bexpected\x12\x10\n" +
 	"\x03got\x18\a \x01(\tR\x03got\x12\x18\n" +
-	"\amessage\x18\b \x01(\tR\amessage\"\x14\n" +
-	"\x12ListBundlesRequest\"H\n" +
+	"\amessage\x18\b \x01(\tR\amessage\"P\n" +
+	"\x12ListBundlesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"p\n" +
 	"\x13ListBundlesResponse\x121\n" +
-	"\abundles\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\abundles\"&\n" +
+	"\abundles\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\abundles\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"&\n" +
 	"\x10GetBundleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"|\n" +
 	"\x11GetBundleResponse\x121\n" +
 	"\abundles\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\abundles\x124\n" +
-	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\"\x9b\x02\n" +
+	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\"\xaf\x02\n" +
 	"\vBundleEvent\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
@@ -1234,7 +1548,8 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\vallow_older\x18\t \x01(\bR\n" +
 	"allowOlder\x12/\n" +
 	"\x06report\x18\n" +
-	" \x01(\v2\x17.authzd.v1.BundleReportR\x06report\"\x92\x01\n" +
+	" \x01(\v2\x17.authzd.v1.BundleReportR\x06report\x12\x12\n" +
+	"\x04name\x18\v \x01(\tR\x04name\"\x92\x01\n" +
 	"\x15ActivateBundleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
@@ -1252,14 +1567,32 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x03why\x18\x04 \x01(\tR\x03why\"g\n" +
 	"\x16RollbackBundleResponse\x12)\n" +
 	"\x06bundle\x18\x01 \x01(\v2\x11.authzd.v1.BundleR\x06bundle\x12\"\n" +
-	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged2\xa1\x04\n" +
+	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"_\n" +
+	"\x15DownloadBundleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\"e\n" +
+	"\x16DownloadBundleResponse\x12+\n" +
+	"\x06bundle\x18\x01 \x01(\v2\x11.authzd.v1.BundleH\x00R\x06bundle\x12\x16\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
+	"\x04part\"W\n" +
+	"\x13WatchBundlesRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
+	"\bposition\x18\x02 \x01(\x03H\x00R\bposition\x88\x01\x01B\v\n" +
+	"\t_position\"\x9f\x01\n" +
+	"\x14WatchBundlesResponse\x12/\n" +
+	"\x06active\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\x06active\x124\n" +
+	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\x12 \n" +
+	"\bposition\x18\x03 \x01(\x03B\x04Ƞ\x19\x01R\bposition2\xcd\x05\n" +
 	"\rBundleService\x12K\n" +
 	"\n" +
 	"PushBundle\x12\x1c.authzd.v1.PushBundleRequest\x1a\x1d.authzd.v1.PushBundleResponse(\x01\x12a\n" +
 	"\vListBundles\x12\x1d.authzd.v1.ListBundlesRequest\x1a\x1e.authzd.v1.ListBundlesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/bundles\x12b\n" +
 	"\tGetBundle\x12\x1b.authzd.v1.GetBundleRequest\x1a\x1c.authzd.v1.GetBundleResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/bundles/{name}\x12}\n" +
 	"\x0eActivateBundle\x12 .authzd.v1.ActivateBundleRequest\x1a!.authzd.v1.ActivateBundleResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/bundles/{name}:activate\x12}\n" +
-	"\x0eRollbackBundle\x12 .authzd.v1.RollbackBundleRequest\x1a!.authzd.v1.RollbackBundleResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/bundles/{name}:rollbackB7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
+	"\x0eRollbackBundle\x12 .authzd.v1.RollbackBundleRequest\x1a!.authzd.v1.RollbackBundleResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/bundles/{name}:rollback\x12W\n" +
+	"\x0eDownloadBundle\x12 .authzd.v1.DownloadBundleRequest\x1a!.authzd.v1.DownloadBundleResponse0\x01\x12Q\n" +
+	"\fWatchBundles\x12\x1e.authzd.v1.WatchBundlesRequest\x1a\x1f.authzd.v1.WatchBundlesResponse0\x01B7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
 
 var (
 	file_authzd_v1_bundles_proto_rawDescOnce sync.Once
@@ -1273,7 +1606,7 @@ func file_authzd_v1_bundles_proto_rawDescGZIP() []byte {
 	return file_authzd_v1_bundles_proto_rawDescData
 }
 
-var file_authzd_v1_bundles_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_authzd_v1_bundles_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_authzd_v1_bundles_proto_goTypes = []any{
 	(*PushBundleRequest)(nil),      // 0: authzd.v1.PushBundleRequest
 	(*PushBundleOptions)(nil),      // 1: authzd.v1.PushBundleOptions
@@ -1290,38 +1623,49 @@ var file_authzd_v1_bundles_proto_goTypes = []any{
 	(*ActivateBundleResponse)(nil), // 12: authzd.v1.ActivateBundleResponse
 	(*RollbackBundleRequest)(nil),  // 13: authzd.v1.RollbackBundleRequest
 	(*RollbackBundleResponse)(nil), // 14: authzd.v1.RollbackBundleResponse
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
+	(*DownloadBundleRequest)(nil),  // 15: authzd.v1.DownloadBundleRequest
+	(*DownloadBundleResponse)(nil), // 16: authzd.v1.DownloadBundleResponse
+	(*WatchBundlesRequest)(nil),    // 17: authzd.v1.WatchBundlesRequest
+	(*WatchBundlesResponse)(nil),   // 18: authzd.v1.WatchBundlesResponse
+	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
 }
 var file_authzd_v1_bundles_proto_depIdxs = []int32{
 	1,  // 0: authzd.v1.PushBundleRequest.options:type_name -> authzd.v1.PushBundleOptions
 	3,  // 1: authzd.v1.PushBundleResponse.bundle:type_name -> authzd.v1.Bundle
-	15, // 2: authzd.v1.Bundle.uploaded_at:type_name -> google.protobuf.Timestamp
-	15, // 3: authzd.v1.Bundle.changed_at:type_name -> google.protobuf.Timestamp
+	19, // 2: authzd.v1.Bundle.uploaded_at:type_name -> google.protobuf.Timestamp
+	19, // 3: authzd.v1.Bundle.changed_at:type_name -> google.protobuf.Timestamp
 	4,  // 4: authzd.v1.Bundle.report:type_name -> authzd.v1.BundleReport
 	5,  // 5: authzd.v1.BundleReport.problems:type_name -> authzd.v1.BundleProblem
 	5,  // 6: authzd.v1.BundleReport.warnings:type_name -> authzd.v1.BundleProblem
 	3,  // 7: authzd.v1.ListBundlesResponse.bundles:type_name -> authzd.v1.Bundle
 	3,  // 8: authzd.v1.GetBundleResponse.bundles:type_name -> authzd.v1.Bundle
 	10, // 9: authzd.v1.GetBundleResponse.events:type_name -> authzd.v1.BundleEvent
-	15, // 10: authzd.v1.BundleEvent.at:type_name -> google.protobuf.Timestamp
+	19, // 10: authzd.v1.BundleEvent.at:type_name -> google.protobuf.Timestamp
 	4,  // 11: authzd.v1.BundleEvent.report:type_name -> authzd.v1.BundleReport
 	3,  // 12: authzd.v1.ActivateBundleResponse.bundle:type_name -> authzd.v1.Bundle
 	3,  // 13: authzd.v1.RollbackBundleResponse.bundle:type_name -> authzd.v1.Bundle
-	0,  // 14: authzd.v1.BundleService.PushBundle:input_type -> authzd.v1.PushBundleRequest
-	6,  // 15: authzd.v1.BundleService.ListBundles:input_type -> authzd.v1.ListBundlesRequest
-	8,  // 16: authzd.v1.BundleService.GetBundle:input_type -> authzd.v1.GetBundleRequest
-	11, // 17: authzd.v1.BundleService.ActivateBundle:input_type -> authzd.v1.ActivateBundleRequest
-	13, // 18: authzd.v1.BundleService.RollbackBundle:input_type -> authzd.v1.RollbackBundleRequest
-	2,  // 19: authzd.v1.BundleService.PushBundle:output_type -> authzd.v1.PushBundleResponse
-	7,  // 20: authzd.v1.BundleService.ListBundles:output_type -> authzd.v1.ListBundlesResponse
-	9,  // 21: authzd.v1.BundleService.GetBundle:output_type -> authzd.v1.GetBundleResponse
-	12, // 22: authzd.v1.BundleService.ActivateBundle:output_type -> authzd.v1.ActivateBundleResponse
-	14, // 23: authzd.v1.BundleService.RollbackBundle:output_type -> authzd.v1.RollbackBundleResponse
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 14: authzd.v1.DownloadBundleResponse.bundle:type_name -> authzd.v1.Bundle
+	3,  // 15: authzd.v1.WatchBundlesResponse.active:type_name -> authzd.v1.Bundle
+	10, // 16: authzd.v1.WatchBundlesResponse.events:type_name -> authzd.v1.BundleEvent
+	0,  // 17: authzd.v1.BundleService.PushBundle:input_type -> authzd.v1.PushBundleRequest
+	6,  // 18: authzd.v1.BundleService.ListBundles:input_type -> authzd.v1.ListBundlesRequest
+	8,  // 19: authzd.v1.BundleService.GetBundle:input_type -> authzd.v1.GetBundleRequest
+	11, // 20: authzd.v1.BundleService.ActivateBundle:input_type -> authzd.v1.ActivateBundleRequest
+	13, // 21: authzd.v1.BundleService.RollbackBundle:input_type -> authzd.v1.RollbackBundleRequest
+	15, // 22: authzd.v1.BundleService.DownloadBundle:input_type -> authzd.v1.DownloadBundleRequest
+	17, // 23: authzd.v1.BundleService.WatchBundles:input_type -> authzd.v1.WatchBundlesRequest
+	2,  // 24: authzd.v1.BundleService.PushBundle:output_type -> authzd.v1.PushBundleResponse
+	7,  // 25: authzd.v1.BundleService.ListBundles:output_type -> authzd.v1.ListBundlesResponse
+	9,  // 26: authzd.v1.BundleService.GetBundle:output_type -> authzd.v1.GetBundleResponse
+	12, // 27: authzd.v1.BundleService.ActivateBundle:output_type -> authzd.v1.ActivateBundleResponse
+	14, // 28: authzd.v1.BundleService.RollbackBundle:output_type -> authzd.v1.RollbackBundleResponse
+	16, // 29: authzd.v1.BundleService.DownloadBundle:output_type -> authzd.v1.DownloadBundleResponse
+	18, // 30: authzd.v1.BundleService.WatchBundles:output_type -> authzd.v1.WatchBundlesResponse
+	24, // [24:31] is the sub-list for method output_type
+	17, // [17:24] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_authzd_v1_bundles_proto_init() }
@@ -1334,13 +1678,18 @@ func file_authzd_v1_bundles_proto_init() {
 		(*PushBundleRequest_Options)(nil),
 		(*PushBundleRequest_Chunk)(nil),
 	}
+	file_authzd_v1_bundles_proto_msgTypes[16].OneofWrappers = []any{
+		(*DownloadBundleResponse_Bundle)(nil),
+		(*DownloadBundleResponse_Chunk)(nil),
+	}
+	file_authzd_v1_bundles_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_authzd_v1_bundles_proto_rawDesc), len(file_authzd_v1_bundles_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

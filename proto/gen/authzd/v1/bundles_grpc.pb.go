@@ -27,6 +27,8 @@ const (
 	BundleService_GetBundle_FullMethodName      = "/authzd.v1.BundleService/GetBundle"
 	BundleService_ActivateBundle_FullMethodName = "/authzd.v1.BundleService/ActivateBundle"
 	BundleService_RollbackBundle_FullMethodName = "/authzd.v1.BundleService/RollbackBundle"
+	BundleService_DownloadBundle_FullMethodName = "/authzd.v1.BundleService/DownloadBundle"
+	BundleService_WatchBundles_FullMethodName   = "/authzd.v1.BundleService/WatchBundles"
 )
 
 // BundleServiceClient is the client API for BundleService service.
@@ -43,8 +45,8 @@ type BundleServiceClient interface {
 	// and what is live stays live. The same archive again changes nothing.
 	// Needs the right "push", and "activate" to activate.
 	PushBundle(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PushBundleRequest, PushBundleResponse], error)
-	// ListBundles tells which bundles there are, and which are active. Needs the
-	// right "audit".
+	// ListBundles tells which bundles there are, and which are active, in pages.
+	// Needs the right "audit".
 	ListBundles(ctx context.Context, in *ListBundlesRequest, opts ...grpc.CallOption) (*ListBundlesResponse, error)
 	// GetBundle tells what is known of one name: its revisions, and what happened
 	// to them. Needs the right "audit".
@@ -55,6 +57,16 @@ type BundleServiceClient interface {
 	// RollbackBundle makes a revision active again that was active before, with
 	// no upload. Needs the right "activate".
 	RollbackBundle(ctx context.Context, in *RollbackBundleRequest, opts ...grpc.CallOption) (*RollbackBundleResponse, error)
+	// DownloadBundle hands out an archive that is kept, byte for byte as it was
+	// pushed: the first message tells which, the following ones have its bytes in
+	// pieces; REST: GET /v1/bundles/NAME/archive. Verify its signature before you
+	// trust it. Needs the right "audit".
+	DownloadBundle(ctx context.Context, in *DownloadBundleRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadBundleResponse], error)
+	// WatchBundles tells what is active at once, and then what happens to bundles,
+	// as soon as it is recorded. The server ends a stream after some minutes; call
+	// again with the last position, and nothing is missed that the server still
+	// remembers. gRPC only. Needs the right "audit".
+	WatchBundles(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBundlesResponse], error)
 }
 
 type bundleServiceClient struct {
@@ -118,6 +130,44 @@ func (c *bundleServiceClient) RollbackBundle(ctx context.Context, in *RollbackBu
 	return out, nil
 }
 
+func (c *bundleServiceClient) DownloadBundle(ctx context.Context, in *DownloadBundleRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadBundleResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BundleService_ServiceDesc.Streams[1], BundleService_DownloadBundle_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DownloadBundleRequest, DownloadBundleResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_DownloadBundleClient = grpc.ServerStreamingClient[DownloadBundleResponse]
+
+func (c *bundleServiceClient) WatchBundles(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBundlesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BundleService_ServiceDesc.Streams[2], BundleService_WatchBundles_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchBundlesRequest, WatchBundlesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_WatchBundlesClient = grpc.ServerStreamingClient[WatchBundlesResponse]
+
 // BundleServiceServer is the server API for BundleService service.
 // All implementations must embed UnimplementedBundleServiceServer
 // for forward compatibility.
@@ -132,8 +182,8 @@ type BundleServiceServer interface {
 	// and what is live stays live. The same archive again changes nothing.
 	// Needs the right "push", and "activate" to activate.
 	PushBundle(grpc.ClientStreamingServer[PushBundleRequest, PushBundleResponse]) error
-	// ListBundles tells which bundles there are, and which are active. Needs the
-	// right "audit".
+	// ListBundles tells which bundles there are, and which are active, in pages.
+	// Needs the right "audit".
 	ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error)
 	// GetBundle tells what is known of one name: its revisions, and what happened
 	// to them. Needs the right "audit".
@@ -144,6 +194,16 @@ type BundleServiceServer interface {
 	// RollbackBundle makes a revision active again that was active before, with
 	// no upload. Needs the right "activate".
 	RollbackBundle(context.Context, *RollbackBundleRequest) (*RollbackBundleResponse, error)
+	// DownloadBundle hands out an archive that is kept, byte for byte as it was
+	// pushed: the first message tells which, the following ones have its bytes in
+	// pieces; REST: GET /v1/bundles/NAME/archive. Verify its signature before you
+	// trust it. Needs the right "audit".
+	DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error
+	// WatchBundles tells what is active at once, and then what happens to bundles,
+	// as soon as it is recorded. The server ends a stream after some minutes; call
+	// again with the last position, and nothing is missed that the server still
+	// remembers. gRPC only. Needs the right "audit".
+	WatchBundles(*WatchBundlesRequest, grpc.ServerStreamingServer[WatchBundlesResponse]) error
 	mustEmbedUnimplementedBundleServiceServer()
 }
 
@@ -168,6 +228,12 @@ func (UnimplementedBundleServiceServer) ActivateBundle(context.Context, *Activat
 }
 func (UnimplementedBundleServiceServer) RollbackBundle(context.Context, *RollbackBundleRequest) (*RollbackBundleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RollbackBundle not implemented")
+}
+func (UnimplementedBundleServiceServer) DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error {
+	return status.Error(codes.Unimplemented, "method DownloadBundle not implemented")
+}
+func (UnimplementedBundleServiceServer) WatchBundles(*WatchBundlesRequest, grpc.ServerStreamingServer[WatchBundlesResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchBundles not implemented")
 }
 func (UnimplementedBundleServiceServer) mustEmbedUnimplementedBundleServiceServer() {}
 func (UnimplementedBundleServiceServer) testEmbeddedByValue()                       {}
@@ -269,6 +335,28 @@ func _BundleService_RollbackBundle_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BundleService_DownloadBundle_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DownloadBundleRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BundleServiceServer).DownloadBundle(m, &grpc.GenericServerStream[DownloadBundleRequest, DownloadBundleResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_DownloadBundleServer = grpc.ServerStreamingServer[DownloadBundleResponse]
+
+func _BundleService_WatchBundles_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchBundlesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BundleServiceServer).WatchBundles(m, &grpc.GenericServerStream[WatchBundlesRequest, WatchBundlesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_WatchBundlesServer = grpc.ServerStreamingServer[WatchBundlesResponse]
+
 // BundleService_ServiceDesc is the grpc.ServiceDesc for BundleService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -298,6 +386,16 @@ var BundleService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PushBundle",
 			Handler:       _BundleService_PushBundle_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "DownloadBundle",
+			Handler:       _BundleService_DownloadBundle_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchBundles",
+			Handler:       _BundleService_WatchBundles_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "authzd/v1/bundles.proto",

@@ -284,7 +284,7 @@ func TestKill(t *testing.T) {
 func (k *killable) oneLife(t *testing.T) {
 	t.Helper()
 	if k.random.IntN(5) == 0 {
-		k.start(t, time.Duration(k.random.IntN(60))*time.Millisecond)
+		k.start(t, time.Duration(1+k.random.IntN(60))*time.Millisecond) // 0 would let it live
 	}
 	v := k.start(t, 0)
 	defer v.kill()

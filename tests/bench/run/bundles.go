@@ -130,6 +130,11 @@ func bundlesMain(args []string) error {
 }
 
 func runBundles(ctx context.Context, cfg *bundlesConfig, cpus cpuPlan, out, progress io.Writer) error {
+	for _, name := range []string{"authzd", "opa"} {
+		if _, err := os.Stat(filepath.Join(cfg.bin, name)); err != nil {
+			return fmt.Errorf("look for %s: %w (make build .bin/opa)", name, err)
+		}
+	}
 	rules, err := workload.NewRules(cfg.rules, int(cfg.dataMB*1e6))
 	if err != nil {
 		return err

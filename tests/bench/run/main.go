@@ -58,7 +58,7 @@ func mainErr() error {
 	if len(os.Args) > 1 && os.Args[1] == helperArg {
 		return serveHelper(os.Args[2:], os.Stdout)
 	}
-	if slices.Contains(os.Args[1:], bundlesFlag) || slices.Contains(os.Args[1:], "-"+bundlesFlag) {
+	if slices.ContainsFunc(os.Args[1:], asksForBundles) {
 		return bundlesMain(os.Args[1:])
 	}
 	cfg, err := parseFlags(os.Args[1:])

@@ -174,7 +174,7 @@ func TestBundlesReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []string{
-		"| authzd gRPC | push and activate | 4000 / 4000 / 4000 | 5 | 0.00 / 0.00 / 0.00 | 1.40 / 2.80 / 4.20 | 1.40 / 1.40 / 1.40 | 0.00 / 0.00 / 0.00 | 0 |\n",
+		"| authzd gRPC | push and activate | 4000 / 4000 / 4000 | 5 | 0.00 / 0.00 / 0.00 | 1.40 / 2.80 / 4.20 | 1.40 / 1.40 / 1.40 | 0.00 / 0.00 / 0.00 | 0 / 0 / 0 |\n",
 		"| none | all | 0, 0, 0 of 9 | met |\n",
 		"| at most 1.5 | authzd gRPC | 1.40 / 1.40 / 1.40 | met |\n",
 		"| at most 1.5 | OPA REST | 5.00 / 5.00 / 5.00 | **not met** |\n",

@@ -94,11 +94,11 @@ func (r *bundlesReport) writeTable(out io.Writer) error {
 		ms := func(field func(*outcome) float64) string {
 			return spread("%.2f", outcomes(v, func(o *outcome) float64 { return field(o) / 1e3 }))
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %s | %s | %s | %.0f |\n", k.label, k.phase, took,
+		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %s | %s | %s | %s |\n", k.label, k.phase, took,
 			median(outcomes(v, func(o *outcome) float64 { return float64(o.Requests) })),
 			ms(func(o *outcome) float64 { return o.P50 }), ms(func(o *outcome) float64 { return o.P99 }),
 			spread("%.2f", against(v, by[phase{k.label, phaseSteady}])), ms(func(o *outcome) float64 { return o.Max }),
-			median(outcomes(v, func(o *outcome) float64 { return o.RSS })))
+			spread("%.0f", outcomes(v, func(o *outcome) float64 { return o.RSS })))
 	}
 	r.writeGoals(&b, keys, by)
 	_, err := io.WriteString(out, b.String())

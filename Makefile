@@ -30,6 +30,8 @@ BENCHCOUNT ?= 1
 BENCHARGS ?=
 # Flags of the same for authzd proxy.
 PROXYBENCHARGS ?=
+# Flags of the same for make bench-bundles.
+BUNDLEBENCHARGS ?=
 # What `make run` serves, and further flags for it.
 BUNDLE ?= payments=policies/examples/payments
 ARGS ?=
@@ -124,6 +126,10 @@ bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./engine ./rar ./tests/bench/workload
 	go run ./tests/bench/run $(BENCHARGS)
 	go run ./tests/bench/run -proxy -rounds 3 -c 1,16 $(PROXYBENCHARGS)
+
+.PHONY: bench-bundles
+bench-bundles: build $(BIN)/opa ## Activate bundles of 10,000 rules under load, beside a stock OPA (BUNDLEBENCHARGS: flags).
+	go run ./tests/bench/run -bundles $(BUNDLEBENCHARGS)
 
 .PHONY: cover
 cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.

@@ -9,6 +9,8 @@
 // differs, then or under load, fails the run. It prints a Markdown table.
 //
 // With -proxy it measures what authzd proxy adds to a tool call; see proxy.go.
+// With -bundles it measures the activation of a bundle under load, and has other
+// flags (-bundles -help); see bundles.go.
 package main
 
 import (
@@ -20,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,7 +46,9 @@ type config struct {
 }
 
 func main() {
-	if err := mainErr(); err != nil {
+	switch err := mainErr(); {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	default:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -52,6 +57,9 @@ func main() {
 func mainErr() error {
 	if len(os.Args) > 1 && os.Args[1] == helperArg {
 		return serveHelper(os.Args[2:], os.Stdout)
+	}
+	if slices.ContainsFunc(os.Args[1:], asksForBundles) {
+		return bundlesMain(os.Args[1:])
 	}
 	cfg, err := parseFlags(os.Args[1:])
 	if err != nil {
@@ -83,6 +91,7 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&cfg.jsonFile, "json", "", "write every sample to this file too")
 	f.Float64Var(&cfg.want, "want", 0, "fail if gRPC's median ratio to OPA at the most in flight is below this; with -proxy, if authzd adds more milliseconds at the least")
 	f.BoolVar(&cfg.proxy, "proxy", false, "measure what authzd proxy adds to a tool call, instead")
+	f.Bool("bundles", false, "measure the activation of a bundle under load, instead; has flags of its own (-bundles -help)")
 	f.StringVar(&cfg.bin, "bin", ".bin", "where authzd and opa are")
 	f.StringVar(&cfg.authzdGOGC, "authzd-gogc", "", "GOGC for authzd; empty: as shipped")
 	f.StringVar(&cfg.pinned, "pinned", "", "set by the program itself when it has been pinned")

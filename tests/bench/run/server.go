@@ -133,7 +133,7 @@ func startOPA(ctx context.Context, bin string, cpus cpuPlan, dir, gogc string) (
 	}
 	s.drain(stdout)
 	s.http = addr
-	if err := s.waitHealthy(ctx); err != nil {
+	if err := s.waitHealthy(ctx, "/health"); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("start opa: %w: %s", err, s.stderr)
 	}
@@ -154,11 +154,11 @@ func freeAddress(ctx context.Context) (string, error) {
 	return addr, nil
 }
 
-func (s *server) waitHealthy(ctx context.Context) error {
+func (s *server) waitHealthy(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/health", http.NoBody)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+path, http.NoBody)
 		if err != nil {
 			return fmt.Errorf("ask for health: %w", err)
 		}

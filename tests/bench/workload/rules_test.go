@@ -1,0 +1,69 @@
+package workload_test
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"testing"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/tests/bench/workload"
+)
+
+// TestRules: the generated bundle compiles, its revisions answer every request
+// as worked out by hand, and each by its own rule.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	r, err := workload.NewRules(50, 20_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := math.Abs(float64(r.DataBytes()) - 20_000); off > 1000 || r.Count() != 50 {
+		t.Errorf("%d rules, %d bytes of data", r.Count(), r.DataBytes())
+	}
+	requests, err := r.Requests(200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, revision := range []string{"r1", "r2"} {
+		dir := t.TempDir()
+		if err := r.WriteBundle(dir, revision); err != nil {
+			t.Fatal(err)
+		}
+		content, err := bundles.Open(dir, bundles.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := content.Bundle
+		b.Name = "bench"
+		s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+		if err != nil {
+			var c *engine.CompileError
+			if errors.As(err, &c) {
+				t.Log(c.Findings)
+			}
+			t.Fatal(err)
+		}
+		e := engine.New(engine.Options{})
+		e.Swap(s)
+		for i := range requests {
+			d, err := e.Decide(t.Context(), decodeQuery(t, requests[i].Query))
+			if err != nil || d.Error != nil {
+				t.Fatalf("request %d: %v, %+v", i, err, d.Error)
+			}
+			if d.Allow != requests[i].Allow || d.Policy.Revision != revision || d.Allow && d.Rule != workload.PermitName(revision) {
+				t.Fatalf("request %d: allow %v by %q of %q; want %v of %q", i, d.Allow, d.Rule, d.Policy.Revision, requests[i].Allow, revision)
+			}
+		}
+	}
+}
+
+func TestRulesLimits(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][2]int{{0, 0}, {-1, 10}, {math.MaxInt, 10}, {1, -1}, {1, 32 << 20}, {10, math.MaxInt}} {
+		if _, err := workload.NewRules(c[0], c[1]); err == nil {
+			t.Error(strconv.Itoa(c[0]) + " rules, " + strconv.Itoa(c[1]) + " bytes: accepted")
+		}
+	}
+}

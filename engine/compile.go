@@ -26,8 +26,14 @@ type Snapshot struct {
 	bundles      []PolicyRef
 	asks         Asks
 	disclosable  *disclosable
-	filter       *filter
+	// filter is made when it is asked for first, or by Prepare: it takes as long as
+	// the rest of Compile, and no decision needs it.
+	filter *lazyFilter
 }
+
+// Prepare makes what the first FilterTools on s would make, so that it is not the
+// one to wait. Who has swapped s in calls it when there is time.
+func (s *Snapshot) Prepare() { s.filter.make() }
 
 // Policy names the bundle that holds the entry point, and its revision.
 func (s *Snapshot) Policy() PolicyRef { return s.policy }
@@ -136,7 +142,8 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 	s := &Snapshot{untypedTools: main.untypedTools, declared: main.declared, types: types, tools: tools, eval: eval}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
-	s.filter = newFilter(c.modules, eval, packageRef(main.entrypoint))
+	modules := c.modules
+	s.filter = newLazyFilter(func() *filter { return newFilter(modules, eval, packageRef(main.entrypoint)) })
 	for i := range c.bundles {
 		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
 	}

@@ -86,6 +86,7 @@ func (e *Engine) FilterTools(ctx context.Context, s *Snapshot, q *FilterQuery) (
 
 // filtering is one FilterTools under way.
 type filtering struct {
+	weaker   *filter
 	engine   *Engine
 	snapshot *Snapshot
 	// in is of the caller; its query is that of a call of each tool in turn.
@@ -124,7 +125,11 @@ func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) 
 	if err := checkTools(q.Tools); err != nil {
 		return nil, err
 	}
-	f.in = input{query: &f.query, now: e.opts.Now(), decisionID: e.opts.NewID(), words: s.filter.words}
+	var err error
+	if f.weaker, err = s.filter.get(ctx); err != nil {
+		return nil, err
+	}
+	f.in = input{query: &f.query, now: e.opts.Now(), decisionID: e.opts.NewID(), words: f.weaker.words}
 	if err := f.in.identify(s.types); err != nil {
 		return nil, err
 	}
@@ -170,7 +175,7 @@ func (f *filtering) answer(ctx context.Context, t *ListedTool) FilteredTool {
 		return FilteredTool{Name: t.Name}
 	}
 	key := f.key.of(t)
-	cache := &f.snapshot.filter.cache
+	cache := &f.weaker.cache
 	if known, ok := cache.get(key, f.in.now); ok {
 		known.Name = t.Name
 		return known
@@ -179,7 +184,7 @@ func (f *filtering) answer(ctx context.Context, t *ListedTool) FilteredTool {
 	out, certain := f.judge(ctx, t)
 	out.Name = t.Name
 	// What policy says of another second is not known, and a fault may pass.
-	if certain && !f.snapshot.filter.readsTime {
+	if certain && !f.weaker.readsTime {
 		cache.put(key, out, f.in.now)
 	}
 	return out
@@ -191,19 +196,18 @@ func (f *filtering) judge(ctx context.Context, t *ListedTool) (FilteredTool, boo
 		return FilteredTool{}, true // every call of it is refused
 	}
 	possible := FilteredTool{Access: ToolPossible}
-	filter := f.snapshot.filter
 	switch {
 	case f.needsToken:
 		return FilteredTool{Access: ToolAfterRemediation, Needs: &ToolNeeds{MaxAge: -1, Token: true}}, true
 	case t.ArgumentsMapped:
 		return possible, true
-	case filter.eval == nil:
+	case f.weaker.eval == nil:
 		return possible, true
 	}
 	budget, stop := budgetContext(ctx, f.engine.opts.Budget)
 	defer stop()
 	f.in.params = presentedParams(&f.mcp)
-	out, ok := filter.evaluate(budget, &f.in, f.document(), f.snapshot.types)
+	out, ok := f.weaker.evaluate(budget, &f.in, f.document(), f.snapshot.types)
 	if !ok {
 		return possible, false
 	}

@@ -142,7 +142,7 @@ arguments_of := object.get(input.mcp.params, "arguments", {})`, ``},
 			if snap == nil {
 				t.Skip("does not compile")
 			}
-			if snap.filter.eval == nil {
+			if madeFilter(snap).eval == nil {
 				t.Log("there is no weaker policy")
 			}
 			now := time.Unix(1_700_000_010, 0)

@@ -82,7 +82,7 @@ func (o *oracle) policy(t *testing.T, seed uint64) {
 		return
 	}
 	o.policies++
-	if s.filter.eval == nil {
+	if madeFilter(s).eval == nil {
 		t.Errorf("seed %d: the weaker policy does not compile:\n%s", seed, text)
 		return
 	}
@@ -173,4 +173,9 @@ func (o *oracle) caller(t *testing.T, e *Engine, s *Snapshot, r *rand.Rand, fail
 			}
 		}
 	}
+}
+
+func madeFilter(s *Snapshot) *filter {
+	s.Prepare()
+	return s.filter.made
 }

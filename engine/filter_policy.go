@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"maps"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -20,6 +21,42 @@ type filter struct {
 	words     vocabulary
 	readsTime bool
 	cache     filterCache
+}
+
+// lazyFilter is a filter that is made once, when it is wanted.
+type lazyFilter struct {
+	once sync.Once
+	from func() *filter
+	made *filter
+	done chan struct{}
+}
+
+func newLazyFilter(from func() *filter) *lazyFilter {
+	return &lazyFilter{from: from, done: make(chan struct{})}
+}
+
+// make makes it in this goroutine, or waits for who does.
+func (l *lazyFilter) make() {
+	l.once.Do(func() {
+		l.made, l.from = l.from(), nil // which would keep the modules
+		close(l.done)
+	})
+}
+
+// get waits no longer than ctx. The goroutine ends when the filter is made.
+func (l *lazyFilter) get(ctx context.Context) (*filter, error) {
+	select {
+	case <-l.done:
+		return l.made, nil
+	default:
+	}
+	go l.make()
+	select {
+	case <-l.done:
+		return l.made, nil
+	case <-ctx.Done():
+		return nil, contextError(ctx)
+	}
 }
 
 // filterModule is the key of the weaker policy among the modules; a path of a

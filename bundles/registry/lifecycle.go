@@ -212,7 +212,10 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 			strings.Join(next.missing, ", "))
 	}
 	j.report.compiled(o.name, nil, b.warnings)
-	rego, err := bundles.RunTests(ctx, o.content.Bundle, bundles.TestOptions{Timeout: r.opts.TestTimeout})
+	var rego []bundles.TestResult
+	quietly(func() {
+		rego, err = bundles.RunTests(ctx, o.content.Bundle, bundles.TestOptions{Timeout: r.opts.TestTimeout})
+	})
 	if err != nil {
 		return err //nolint:wrapcheck // coded
 	}

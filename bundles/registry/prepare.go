@@ -6,15 +6,19 @@ import (
 	"github.com/authzd/authzd/store"
 )
 
-// Run keeps rollbacks quick until ctx ends: after a start, a reload and each
-// activation it has ready what was active before. Without it a rollback to what
-// is not in memory verifies and compiles first.
+// Run keeps rollbacks and lists of tools quick until ctx ends: after a start, a
+// reload and each activation it makes what the first list needs, and has ready
+// what was active before. Without it a rollback to what is not in memory verifies
+// and compiles first.
 func (r *Registry) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.changed:
+			if live := r.opts.Engine.Snapshot(); live != nil {
+				quietly(live.Prepare)
+			}
 			r.prepare(ctx)
 		}
 	}

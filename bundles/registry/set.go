@@ -11,7 +11,6 @@ import (
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
-	"github.com/authzd/authzd/store"
 )
 
 // set is bundles that make one snapshot, as of one generation.
@@ -129,7 +128,10 @@ func (r *Registry) build(ctx context.Context, list []engine.Bundle) (built, erro
 	if len(list) == 0 {
 		return built{}, nil
 	}
-	snapshot, warnings, err := engine.Compile(ctx, list)
+	var snapshot *engine.Snapshot
+	var warnings []engine.Finding
+	var err error
+	quietly(func() { snapshot, warnings, err = engine.Compile(ctx, list) })
 	return built{snapshot: snapshot, warnings: warnings}, err //nolint:wrapcheck // a *engine.CompileError, or the context's
 }
 
@@ -174,9 +176,9 @@ type cached struct {
 	built built
 }
 
-// maxCompiled is the active one, those that a rollback may go to, and one that
-// is being pushed.
-const maxCompiled = store.Keep + 2
+// maxCompiled is the active one, the one before, and one that is being pushed. A
+// rollback to another compiles: snapshots are large.
+const maxCompiled = 3
 
 func (c *cache) get(key string) (built, bool) {
 	c.mu.Lock()

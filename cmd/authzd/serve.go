@@ -275,6 +275,7 @@ func (p *policySource) goLive(ctx context.Context, verify *verification, set *po
 	}
 	snapshot, warnings, err := set.compile(ctx)
 	if err == nil {
+		snapshot.Prepare()
 		p.engine.Swap(snapshot)
 	}
 	return warnings, err

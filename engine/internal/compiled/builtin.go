@@ -14,12 +14,17 @@ import (
 // refusedBuiltin tells why a builtin stays with topdown: it acts on the world,
 // needs what only the interpreter has, or answers differently when it is asked
 // in another order.
-func refusedBuiltin(decl *ast.Builtin) string {
+func (p *Program) refusedBuiltin(decl *ast.Builtin) string {
 	switch decl.Name {
 	case "http.send", "trace", "opa.runtime", "internal.test_case", "rego.parse_module", "net.lookup_ip_addr":
 		return "needs the interpreter"
-	case "time.now_ns":
+	case "time.now_ns", "io.jwt.decode_verify":
 		return "" // one time per decision
+	case "json.match_schema", "json.verify_schema":
+		if c := p.capabilities; c != nil && c.AllowNet != nil && len(c.AllowNet) == 0 {
+			return ""
+		}
+		return "may use the network"
 	}
 	if decl.Nondeterministic {
 		return "depends on the order of calls"
@@ -34,7 +39,7 @@ func (c *compilation) callBuiltin(name string, args []operand, t int) (code, err
 	if decl == nil {
 		return nil, refuse("builtin %s is not known", name)
 	}
-	if why := refusedBuiltin(decl); why != "" {
+	if why := c.p.refusedBuiltin(decl); why != "" {
 		return nil, refuse("builtin %s %s", name, why)
 	}
 	slow, err := delegated(name, decl, args, t)

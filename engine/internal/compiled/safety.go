@@ -28,7 +28,7 @@ func judge(compiler *ast.Compiler, policy *ir.Policy) (*safety, error) {
 		if len(rules) == 0 {
 			return nil, refuse("no rules for the planned function %s", f.Name)
 		}
-		if err := judgeHeads(f, rules); err != nil {
+		if err := s.judgeHeads(f, rules); err != nil {
 			return nil, err
 		}
 		for _, r := range rules {
@@ -57,14 +57,19 @@ func functionRef(f *ir.Func) ast.Ref {
 
 // judgeHeads: of rules that together make an object, topdown finds a conflict
 // where one defines what another defines a part of. The plan, which takes the
-// longer ones first, does not always see it.
-func judgeHeads(f *ir.Func, rules []*ast.Rule) error {
+// longer ones first, does not always see it. And where all of them have constant
+// keys, topdown reads a tree of documents, of which none is left out for being
+// empty.
+func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
 	object := false
 	for _, r := range rules {
 		object = object || len(r.Ref()) > len(f.Path)
 	}
 	if !object {
 		return nil
+	}
+	if n := s.compiler.RuleTree.Find(functionRef(f)); n == nil || len(n.Values) == 0 {
+		return refuse("%s is a tree of constant keys that are no strings", functionRef(f))
 	}
 	for _, r := range rules {
 		if len(r.Ref()) != len(rules[0].Ref()) || r.Head.RuleKind() != rules[0].Head.RuleKind() {

@@ -71,6 +71,8 @@ type function struct {
 	result ir.Local
 	locals int
 	body   []code
+	// early: the first definition that holds ends it.
+	early bool
 	// memo is the place of a document's value in the machine's memos, -1 for a
 	// function with arguments.
 	memo int

@@ -146,6 +146,20 @@ func readsOfBuilding(s ir.Stmt, n map[ir.Local]int, operands func(...ir.Operand)
 	}
 }
 
+// changes counts the statements that change the value of each local in place.
+func changes(s ir.Stmt, n map[ir.Local]int) {
+	switch s := s.(type) {
+	case *ir.ArrayAppendStmt:
+		n[s.Array]++
+	case *ir.SetAddStmt:
+		n[s.Set]++
+	case *ir.ObjectInsertStmt:
+		n[s.Object]++
+	case *ir.ObjectInsertOnceStmt:
+		n[s.Object]++
+	}
+}
+
 // writes counts the statements that set each local, not those that change its
 // value in place.
 func writes(s ir.Stmt, n map[ir.Local]int) {

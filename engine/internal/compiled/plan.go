@@ -46,12 +46,17 @@ func (planner) Eval(context.Context, *rego.EvalContext, ast.Value) (ast.Value, e
 type planned struct{ policy *ir.Policy }
 
 // planQuery has OPA plan a query against compiled modules.
-func planQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body) (*ir.Policy, error) {
+func planQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body) (policy *ir.Policy, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			policy, err = nil, refuse("OPA fails to plan the policy: %v", r)
+		}
+	}()
 	// rego.New writes the evaluation mode into its compiler. The copy shares all
 	// that is compiled.
 	private := *compiler
 	var to planned
-	_, err := rego.New(
+	_, err = rego.New(
 		rego.Compiler(&private), rego.ParsedQuery(query), rego.Target(planTarget), rego.Capabilities(compiler.Capabilities()),
 	).PrepareForEval(context.WithValue(ctx, planKey{}, &to))
 	if err != nil {

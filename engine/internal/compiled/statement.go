@@ -41,12 +41,12 @@ type compilation struct {
 	safety *safety
 
 	// Of the function at hand:
-	labels []label
-	top    int              // the highest local
-	reads  map[ir.Local]int // how often each local is read
-	writes map[ir.Local]int // how often each local is written
-	early  *earlyExit
-	folds  map[ir.Local]*node // locals that are one constant value
+	labels  []label
+	top     int              // the highest local
+	reads   map[ir.Local]int // how often each local is read
+	writes  map[ir.Local]int // how often each local is set
+	changes map[ir.Local]int // how often the value of each local is changed in place
+	early   *earlyExit
 }
 
 // compilePolicy compiles a plan.
@@ -140,10 +140,11 @@ func (c *compilation) declare() {
 
 func (c *compilation) begin(blocks []*ir.Block) {
 	c.top, c.labels, c.early = int(ir.Unused), nil, nil
-	c.reads, c.writes, c.folds = map[ir.Local]int{}, map[ir.Local]int{}, map[ir.Local]*node{}
+	c.reads, c.writes, c.changes = map[ir.Local]int{}, map[ir.Local]int{}, map[ir.Local]int{}
 	walk(blocks, func(s ir.Stmt) {
 		reads(s, c.reads)
 		writes(s, c.writes)
+		changes(s, c.changes)
 	})
 }
 
@@ -158,6 +159,7 @@ func (c *compilation) function(f *ir.Func) error {
 	c.reads[f.Return]++
 	if !c.o.Off.EarlyExit && c.safety.infallible(f) {
 		if c.early = findEarlyExit(f); c.early != nil {
+			x.early = true
 			c.p.stats.earlyExits++
 		}
 	}
@@ -242,7 +244,8 @@ func (c *compilation) statements(stmts []ir.Stmt) ([]code, error) {
 			}
 		}
 		if !c.o.Off.Fold {
-			if n := c.fold(stmts[i:]); n > 0 {
+			if constant, n := c.fold(stmts[i:]); n > 0 {
+				out = append(out, constant)
 				i += n - 1
 				continue
 			}

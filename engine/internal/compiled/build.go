@@ -77,15 +77,19 @@ func (c *compilation) insert(object ir.Local, key, value ir.Operand, once bool) 
 		if kn == nil || vn == nil || !builds(obj, kObj) {
 			return m.fail(UndefinedOperand)
 		}
-		if once {
-			if old := obj.c.get(kn); old != nil {
-				if !equal(old, vn) {
-					return m.fail(Conflict)
-				}
-				return next
-			}
+		old := obj.c.get(kn)
+		switch {
+		case old == nil:
+			obj.c.insert(kn, vn)
+		case obj.c.mixed && kn.k != kStr:
+			// An object of OPA that gets a key again may lose others of the same hash,
+			// which true and 1 have, or 0.5 and 0.7.
+			return m.fail(RepeatedKey)
+		case !once:
+			obj.c.insert(kn, vn)
+		case !equal(old, vn):
+			return m.fail(Conflict)
 		}
-		obj.c.insert(kn, vn)
 		return next
 	}
 }

@@ -13,8 +13,8 @@ import (
 type coll struct {
 	keys, vals []*node
 	sorted     bool
-	// frozen: shared between goroutines, never written again.
-	frozen bool
+	// mixed: there are keys that are neither strings nor plain integers.
+	mixed bool
 	// text finds the members of a large frozen object with string keys only.
 	text map[string]*node
 	// table finds keys of a large coll that is being built out of order.
@@ -132,6 +132,7 @@ func (c *coll) add(key *node) {
 func (c *coll) grow(key *node) {
 	n := len(c.keys)
 	c.sorted = n == 0 || c.sorted && compare(c.keys[n-1], key) < 0
+	c.mixed = c.mixed || key.k != kStr && (!key.plain || key.i > maxPlain || key.i < -maxPlain)
 	if c.table != nil {
 		c.note(key, n)
 	}

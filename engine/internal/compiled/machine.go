@@ -22,6 +22,8 @@ const (
 	BuiltinError Reason = "builtin_error"
 	// AmbiguousKey: a base document was read by a key of another type.
 	AmbiguousKey Reason = "ambiguous_key"
+	// RepeatedKey: an object got a key again that is no string.
+	RepeatedKey Reason = "repeated_key"
 	// UndefinedOperand: a statement lacked a value that it needs.
 	UndefinedOperand Reason = "undefined_operand"
 	// Budget: the evaluation took too many steps, values or nested calls.

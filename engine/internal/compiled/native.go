@@ -6,7 +6,8 @@ import (
 )
 
 // native1 is our form of a builtin with one operand. It answers delegate where
-// OPA's own shall: operands of other types, big numbers, errors.
+// OPA's own shall: operands of other types, big numbers, errors. All of them are
+// held against OPA's own on random values.
 func native1(name string) func(*machine, *node) *node {
 	switch name {
 	case "count":
@@ -25,6 +26,24 @@ func native1(name string) func(*machine, *node) *node {
 		return isKind(kSet)
 	case "is_string":
 		return isKind(kStr)
+	case "type_name":
+		return typeName
+	case "lower":
+		return ofText(strings.ToLower)
+	case "upper":
+		return ofText(strings.ToUpper)
+	case "trim_space":
+		return ofText(strings.TrimSpace)
+	case "sum":
+		return total
+	case "max":
+		return func(_ *machine, a *node) *node { return extreme(a, 1) }
+	case "min":
+		return func(_ *machine, a *node) *node { return extreme(a, -1) }
+	case "object.keys":
+		return objectKeys
+	case "to_number":
+		return toNumber
 	}
 	return nil
 }
@@ -48,25 +67,74 @@ func native2(name string) func(m *machine, a, b *node) *node {
 	case "plus":
 		return func(m *machine, a, b *node) *node { return sum(m, a, b, 1) }
 	case "minus":
-		return func(m *machine, a, b *node) *node { return sum(m, a, b, -1) }
-	case "startswith":
-		return ofTexts(strings.HasPrefix)
-	case "endswith":
-		return ofTexts(strings.HasSuffix)
-	case "contains":
-		return ofTexts(strings.Contains)
+		return func(m *machine, a, b *node) *node {
+			if a.k == kSet && b.k == kSet {
+				return selectFrom(m, a, b, false)
+			}
+			return sum(m, a, b, -1)
+		}
+	case "and":
+		return func(m *machine, a, b *node) *node { return selectFrom(m, a, b, true) }
+	case "or":
+		return union
+	case "array.concat":
+		return concatArrays
+	case "object.union":
+		return unionObjects
 	case "object.subset":
 		return subArray
+	}
+	return nativeText2(name)
+}
+
+// nativeText2 are those of two strings.
+func nativeText2(name string) func(m *machine, a, b *node) *node {
+	switch name {
+	case "startswith":
+		return testTexts(strings.HasPrefix)
+	case "endswith":
+		return testTexts(strings.HasSuffix)
+	case "contains":
+		return testTexts(strings.Contains)
+	case "trim":
+		return changeText(strings.Trim)
+	case "trim_left":
+		return changeText(strings.TrimLeft)
+	case "trim_right":
+		return changeText(strings.TrimRight)
+	case "trim_prefix":
+		return changeText(strings.TrimPrefix)
+	case "trim_suffix":
+		return changeText(strings.TrimSuffix)
+	case "split":
+		return split
+	case "concat":
+		return concat
+	case "sprintf":
+		return format
 	}
 	return nil
 }
 
 func native3(name string) func(m *machine, a, b, c *node) *node {
+	switch name {
+	case "object.get":
+		return objectGet
+	case "replace":
+		return replaceText
+	case "internal.member_3":
+		return member3
+	}
 	return nil
 }
 
-func prepared(name string, args []operand) func(*machine, *node) *node {
-	return nil
+func isKind(k kind) func(*machine, *node) *node {
+	return func(_ *machine, a *node) *node { return boolNode(a.k == k) }
+}
+
+func typeName(m *machine, a *node) *node {
+	names := [...]string{kNull: "null", kBool: "boolean", kNum: "number", kStr: "string", kArr: "array", kObj: "object", kSet: "set"}
+	return m.arena.str(names[a.k])
 }
 
 func count(m *machine, a *node) *node {
@@ -79,8 +147,68 @@ func count(m *machine, a *node) *node {
 	return m.arena.int(int64(a.size()))
 }
 
-func isKind(k kind) func(*machine, *node) *node {
-	return func(_ *machine, a *node) *node { return boolNode(a.k == k) }
+// maxPlain bounds integers whose sums are surely exact.
+const maxPlain = 1 << 52
+
+// sum adds small integers.
+func sum(m *machine, a, b *node, sign int64) *node {
+	if !a.plain || !b.plain || a.i > maxPlain || a.i < -maxPlain || b.i > maxPlain || b.i < -maxPlain {
+		return delegate
+	}
+	return m.arena.int(a.i + sign*b.i)
+}
+
+// elements of an array or a set.
+func (n *node) elements() []*node {
+	switch n.k {
+	case kArr:
+		return n.c.vals
+	case kSet:
+		n.c.sort()
+		return n.c.keys
+	default:
+		return nil
+	}
+}
+
+func total(m *machine, a *node) *node {
+	if a.k != kArr && a.k != kSet || !m.charge(a.size()/8) {
+		return delegate
+	}
+	var t int64
+	for _, x := range a.elements() {
+		if !x.plain || t > maxPlain || t < -maxPlain || x.i > maxPlain || x.i < -maxPlain {
+			return delegate
+		}
+		t += x.i
+	}
+	return m.arena.int(t)
+}
+
+// extreme is the greatest or the least element; of nothing, OPA decides.
+func extreme(a *node, sign int) *node {
+	list := a.elements()
+	if len(list) == 0 {
+		return delegate
+	}
+	best := list[0]
+	for _, x := range list[1:] {
+		if sign*compare(x, best) >= 0 { // of equals, which may be written differently, the last
+			best = x
+		}
+	}
+	return best
+}
+
+// toNumber reads plain integers only; every other text is OPA's business.
+func toNumber(m *machine, a *node) *node {
+	switch {
+	case a.k == kNum:
+		return a
+	case a.k == kStr && plainInteger(a.s):
+		return m.arena.num(a.s)
+	}
+	return delegate
 }
 
 // member is "a in b": among the elements, or the values of an object.
@@ -90,7 +218,7 @@ func member(m *machine, a, b *node) *node {
 		return boolNode(b.c.find(a) >= 0)
 	case kArr, kObj:
 		if !m.charge(len(b.c.vals) / 8) {
-			return delegate // which fails at once
+			return delegate // which ends at once
 		}
 		for _, v := range b.c.vals {
 			if equal(a, v) {
@@ -102,41 +230,21 @@ func member(m *machine, a, b *node) *node {
 	return nodeFalse
 }
 
-// sum adds small integers; everything else is OPA's business.
-func sum(m *machine, a, b *node, sign int64) *node {
-	const limit = 1 << 52
-	if !a.plain || !b.plain || a.i > limit || a.i < -limit || b.i > limit || b.i < -limit {
-		return delegate
-	}
-	return m.arena.int(a.i + sign*b.i)
-}
-
-func ofTexts(f func(a, b string) bool) func(m *machine, a, b *node) *node {
-	return func(_ *machine, a, b *node) *node {
-		if a.k != kStr || b.k != kStr {
-			return delegate
+// member3 is "key, a in b".
+func member3(_ *machine, key, a, b *node) *node {
+	var v *node
+	switch b.k {
+	case kSet:
+		if b.c.find(key) >= 0 {
+			v = key
 		}
-		return boolNode(f(a.s, b.s))
-	}
-}
-
-// subArray is object.subset of arrays: a run of the outer equals the inner.
-func subArray(m *machine, a, b *node) *node {
-	if a.k != kArr || b.k != kArr {
-		return delegate
-	}
-	x, y := a.c.vals, b.c.vals
-	if !m.charge(len(x) * (1 + len(y)) / 8) {
-		return delegate
-	}
-outer:
-	for i := 0; i+len(y) <= len(x); i++ {
-		for j := range y {
-			if !equal(x[i+j], y[j]) {
-				continue outer
-			}
+	case kObj:
+		v = b.c.get(key)
+	case kArr:
+		if key.k == kNum && key.isInt && key.i >= 0 && key.i < int64(len(b.c.vals)) {
+			v = b.c.vals[key.i]
 		}
-		return nodeTrue
+	default:
 	}
-	return nodeFalse
+	return boolNode(v != nil && equal(v, a))
 }

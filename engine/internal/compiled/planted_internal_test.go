@@ -123,6 +123,9 @@ func plantedCases() []planted {
 			name: "two definitions, the with makes one fail", a: `x if input.a == "x"`, b: `x if h with input.s as "1"`, text: "h if to_number(input.s) == 1",
 		},
 		{
+			name: "keys again that share a hash in OPA", a: `x := count({k: 1 | some k in [0, false, null, 0, false, null, 0.5, 0.7, 0.5]})`, b: "y := 1",
+		},
+		{
 			name: "a tree with an error in an unasked branch", a: "t.u := to_number(input.s)", b: "t.v := 1", text: "x := t.v",
 		},
 		{

@@ -1,7 +1,5 @@
 package compiled
 
-import "strconv"
-
 // kind orders values the way Rego does.
 type kind uint8
 
@@ -78,7 +76,6 @@ func (n *node) freeze(base bool) {
 		v.freeze(base)
 	}
 	n.c.sort()
-	n.c.frozen = true
 	if n.k != kObj || len(n.c.keys) <= linearMax {
 		return
 	}
@@ -134,10 +131,7 @@ func dotArray(v, key *node) *node {
 		}
 		return v.c.vals[key.i]
 	case kStr:
-		if !v.base {
-			return nil
-		}
-		if i, err := strconv.Atoi(key.s); err == nil && i < len(v.c.vals) {
+		if v.base && key.s != "" && len(v.c.vals) > 0 && key.s[0] <= '9' { // perhaps a number
 			return ambiguous
 		}
 	default:

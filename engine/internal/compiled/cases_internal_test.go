@@ -89,7 +89,7 @@ func caseData(tc *cases.TestCase) map[string]any {
 	return map[string]any{}
 }
 
-func toJSON(t *testing.T, v any) rar.Value {
+func toJSON(t testing.TB, v any) rar.Value {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -6,8 +6,8 @@
 //
 // It never has the last word: topdown, OPA's interpreter with strict builtin
 // errors, does. What cannot be shown to come out as in topdown is refused when
-// it is compiled (a *Refusal), and any doubt of an evaluation (a conflict, an
-// error of a builtin, a budget) is an error (a *Handover). Either means: ask
+// it is compiled (a *RefusalError), and any doubt of an evaluation (a conflict, an
+// error of a builtin, a budget) is an error (a *HandoverError). Either means: ask
 // topdown, whose answer counts. In particular no definition is skipped whose
 // evaluation could fail, for where topdown evaluates it, its failure is a deny.
 //
@@ -96,24 +96,24 @@ type Passes struct {
 	Fold bool
 }
 
-// Refusal is why a policy stays with topdown altogether.
-type Refusal struct {
+// RefusalError is why a policy stays with topdown altogether.
+type RefusalError struct {
 	// What is not supported, for a log.
 	What string
 	Err  error
 }
 
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	if r.Err != nil {
 		return fmt.Sprintf("%s: %v", r.What, r.Err)
 	}
 	return r.What
 }
 
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *RefusalError) Unwrap() error { return r.Err }
 
-func refuse(format string, args ...any) *Refusal {
-	return &Refusal{What: fmt.Sprintf(format, args...)}
+func refuse(format string, args ...any) *RefusalError {
+	return &RefusalError{What: fmt.Sprintf(format, args...)}
 }
 
 // Program is a compiled policy with its data.
@@ -141,7 +141,7 @@ type stats struct {
 	statements, dropped, earlyExits, fused, guarded, folded int
 }
 
-// Compile plans and compiles the documents. An error is a *Refusal, or the
+// Compile plans and compiles the documents. An error is a *RefusalError, or the
 // context's.
 func Compile(ctx context.Context, o Options) (p *Program, err error) {
 	defer func() {

@@ -8,6 +8,11 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
+// seeded gives the same numbers in each run.
+func seeded(seed int64) *rand.Rand {
+	return rand.New(rand.NewSource(seed)) //nolint:gosec // tests repeat
+}
+
 // generator writes random policies. They need not make sense; what counts is
 // that they reach every form of the language in every mixture, that much of it
 // is defined, and that builtins fail and rules conflict often enough.
@@ -87,8 +92,8 @@ func (g *generator) path(s scope, wild bool) string {
 		if wild {
 			k = g.key(s)
 		}
-		switch {
-		case k == `"a"` || k == `"b"` || k == `"c"`:
+		switch k {
+		case `"a"`, `"b"`, `"c"`:
 			b.WriteString("." + strings.Trim(k, `"`))
 		default:
 			b.WriteString("[" + k + "]")
@@ -441,10 +446,11 @@ func (g *generator) every(s scope) string {
 		head = "every " + k + ", " + v + " in " + g.ref(s, false)
 	}
 	body, _ := g.body(inner, 1+g.r.Intn(2), "; ")
+	uses := make([]string, 0, 2)
 	for _, v := range inner[len(s):] {
-		body += "; " + v + " == " + v
+		uses = append(uses, v+" == "+v)
 	}
-	return head + " { " + body + " }"
+	return head + " { " + body + "; " + strings.Join(uses, "; ") + " }"
 }
 
 // rule writes all definitions of one rule.

@@ -36,23 +36,23 @@ const (
 	Failed Reason = "failed"
 )
 
-// Handover is the error of every evaluation that did not end in results. It says
+// HandoverError is the error of every evaluation that did not end in results. It says
 // nothing about the policy: topdown must be asked.
-type Handover struct {
+type HandoverError struct {
 	Reason Reason
 	Err    error
 }
 
-func (h *Handover) Error() string {
+func (h *HandoverError) Error() string {
 	if h.Err != nil {
 		return fmt.Sprintf("compiled evaluation: %s: %v", h.Reason, h.Err)
 	}
 	return fmt.Sprintf("compiled evaluation: %s", h.Reason)
 }
 
-func (h *Handover) Unwrap() error { return h.Err }
+func (h *HandoverError) Unwrap() error { return h.Err }
 
-func handover(r Reason, err error) *Handover { return &Handover{Reason: r, Err: err} }
+func handover(r Reason, err error) *HandoverError { return &HandoverError{Reason: r, Err: err} }
 
 // What a statement answers with: 0 goes on, n > 0 leaves n blocks (1: a statement
 // was undefined), the negative ones unwind the whole function.
@@ -102,7 +102,7 @@ type machine struct {
 	generations int64
 
 	results []*node
-	err     *Handover
+	err     *HandoverError
 
 	fuel   int             // steps until the next look
 	budget int64           // steps left after those
@@ -223,7 +223,7 @@ func (m *machine) document(f *function, input, data *node) (*node, int) {
 // Eval evaluates the documents on input, at the time now; seed feeds builtins
 // that ask for randomness. The results are in the order of Options.Documents and
 // share nothing with the Input. It may be called once for an Input. Every error
-// is a *Handover: topdown's answer counts.
+// is a *HandoverError: topdown's answer counts.
 func (in *Input) Eval(ctx context.Context, input Value, now time.Time, seed io.Reader) (results []Result, err error) {
 	m := in.m
 	if m == nil {
@@ -258,7 +258,7 @@ func (in *Input) Eval(ctx context.Context, input Value, now time.Time, seed io.R
 }
 
 // evaluate runs the plan, which leaves its solutions in m.results.
-func (m *machine) evaluate(ctx context.Context, input *node, now time.Time, seed io.Reader) *Handover {
+func (m *machine) evaluate(ctx context.Context, input *node, now time.Time, seed io.Reader) *HandoverError {
 	m.ctx, m.now, m.seed = ctx, now, seed
 	m.generations++
 	m.generation = m.generations

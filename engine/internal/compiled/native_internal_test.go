@@ -3,6 +3,7 @@ package compiled
 import (
 	"fmt"
 	"math/rand"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestNative(t *testing.T) {
 		rounds = 1000
 	}
 	calls := map[string]int{}
-	r := rand.New(rand.NewSource(5))
+	r := seeded(5)
 	m := testMachine(t)
 	for range rounds {
 		args := []ast.Value{randomNode(r, 2), randomNode(r, 2), randomNode(r, 2)}
@@ -127,7 +128,7 @@ func callOPA(m *machine, name string, args []ast.Value) (out *ast.Term, err erro
 // TestInfallibleBuiltins: what early exit relies on never fails in OPA.
 func TestInfallibleBuiltins(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewSource(6))
+	r := seeded(6)
 	m := testMachine(t)
 	n := 0
 	for _, decl := range ast.Builtins {
@@ -151,7 +152,7 @@ func TestInfallibleBuiltins(t *testing.T) {
 // AST's.
 func TestValues(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewSource(7))
+	r := seeded(7)
 	m := testMachine(t)
 	for range 20000 {
 		x, y := randomNode(r, 2), randomNode(r, 2)
@@ -195,18 +196,18 @@ func TestValues(t *testing.T) {
 // TestNumbers: numbers compare as OPA compares them, whatever their text.
 func TestNumbers(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewSource(3))
+	r := seeded(3)
 	one := func() string {
 		s := ""
 		if r.Intn(3) == 0 {
 			s = "-"
 		}
-		s += fmt.Sprint(r.Int63() >> r.Intn(63))
+		s += strconv.FormatInt(r.Int63()>>r.Intn(63), 10)
 		switch r.Intn(6) {
 		case 0, 1:
-			s += "." + fmt.Sprint(r.Intn(1000))
+			s += "." + strconv.Itoa(r.Intn(1000))
 		case 2:
-			s += "." + strings.Repeat("0", 1+r.Intn(8)) + fmt.Sprint(r.Intn(3))
+			s += "." + strings.Repeat("0", 1+r.Intn(8)) + strconv.Itoa(r.Intn(3))
 		case 3:
 			s += fmt.Sprintf("e%d", r.Intn(12)-6)
 		}

@@ -182,7 +182,7 @@ func (s *subject) judge(ctx context.Context, input ast.Value) (outcome, string) 
 
 func (s *subject) judgeAgainst(ctx context.Context, input ast.Value, want ast.Set, wantErr error) (outcome, string) {
 	got, err := s.compiled(ctx, input)
-	var h *Handover
+	var h *HandoverError
 	switch {
 	case err != nil && !errors.As(err, &h):
 		return wrong, "not a handover: " + firstLine(err)

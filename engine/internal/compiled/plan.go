@@ -60,7 +60,7 @@ func planQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body) (pol
 		rego.Compiler(&private), rego.ParsedQuery(query), rego.Target(planTarget), rego.Capabilities(compiler.Capabilities()),
 	).PrepareForEval(context.WithValue(ctx, planKey{}, &to))
 	if err != nil {
-		return nil, &Refusal{What: "OPA does not plan the policy", Err: err}
+		return nil, &RefusalError{What: "OPA does not plan the policy", Err: err}
 	}
 	if to.policy == nil || to.policy.Plans == nil || len(to.policy.Plans.Plans) != 1 {
 		return nil, refuse("OPA made no plan")

@@ -3,8 +3,8 @@ package compiled
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,7 +51,7 @@ func readData(t testing.TB, dir string) map[string]any {
 		if err != nil || e.Name() != "data.json" {
 			return err
 		}
-		text, err := os.ReadFile(path)
+		text, err := os.ReadFile(path) //nolint:gosec // our own files
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (x *example) compare(t *testing.T, input any) outcome {
 	v := ast.MustInterfaceToValue(input)
 	want, wantErr := x.subject.topdown(t.Context(), v)
 	got, err := x.eval(t.Context(), mustJSON(t, v.String()))
-	var h *Handover
+	var h *HandoverError
 	switch {
 	case err != nil && (!errors.As(err, &h) || h.Reason == Failed):
 		t.Errorf("%s: %v on %v", x.name, err, v)
@@ -222,7 +222,7 @@ func TestExamples(t *testing.T) {
 	for _, name := range exampleNames() {
 		for _, off := range []Passes{{}, passSets()["no passes"]} {
 			x := loadExample(t, name, off)
-			r := rand.New(rand.NewSource(2))
+			r := seeded(2)
 			sum := map[outcome]int{}
 			base := readInput(t)
 			sum[x.compare(t, base)]++
@@ -242,16 +242,13 @@ func TestParallel(t *testing.T) {
 	t.Parallel()
 	x := loadExample(t, "payments", Passes{})
 	x.program.poison = false // so that memory is used again
-	r := rand.New(rand.NewSource(3))
+	r := seeded(3)
 	var inputs []rar.Value
 	var want []string
 	show := func(results []Result, err error) string {
-		text := ""
+		text := fmt.Sprint(err)
 		for _, r := range results {
-			text += string(r.Value.AppendCanonical(nil)) + "\n"
-		}
-		if err != nil {
-			text += err.Error()
+			text += string(r.Value.AppendCanonical(nil)) + "\n" //nolint:perfsprint // a few
 		}
 		return text
 	}
@@ -328,14 +325,10 @@ func TestReleased(t *testing.T) {
 // TestLimits: what takes too long or too much ends in a handover, soon.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	deep := "package p\n\nf0(x) := x\n\n"
-	for i := 1; i < 50; i++ {
-		deep += strings.NewReplacer("A", string(rune('0'+i/10))+string(rune('0'+i%10)), "B", func() string {
-			if i == 1 {
-				return "0"
-			}
-			return string(rune('0'+(i-1)/10)) + string(rune('0'+(i-1)%10))
-		}()).Replace("fA(x) := fB(x)\n\n")
+	var deep strings.Builder
+	deep.WriteString("package p\n\nf0(x) := x\n\n")
+	for i := range 49 {
+		fmt.Fprintf(&deep, "f%d(x) := f%d(x)\n\n", i+1, i)
 	}
 	loop := "package p\n\nallow if {\n\tsome i in input.list\n\tsome j in input.list\n\tsome k in input.list\n\ti + j + k == -1\n}\n"
 	for name, c := range map[string]struct {
@@ -346,8 +339,8 @@ func TestLimits(t *testing.T) {
 		"steps":           {loop, Limits{Steps: 1000}, Budget},
 		"nodes in a loop": {"package p\n\nallow if count([[i, j] | some i in input.list; some j in input.list]) == 1\n", Limits{Nodes: 2000}, Budget},
 		"nodes of OPA's":  {"package p\n\nallow if count(numbers.range(1, 100000)) == 1\n", Limits{Nodes: 2000}, Budget},
-		"depth":           {deep + "allow if f49(input.list) == 1\n", Limits{Depth: 20}, Budget},
-		"depth is enough": {deep + "allow if f49(input.list) == 1\n", Limits{Depth: 60}, ""},
+		"depth":           {deep.String() + "allow if f49(input.list) == 1\n", Limits{Depth: 20}, Budget},
+		"depth is enough": {deep.String() + "allow if f49(input.list) == 1\n", Limits{Depth: 60}, ""},
 	} {
 		x := newExample(t, name, c.policy, map[string]any{}, Passes{})
 		p, err := Compile(t.Context(), Options{Compiler: x.subject.compiler, Documents: x.documents, Limits: c.limits, poison: true})
@@ -355,13 +348,10 @@ func TestLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := p.NewInput()
-		list := "[0"
-		for range 200 {
-			list += ", 1"
-		}
-		_, err = in.Eval(t.Context(), in.JSON(mustJSON(t, `{"list": `+list+`]}`)), time.Now(), nil)
+		list := "[0" + strings.Repeat(", 1", 200) + "]"
+		_, err = in.Eval(t.Context(), in.JSON(mustJSON(t, `{"list": `+list+`}`)), time.Now(), nil)
 		in.Release()
-		var h *Handover
+		var h *HandoverError
 		if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &h) || h.Reason != c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -383,7 +373,7 @@ func TestCancel(t *testing.T) {
 		begin := time.Now()
 		_, err := x.eval(ctx, rar.ObjectValue())
 		cancel()
-		var h *Handover
+		var h *HandoverError
 		if !errors.As(err, &h) || h.Reason != Cancelled || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
@@ -426,7 +416,7 @@ func TestRefused(t *testing.T) {
 		}
 		ref := ast.MustParseRef("data.p.allow")
 		_, err = Compile(t.Context(), Options{Compiler: x.compiler, Documents: []ast.Ref{ref}})
-		var refusal *Refusal
+		var refusal *RefusalError
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: %v", body, err)
@@ -465,7 +455,7 @@ func TestResultForms(t *testing.T) {
 	} {
 		x := newExample(t, value, "package p\n\npermit := "+value+"\n", map[string]any{}, Passes{})
 		results, err := x.eval(t.Context(), rar.ObjectValue())
-		var h *Handover
+		var h *HandoverError
 		switch {
 		case want == "" && (!errors.As(err, &h) || h.Reason != MalformedOutput):
 			t.Errorf("%s: %v %v", value, results, err)

@@ -2,8 +2,8 @@ package compiled
 
 import (
 	"flag"
-	"math/rand"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +50,7 @@ func FuzzPolicies(f *testing.F) {
 // comparePolicy tells whether OPA takes the policy at all.
 func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	t.Helper()
-	g := &generator{r: rand.New(rand.NewSource(seed))}
+	g := &generator{r: seeded(seed)}
 	modules, documents := g.policy()
 	if len(documents) == 0 {
 		return false
@@ -88,19 +88,11 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 					}
 				}
 				if o == wrong {
-					t.Errorf("seed %d, document %s, %+v off: %s\ninput %v\n%s", seed, documents[i], off, why, in, policyText(modules))
+					t.Errorf("seed %d, document %s, %+v off: %s\ninput %v\n%s", seed, documents[i], off, why, in, strings.Join(modules, "\n"))
 					return true
 				}
 			}
 		}
 	}
 	return accepted
-}
-
-func policyText(modules []string) string {
-	text := ""
-	for _, m := range modules {
-		text += m + "\n"
-	}
-	return text
 }

@@ -39,26 +39,41 @@ func callDocument(f *function, input, data operand, t int) code {
 	}
 }
 
-// callFunction calls a function with arguments. topdown keeps results of equal
+// callKey is a call of a function with the very same argument nodes.
+type callKey struct {
+	f          *function
+	generation int64
+	args       [maxKeptArgs]*node
+}
+
+const maxKeptArgs = 3
+
+// callFunction calls a function with arguments. topdown keeps the results of equal
 // calls; calling again comes to the same, for no builtin that we admit answers
-// differently the second time.
+// differently the second time. Results are kept where functions call functions,
+// so that a chain of them does not take exponential time.
 func callFunction(f *function, args []operand, t int) code {
+	run := runFunction(f, args)
+	kept := len(args)-2 <= maxKeptArgs
 	return func(m *machine, fr []*node) int {
-		if !m.step() {
-			return failed
-		}
-		stack, at := m.stack, m.at
-		inner := m.frame(f.locals)
-		for i, a := range args {
-			v := a.get(fr)
-			if v == nil && i >= 2 { // only input and data may be undefined
-				return m.fail(UndefinedOperand)
+		var v *node
+		var r int
+		if kept && f.nests {
+			key := callKey{f: f, generation: m.generation}
+			for i, a := range args[2:] {
+				key.args[i] = a.get(fr)
 			}
-			inner[f.params[i]] = v
-		}
-		v, r := m.run(f, inner)
-		m.stack, m.at = stack, at
-		if r != next {
+			var ok bool
+			if v, ok = m.calls[key]; !ok {
+				if v, r = run(m, fr); r != next {
+					return r
+				}
+				if m.calls == nil {
+					m.calls = map[callKey]*node{}
+				}
+				m.calls[key] = v
+			}
+		} else if v, r = run(m, fr); r != next {
 			return r
 		}
 		if v == nil {
@@ -66,6 +81,26 @@ func callFunction(f *function, args []operand, t int) code {
 		}
 		fr[t] = v
 		return next
+	}
+}
+
+func runFunction(f *function, args []operand) func(m *machine, fr []*node) (*node, int) {
+	return func(m *machine, fr []*node) (*node, int) {
+		if !m.step() {
+			return nil, failed
+		}
+		stack, at := m.stack, m.at
+		inner := m.frame(f.locals)
+		for i, a := range args {
+			v := a.get(fr)
+			if v == nil && i >= 2 { // only input and data may be undefined
+				return nil, m.fail(UndefinedOperand)
+			}
+			inner[f.params[i]] = v
+		}
+		v, r := m.run(f, inner)
+		m.stack, m.at = stack, at
+		return v, r
 	}
 }
 

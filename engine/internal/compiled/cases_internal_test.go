@@ -22,7 +22,7 @@ import (
 
 var (
 	update    = flag.Bool("update", false, "write the list of cases that topdown must answer")
-	mutations = flag.Int("mutations", 0, "mutated inputs for each compliance case; 0 is a few")
+	mutations = flag.Int("mutations", 0, "mutated inputs for each compliance case; 0 is 100, with -short 3")
 )
 
 // opaCases are the directories of OPA's compliance cases, in the version of the
@@ -179,17 +179,19 @@ func TestCasesMutated(t *testing.T) {
 	t.Parallel()
 	per := *mutations
 	if per == 0 {
-		per = 6
-	}
-	if testing.Short() {
-		per = 1
+		per = 100
+		if testing.Short() {
+			per = 3
+		}
 	}
 	for _, s := range suites() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			r := seeded(11)
 			sum := map[outcome]int{}
-			for _, tc := range loadCases(t, s) {
+			sets := passSets()
+			names := util.KeysSorted(sets)
+			for i, tc := range loadCases(t, s) {
 				if !usable(&tc) || tc.InputTerm != nil || tc.Input == nil && len(caseData(&tc)) == 0 {
 					continue
 				}
@@ -197,7 +199,7 @@ func TestCasesMutated(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				x.compile(t.Context(), toJSON(t, caseData(&tc)), Passes{})
+				x.compile(t.Context(), toJSON(t, caseData(&tc)), sets[names[i%len(names)]])
 				if x.program == nil {
 					sum[refused] += per
 					continue

@@ -342,7 +342,11 @@ func (g *generator) body(s scope, n int, sep string) (text string, bound scope) 
 }
 
 func (g *generator) with(s scope) string {
-	switch g.r.Intn(9) {
+	n := g.r.Intn(6)
+	if g.chance(8) {
+		n = 6 + g.r.Intn(3)
+	}
+	switch n {
 	case 0:
 		return " with input as " + g.term(s)
 	case 1, 2:
@@ -383,6 +387,8 @@ func (g *generator) expr(s scope) (string, scope) {
 		return v + " := " + g.ref(s, true), append(s, v)
 	case n < 15:
 		return g.ref(s, false) + g.pick(" == ", " != ", " == ", " < ", " >= ", " > ") + g.term(s), s
+	case n < 16:
+		return g.simple(), s
 	case n < 17:
 		return `input.` + g.pick("a", "b", "k") + ` == ` + g.pick(`"a"`, `"b"`, `"x"`, "1"), s
 	case n < 20:
@@ -420,6 +426,24 @@ func (g *generator) expr(s scope) (string, scope) {
 		return v + " := " + g.comprehension(s), append(s, v)
 	}
 	return "[" + g.ref(s, false) + ", " + g.ref(s, false) + "] = [" + g.term(s) + ", " + g.ref(s, false) + "]", s
+}
+
+// simple is an expression that cannot fail.
+func (g *generator) simple() string {
+	field := g.pick("input.a", "input.b", "input.c", "input.list", "input.nums", "data.base.n", "data.base.list")
+	switch g.r.Intn(6) {
+	case 0:
+		v := g.fresh()
+		return "some " + v + " in " + field + "; " + v + g.pick(" == ", " > ", " != ") + g.scalar()
+	case 1:
+		v := g.fresh()
+		return "every " + v + " in " + field + " { " + v + " != " + g.scalar() + " }"
+	case 2:
+		return g.scalar() + " in " + field
+	case 3:
+		return "not " + field + " == " + g.scalar()
+	}
+	return field + g.pick(" == ", " != ", " < ", " >= ") + g.scalar()
 }
 
 func (g *generator) negated(s scope) string {
@@ -464,8 +488,33 @@ func (g *generator) rule(name string) (string, genRule) {
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "function1", "function1", "function2", "tree", "general")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "function1", "function1", "function2", "tree", "general")
 	switch r.kind {
+	case "guarded":
+		r.scalar = true
+		if g.chance(50) {
+			fmt.Fprintf(&b, "default %s := %s\n\n", name, g.scalar())
+		}
+		field := g.pick("input.k", "input.a", "input.o.a")
+		for range 3 + g.r.Intn(4) {
+			v := value
+			if g.chance(10) {
+				v = g.scalar()
+			}
+			more := ""
+			if g.chance(40) {
+				more = "\n\t" + g.simple()
+			}
+			if g.chance(25) {
+				text, _ := g.body(nil, 1, "\n\t")
+				more += "\n\t" + text
+			}
+			guard := field + " == " + g.pick(`"a"`, `"a"`, `"b"`, `"x"`)
+			if g.chance(10) {
+				guard = g.simple()
+			}
+			fmt.Fprintf(&b, "%s := %s if {\n\t%s%s\n}\n\n", name, v, guard, more)
+		}
 	case "complete":
 		r.scalar = uniform
 		if g.chance(45) {

@@ -73,6 +73,8 @@ type function struct {
 	result ir.Local
 	locals int
 	body   []code
+	// nests: it calls functions with arguments.
+	nests bool
 	// early: the first definition that holds ends it.
 	early bool
 	// memo is the place of a document's value in the machine's memos, -1 for a
@@ -83,6 +85,9 @@ type function struct {
 // stepInterval is how many steps pass between two looks at the context and the
 // budget.
 const stepInterval = 256
+
+// stackSize is how many locals fit at first.
+const stackSize = 512
 
 // machine is the memory of one evaluation.
 type machine struct {
@@ -98,6 +103,7 @@ type machine struct {
 	// the input and data that they were evaluated with.
 	memos       []memo
 	saved       []memo // those of the outside, while a with is evaluated
+	calls       map[callKey]*node
 	generation  int64
 	generations int64
 
@@ -120,7 +126,7 @@ type memo struct {
 func (p *Program) take() *machine {
 	m, _ := p.pool.Get().(*machine)
 	if m == nil {
-		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, 512)}
+		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, stackSize)}
 	}
 	return m
 }
@@ -130,10 +136,12 @@ func (m *machine) release() {
 	m.ctx, m.seed, m.bctx, m.err = nil, nil, nil, nil
 	clear(m.results)
 	m.results = m.results[:0]
+	clear(m.calls)
 	if m.p.poison {
 		m.arena.poison()
-	} else {
-		m.arena.reset()
+	} else if m.arena.reset(); len(m.arena.nodes) == 0 { // given up: let nothing keep it
+		clear(m.memos)
+		m.saved, m.calls, m.stack = nil, nil, make([]*node, stackSize)
 	}
 	m.p.pool.Put(m)
 }

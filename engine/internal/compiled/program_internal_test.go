@@ -389,6 +389,28 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestManyCalls: functions that call functions twice take linear time, as they do
+// in topdown.
+func TestManyCalls(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("package p\n\nf0(x) := x\n\n")
+	for i := range 60 {
+		fmt.Fprintf(&text, "f%d(x) := y if {\n\ty := f%d(x)\n\tf%d(x) == y\n}\n\n", i+1, i, i)
+	}
+	text.WriteString("allow if f60(input.a) == 2000\n")
+	x := newExample(t, "calls", text.String(), map[string]any{}, Passes{})
+	for range 3 { // memory is used again
+		results, err := x.eval(t.Context(), mustJSON(t, `{"a": 2000}`))
+		if err != nil || !results[0].Defined {
+			t.Fatalf("%+v %v", results, err)
+		}
+	}
+	if results, err := x.eval(t.Context(), mustJSON(t, `{"a": 2001}`)); err != nil || results[0].Defined {
+		t.Fatalf("%+v %v", results, err)
+	}
+}
+
 // TestRefused: what is not supported is known when it is compiled.
 func TestRefused(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/util"
 )
 
 var (
@@ -62,7 +63,9 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	for range 12 {
 		inputs = append(inputs, ast.MustParseTerm(g.input()).Value)
 	}
-	offs := []Passes{{}, passSets()["no passes"]}
+	sets := passSets()
+	names := util.KeysSorted(sets)
+	offs := []Passes{{}, sets["no passes"], sets[names[g.r.Intn(len(names))]]}
 	accepted := false
 	for _, i := range g.r.Perm(len(documents))[:min(3, len(documents))] {
 		x, err := newSubject(modules, "x = data.p."+documents[i], ast.RegoV1, caps)
@@ -76,6 +79,13 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 		}
 		for _, off := range offs {
 			x.compile(t.Context(), data, off)
+			if x.program != nil {
+				s := x.program.stats
+				sum["passes: early exits"] += s.earlyExits
+				sum["passes: guarded"] += s.guarded
+				sum["passes: folded"] += s.folded
+				sum["passes: fused"] += s.fused
+			}
 			for _, in := range inputs {
 				o, why := x.judge(t.Context(), in)
 				sum[o]++

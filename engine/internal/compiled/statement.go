@@ -170,6 +170,11 @@ func (c *compilation) function(f *ir.Func) error {
 	if !c.o.Off.Guards {
 		body = c.guard(f, body)
 	}
+	walk(f.Blocks, func(s ir.Stmt) {
+		if call, ok := s.(*ir.CallStmt); ok && c.p.funcs[call.Func] != nil && len(call.Args) > 2 {
+			x.nests = true
+		}
+	})
 	x.body, x.locals = body, c.top+1
 	return nil
 }

@@ -244,7 +244,7 @@ func (g *generator) operand(s scope, like string) string {
 func (g *generator) call(s scope) string {
 	t := func(like string) string { return g.operand(s, like) }
 	collection := g.pick("array", "set")
-	switch g.r.Intn(27) {
+	switch g.r.Intn(29) {
 	case 0:
 		return "to_number(" + t("string") + ")"
 	case 1:
@@ -289,6 +289,10 @@ func (g *generator) call(s scope) string {
 		return "json.marshal(" + t("any") + ")"
 	case 23:
 		return "replace(" + t("string") + ", \"a\", " + t("string") + ")"
+	case 26:
+		return `$"x{` + t("any") + `}y"`
+	case 27:
+		return "(" + g.scalar() + ", " + g.ref(s, false) + " in " + g.ref(s, false) + ")"
 	case 24:
 		return "regex.match(" + g.pick(`"^[a-b]"`, t("string")) + ", " + t("string") + ")"
 	case 25:
@@ -352,9 +356,9 @@ func (g *generator) with(s scope) string {
 	case 1, 2:
 		return " with input." + g.pick("a", "b", "c", "list", "a.b") + " as " + g.term(s)
 	case 3:
-		return " with data.base." + g.pick("o", "n", "o.a", "list", "a") + " as " + g.term(s)
+		return " with data.base." + g.pick("o", "n", "o.a", "o.c", "o.c", "o.new.a", "list", "a") + " as " + g.term(s)
 	case 4:
-		return " with data.base as " + g.term(s)
+		return " with data." + g.pick("base", "mix", "lib", "a.b", "mix.z", "new") + " as " + g.term(s)
 	case 5:
 		return " with " + g.document() + " as " + g.term(s)
 	case 6:
@@ -400,6 +404,9 @@ func (g *generator) expr(s scope) (string, scope) {
 	case n < 24:
 		k := g.fresh()
 		return "some " + k + "; " + g.ref(s, false) + "[" + k + "] == " + g.term(s), append(s, k)
+	case n < 25 && g.chance(30):
+		a, b := g.fresh(), g.fresh()
+		return "some " + g.pick("["+a+", "+b+"]", `{"a": `+a+`, "b": `+b+`}`) + " in " + g.ref(s, false), append(s, a, b)
 	case n < 26:
 		return "not " + g.negated(s), s
 	case n < 28:
@@ -488,7 +495,7 @@ func (g *generator) rule(name string) (string, genRule) {
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "function1", "function1", "function2", "tree", "general")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
 	switch r.kind {
 	case "guarded":
 		r.scalar = true
@@ -560,6 +567,13 @@ func (g *generator) rule(name string) (string, genRule) {
 			body, bound := ruleBody(nil)
 			fmt.Fprintf(&b, "%s[%s] contains %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
 		}
+	case "mixed":
+		for range definitions {
+			body, bound := ruleBody(nil)
+			fmt.Fprintf(&b, "%s[%s] := %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
+			body, bound = ruleBody(nil)
+			fmt.Fprintf(&b, "%s.%s := %s%s\n\n", name, g.pick("a", "b"), g.term(bound), body)
+		}
 	case "general":
 		for range definitions {
 			body, bound := ruleBody(nil)
@@ -599,7 +613,15 @@ func (g *generator) rule(name string) (string, genRule) {
 			if !uniform {
 				v = g.term(bound)
 			}
-			fmt.Fprintf(&b, "%s(%s) := %s%s\n\n", name, strings.Join(args, ", "), v, body)
+			fmt.Fprintf(&b, "%s(%s) := %s%s", name, strings.Join(args, ", "), v, body)
+			for g.chance(15) {
+				body, bound := ruleBody(s)
+				if !uniform {
+					v = g.term(bound)
+				}
+				fmt.Fprintf(&b, " else := %s%s", v, body)
+			}
+			b.WriteString("\n\n")
 		}
 	}
 	return b.String(), r
@@ -627,7 +649,10 @@ func (g *generator) policy() (modules, documents []string) {
 		}
 	}
 	if g.chance(50) {
-		add(2, "v")
+		add(2, g.pick("v", "v", "a", "z", "b"))
+		if g.chance(30) {
+			add(2, "w")
+		}
 	}
 	g.main = true
 	for i := range 3 + g.r.Intn(4) {

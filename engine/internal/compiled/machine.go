@@ -24,6 +24,8 @@ const (
 	AmbiguousKey Reason = "ambiguous_key"
 	// RepeatedKey: an object got a key again that is no string.
 	RepeatedKey Reason = "repeated_key"
+	// Overlay: a with replaced a part of a document that topdown would merge.
+	Overlay Reason = "overlay"
 	// UndefinedOperand: a statement lacked a value that it needs.
 	UndefinedOperand Reason = "undefined_operand"
 	// Budget: the evaluation took too many steps, values or nested calls.

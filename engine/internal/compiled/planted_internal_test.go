@@ -99,6 +99,16 @@ func plantedCases() []planted {
 			b:    `x if input.n == 5`,
 		},
 		{
+			name: "a comprehension that topdown cannot evaluate ahead",
+			a:    "x[v] := [1 | v in input.list] if {\n\tv := \"y\"\n\ttype_name(v) != \"z\"\n}", b: "y := 1",
+		},
+		{
+			name: "a tree of which nothing is defined", a: "x[true].a := 1 if input.none", b: "y := 1",
+		},
+		{
+			name: "a replaced package", text: "q := data.o.c", a: "x := data.p.q with data.o as {\"c\": {\"a\": 1}}", b: "y := data.p.q with data.o.c as input.o",
+		},
+		{
 			name: "objects that overlap", a: "y[k] := {\"b\": 1} if some k in [\"a\"]", b: "y[k].b := 1 if some k in [\"a\"]", text: "x := y",
 		},
 		{

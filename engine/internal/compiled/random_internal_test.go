@@ -65,6 +65,9 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	}
 	sets := passSets()
 	names := util.KeysSorted(sets)
+	if g.chance(30) {
+		inputs = append(inputs, nil) // an undefined input
+	}
 	offs := []Passes{{}, sets["no passes"], sets[names[g.r.Intn(len(names))]]}
 	accepted := false
 	for _, i := range g.r.Perm(len(documents))[:min(3, len(documents))] {

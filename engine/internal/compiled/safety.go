@@ -101,9 +101,31 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 
 // judgeComprehension: topdown may evaluate a comprehension once for all values of
 // the variables that it shares with its surroundings, also for those that never
-// come up, and then fail where the plan does not.
+// come up, and then fail where the plan does not. As these variables are unbound
+// then, any call may fail. Only look-ups and equalities are safe.
 func (s *safety) judgeComprehension(t *ast.Term) error {
-	if s.compiler.ComprehensionIndex(t) != nil && s.fallibleTerm(t) {
+	if s.compiler.ComprehensionIndex(t) == nil {
+		return nil
+	}
+	var body ast.Body
+	switch v := t.Value.(type) {
+	case *ast.ArrayComprehension:
+		body = v.Body
+	case *ast.SetComprehension:
+		body = v.Body
+	}
+	safe := len(body) > 0 && !s.fallibleTerm(t)
+	for _, x := range body {
+		_, isTerm := x.Terms.(*ast.Term)
+		safe = safe && !x.Negated && (isTerm || x.IsEquality())
+	}
+	ast.NewGenericVisitor(func(x any) bool {
+		if inner, ok := x.(*ast.Term); ok && inner != t && ast.IsComprehension(inner.Value) {
+			safe = false
+		}
+		return !safe
+	}).Walk(t)
+	if !safe {
 		return refuse("%v: topdown evaluates this comprehension ahead, and it can fail", t.Location)
 	}
 	return nil
@@ -124,6 +146,11 @@ func (s *safety) judgeWith(w *ast.With) error {
 	target, ok := w.Target.Value.(ast.Ref)
 	if !ok || !target.HasPrefix(ast.DefaultRootRef) && !target.HasPrefix(ast.InputRootRef) {
 		return refuse("%v: with replaces the builtin %v", w.Location, w.Target)
+	}
+	node := s.compiler.RuleTree.Find(target)
+	if node != nil && len(node.Children) > 0 {
+		// topdown leaves an empty object in the place of each package.
+		return refuse("%v: with replaces %v, below which there are rules", w.Location, w.Target)
 	}
 	for _, r := range s.compiler.GetRulesWithPrefix(target) {
 		if len(r.Head.Args) > 0 {

@@ -13,13 +13,14 @@ func (c *compilation) with(s *ir.WithStmt) (code, error) {
 	if err != nil {
 		return nil, err
 	}
+	overlay := s.Local == ir.Data
 	return func(m *machine, fr []*node) int {
 		outer, v := fr[l], val.get(fr)
 		if len(path) > 0 {
 			if v == nil {
 				return m.fail(UndefinedOperand)
 			}
-			if v = m.replace(outer, path, v); v == nil {
+			if v = m.replace(outer, path, v, overlay); v == nil {
 				return failed
 			}
 		}
@@ -44,16 +45,22 @@ func (c *compilation) with(s *ir.WithStmt) (code, error) {
 }
 
 // replace is doc with the value at path replaced; nil after a failure. Where the
-// path leads through what is no object, topdown has ways of its own.
-func (m *machine) replace(doc *node, path []*node, v *node) *node {
+// path leads through what is no object, topdown has ways of its own. So it has for
+// data, which it overlays: who reads a document further up finds an object that
+// was replaced by another merged with it.
+func (m *machine) replace(doc *node, path []*node, v *node, overlay bool) *node {
 	if len(path) == 0 {
+		if overlay && doc != nil && doc.k == kObj && v.k == kObj {
+			m.fail(Overlay)
+			return nil
+		}
 		return v
 	}
 	n := m.arena.composite(kObj, nil, nil, true)
 	var child *node
 	if doc != nil {
 		if doc.k != kObj {
-			m.fail(Conflict)
+			m.fail(Overlay)
 			return nil
 		}
 		if !m.charge(doc.size()) {
@@ -65,7 +72,7 @@ func (m *machine) replace(doc *node, path []*node, v *node) *node {
 		n.c.keys = append([]*node(nil), doc.c.keys...)
 		n.c.vals = append([]*node(nil), doc.c.vals...)
 	}
-	if v = m.replace(child, path[1:], v); v == nil {
+	if v = m.replace(child, path[1:], v, overlay); v == nil {
 		return nil
 	}
 	n.c.insert(path[0], v)

@@ -54,26 +54,17 @@ const maxKeptArgs = 3
 // so that a chain of them does not take exponential time.
 func callFunction(f *function, args []operand, t int) code {
 	run := runFunction(f, args)
-	kept := len(args)-2 <= maxKeptArgs
+	kept := keptFunction(f, args, run)
+	if len(args)-2 > maxKeptArgs {
+		kept = run
+	}
 	return func(m *machine, fr []*node) int {
-		var v *node
-		var r int
-		if kept && f.nests {
-			key := callKey{f: f, generation: m.generation}
-			for i, a := range args[2:] {
-				key.args[i] = a.get(fr)
-			}
-			var ok bool
-			if v, ok = m.calls[key]; !ok {
-				if v, r = run(m, fr); r != next {
-					return r
-				}
-				if m.calls == nil {
-					m.calls = map[callKey]*node{}
-				}
-				m.calls[key] = v
-			}
-		} else if v, r = run(m, fr); r != next {
+		evaluate := run
+		if f.nests { // known when all functions are compiled
+			evaluate = kept
+		}
+		v, r := evaluate(m, fr)
+		if r != next {
 			return r
 		}
 		if v == nil {
@@ -84,7 +75,30 @@ func callFunction(f *function, args []operand, t int) code {
 	}
 }
 
-func runFunction(f *function, args []operand) func(m *machine, fr []*node) (*node, int) {
+// calling is one way to call a function; nil is undefined.
+type calling func(m *machine, fr []*node) (*node, int)
+
+func keptFunction(f *function, args []operand, run calling) calling {
+	return func(m *machine, fr []*node) (*node, int) {
+		key := callKey{f: f, generation: m.generation}
+		for i, a := range args[2:] {
+			key.args[i] = a.get(fr)
+		}
+		if v, ok := m.calls[key]; ok {
+			return v, next
+		}
+		v, r := run(m, fr)
+		if r == next {
+			if m.calls == nil {
+				m.calls = map[callKey]*node{}
+			}
+			m.calls[key] = v
+		}
+		return v, r
+	}
+}
+
+func runFunction(f *function, args []operand) calling {
 	return func(m *machine, fr []*node) (*node, int) {
 		if !m.step() {
 			return nil, failed

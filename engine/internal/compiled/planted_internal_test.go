@@ -106,7 +106,7 @@ func plantedCases() []planted {
 			name: "a tree of which nothing is defined", a: "x[true].a := 1 if input.none", b: "y := 1",
 		},
 		{
-			name: "a replaced package", text: "q := data.o.c", a: "x := data.p.q with data.o as {\"c\": {\"a\": 1}}", b: "y := data.p.q with data.o.c as input.o",
+			name: "a replaced package", text: "q := data.o.c", a: "x := v if v := data.p.q with data.o as {\"c\": {\"a\": 1}}", b: "y := v if v := data.p.q with data.o.c as input.o",
 		},
 		{
 			name: "objects that overlap", a: "y[k] := {\"b\": 1} if some k in [\"a\"]", b: "y[k].b := 1 if some k in [\"a\"]", text: "x := y",

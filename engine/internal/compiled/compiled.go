@@ -1,0 +1,167 @@
+// Package compiled evaluates the Rego of a snapshot as Go closures. OPA's own
+// planner turns the documents permit, forbid, allow and deny into OPA's
+// intermediate representation (IR); each of its statements becomes a closure
+// over a frame of value nodes that live in the reusable memory of one
+// evaluation.
+//
+// It never has the last word: topdown, OPA's interpreter with strict builtin
+// errors, does. What cannot be shown to come out as in topdown is refused when
+// it is compiled (a *RefusalError), and any doubt of an evaluation (a conflict, an
+// error of a builtin, a budget) is an error (a *HandoverError). Either means: ask
+// topdown, whose answer counts. In particular no definition is skipped whose
+// evaluation could fail, for where topdown evaluates it, its failure is a deny.
+//
+// Package engine compiles a Program with each snapshot and evaluates it in
+// every decision. A Program is immutable and safe for any number of goroutines;
+// an Input belongs to one.
+package compiled
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/authzd/authzd/rar"
+)
+
+// Options say what to compile.
+type Options struct {
+	// Compiler holds the compiled modules. It is only read.
+	Compiler *ast.Compiler
+	// Documents are the documents to evaluate, each with rules at or below it.
+	Documents []ast.Ref
+	// Data are the base documents, an object; Absent is {}.
+	Data rar.Value
+	// Limits bound compilation and evaluations; zero fields have defaults.
+	Limits Limits
+	// Off switches passes off that only make evaluation faster; tests compare.
+	Off Passes
+
+	// poison makes released memory unusable, so that a test sees its use.
+	poison bool
+}
+
+// Limits bound what a Program may take. Beyond them topdown is asked.
+type Limits struct {
+	// Steps bounds the loop turns and calls of one evaluation; default 10 million.
+	Steps int64
+	// Nodes bounds the values that one evaluation makes; default 1 million (of 40
+	// bytes each, without the text of strings).
+	Nodes int
+	// Depth bounds nested calls; default 1,000.
+	Depth int
+	// DataNodes bounds the base documents, which are kept as nodes; default 2
+	// million.
+	DataNodes int
+	// Statements bounds the plan; default 1 million.
+	Statements int
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Steps <= 0 {
+		l.Steps = 10_000_000
+	}
+	if l.Nodes <= 0 {
+		l.Nodes = 1_000_000
+	}
+	if l.Depth <= 0 {
+		l.Depth = 1_000
+	}
+	if l.DataNodes <= 0 {
+		l.DataNodes = 2_000_000
+	}
+	if l.Statements <= 0 {
+		l.Statements = 1_000_000
+	}
+	return l
+}
+
+// Passes names what may be left out of compilation without a change of answers.
+type Passes struct {
+	// EarlyExit ends a rule with the first definition that holds, where neither it
+	// nor the others can fail.
+	EarlyExit bool
+	// DropUnread leaves out assignments that nobody reads.
+	DropUnread bool
+	// Fuse makes a chain of look-ups one step.
+	Fuse bool
+	// Guards looks definitions up by the constant that they ask a field of the
+	// input for.
+	Guards bool
+	// Native leaves every builtin to OPA's own implementation.
+	Native bool
+	// Fold builds constant arrays, sets and objects in each evaluation.
+	Fold bool
+}
+
+// RefusalError is why a policy stays with topdown altogether.
+type RefusalError struct {
+	// What is not supported, for a log.
+	What string
+	Err  error
+}
+
+func (r *RefusalError) Error() string {
+	if r.Err != nil {
+		return fmt.Sprintf("%s: %v", r.What, r.Err)
+	}
+	return r.What
+}
+
+func (r *RefusalError) Unwrap() error { return r.Err }
+
+func refuse(format string, args ...any) *RefusalError {
+	return &RefusalError{What: fmt.Sprintf(format, args...)}
+}
+
+// Program is a compiled policy with its data.
+type Program struct {
+	vars   []Name // the result's member of each document
+	limits Limits
+	stats  stats
+	poison bool
+
+	strs   []*node // the plan's string constants
+	intern map[string]*node
+	funcs  map[string]*function
+	byPath *pathNode
+	memos  int
+	plan   []code
+	locals int
+	data   *node
+	// words are what builtins must know of the policy.
+	capabilities *ast.Capabilities
+	pool         sync.Pool
+}
+
+// stats count what passes did, so that a test can tell that they ran.
+type stats struct {
+	statements, dropped, earlyExits, fused, guarded, folded int
+}
+
+// Compile plans and compiles the documents. An error is a *RefusalError, or the
+// context's.
+func Compile(ctx context.Context, o Options) (p *Program, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, refuse("the compilation failed: %v", r)
+		}
+	}()
+	if o.Compiler == nil || len(o.Documents) == 0 {
+		return nil, refuse("no policy")
+	}
+	body, names := documentsQuery(o.Documents)
+	policy, err := planQuery(ctx, o.Compiler, body)
+	if err != nil {
+		return nil, err
+	}
+	if p, err = compilePolicy(ctx, policy, &o); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		p.vars = append(p.vars, p.Name(name))
+	}
+	return p, nil
+}

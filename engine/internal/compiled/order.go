@@ -1,0 +1,86 @@
+package compiled
+
+import "strings"
+
+// compare is Rego's total order.
+func compare(a, b *node) int {
+	if a == b {
+		return 0
+	}
+	if a.k != b.k {
+		return compareInts(int64(a.k), int64(b.k))
+	}
+	switch a.k {
+	case kNull:
+		return 0
+	case kBool:
+		return compareInts(a.i, b.i)
+	case kNum:
+		return compareNumbers(a, b)
+	case kStr:
+		return strings.Compare(a.s, b.s)
+	case kArr:
+		return compareLists(a.c.vals, b.c.vals)
+	case kSet:
+		a.c.sort()
+		b.c.sort()
+		return compareLists(a.c.keys, b.c.keys)
+	case kObj:
+		return compareObjects(a.c, b.c)
+	default:
+		panic("a value was used after its release")
+	}
+}
+
+func compareLists(x, y []*node) int {
+	for i := 0; i < len(x) && i < len(y); i++ {
+		if c := compare(x[i], y[i]); c != 0 {
+			return c
+		}
+	}
+	return len(x) - len(y)
+}
+
+func compareObjects(a, b *coll) int {
+	a.sort()
+	b.sort()
+	for i := 0; i < len(a.keys) && i < len(b.keys); i++ {
+		if c := compare(a.keys[i], b.keys[i]); c != 0 {
+			return c
+		}
+		if c := compare(a.vals[i], b.vals[i]); c != 0 {
+			return c
+		}
+	}
+	return len(a.keys) - len(b.keys)
+}
+
+// equal is compare == 0 without the work of ordering.
+func equal(a, b *node) bool {
+	if a == b {
+		return true
+	}
+	if a.k != b.k {
+		return false
+	}
+	switch a.k {
+	case kStr:
+		return a.s == b.s
+	case kArr:
+		if len(a.c.vals) != len(b.c.vals) {
+			return false
+		}
+		for i, v := range a.c.vals {
+			if !equal(v, b.c.vals[i]) {
+				return false
+			}
+		}
+		return true
+	case kObj, kSet:
+		if len(a.c.keys) != len(b.c.keys) {
+			return false
+		}
+	default:
+	}
+	return compare(a, b) == 0
+}

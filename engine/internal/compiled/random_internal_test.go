@@ -1,0 +1,111 @@
+package compiled
+
+import (
+	"flag"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/util"
+)
+
+var (
+	digits     = regexp.MustCompile(`[0-9]+`)
+	randomTime = flag.Duration("random", 4*time.Second, "how long TestRandomPolicies runs")
+	randomSeed = flag.Int64("seed", 1, "where TestRandomPolicies begins")
+)
+
+// TestRandomPolicies compares generated policies on generated inputs with topdown
+// under strict builtin errors.
+func TestRandomPolicies(t *testing.T) {
+	t.Parallel()
+	sum := map[outcome]int{}
+	policies := 0
+	for seed, end := *randomSeed, time.Now().Add(*randomTime); time.Now().Before(end); seed++ {
+		if comparePolicy(t, seed, sum) {
+			policies++
+		}
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+			break
+		}
+	}
+	t.Logf("%d policies, %v", policies, sum)
+	if sum[same] < policies {
+		t.Error("hardly anything was compared")
+	}
+}
+
+// FuzzPolicies is the same from a fuzzer's seeds.
+func FuzzPolicies(f *testing.F) {
+	for seed := range int64(20) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed int64) {
+		comparePolicy(t, seed, map[outcome]int{})
+	})
+}
+
+// comparePolicy tells whether OPA takes the policy at all.
+func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
+	t.Helper()
+	g := &generator{r: seeded(seed)}
+	modules, documents := g.policy()
+	if len(documents) == 0 {
+		return false
+	}
+	caps := ast.CapabilitiesForThisVersion()
+	data := mustJSON(t, genData)
+	base := mustObject(t, ast.MustParseTerm(genData).Value)
+	var inputs []ast.Value
+	for range 12 {
+		inputs = append(inputs, ast.MustParseTerm(g.input()).Value)
+	}
+	sets := passSets()
+	names := util.KeysSorted(sets)
+	if g.chance(30) {
+		inputs = append(inputs, nil) // an undefined input
+	}
+	offs := []Passes{{}, sets["no passes"], sets[names[g.r.Intn(len(names))]]}
+	accepted := false
+	for _, i := range g.r.Perm(len(documents))[:min(3, len(documents))] {
+		x, err := newSubject(modules, "x = data.p."+documents[i], ast.RegoV1, caps)
+		if err != nil {
+			sum["does not compile in OPA"]++
+			return false
+		}
+		accepted = true
+		if err := x.setData(t.Context(), base); err != nil {
+			t.Fatal(err)
+		}
+		for _, off := range offs {
+			x.compile(t.Context(), data, off)
+			if x.program != nil {
+				s := x.program.stats
+				sum["passes: early exits"] += s.earlyExits
+				sum["passes: guarded"] += s.guarded
+				sum["passes: folded"] += s.folded
+				sum["passes: fused"] += s.fused
+			}
+			for _, in := range inputs {
+				o, why := x.judge(t.Context(), in)
+				sum[o]++
+				if o == handedOver || o == refused {
+					sum[o+": "+outcome(digits.ReplaceAllString(why, ""))]++
+				}
+				if o == same {
+					if s, err := x.topdown(t.Context(), in); err == nil && s.Len() > 0 {
+						sum["defined"]++
+					}
+				}
+				if o == wrong {
+					t.Errorf("seed %d, document %s, %+v off: %s\ninput %v\n%s", seed, documents[i], off, why, in, strings.Join(modules, "\n"))
+					return true
+				}
+			}
+		}
+	}
+	return accepted
+}

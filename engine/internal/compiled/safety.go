@@ -1,0 +1,350 @@
+package compiled
+
+import (
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/ir"
+)
+
+// safety knows where plan and topdown could part. The decision is topdown's with
+// strict builtin errors: where it evaluates what fails, the decision is a deny.
+// So the plan may leave out only what cannot fail, and where topdown evaluates
+// more than the plan, or the plan means something else, the policy is refused.
+type safety struct {
+	compiler *ast.Compiler
+	// fallible remembers whether the rules at and below a node can fail: by a
+	// conflict, or by an error of a builtin.
+	fallible map[*ast.TreeNode]bool
+}
+
+// judge refuses policies on which topdown and the plan are known to differ.
+func judge(compiler *ast.Compiler, policy *ir.Policy) (*safety, error) {
+	s := &safety{compiler: compiler, fallible: map[*ast.TreeNode]bool{}}
+	if policy.Funcs == nil {
+		return s, nil
+	}
+	seen := map[*ast.Rule]bool{}
+	for _, f := range policy.Funcs.Funcs {
+		rules := compiler.GetRulesWithPrefix(functionRef(f))
+		if len(rules) == 0 {
+			return nil, refuse("no rules for the planned function %s", f.Name)
+		}
+		if err := s.judgeHeads(f, rules); err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			if !seen[r] {
+				seen[r] = true
+				if err := s.judgeRule(r); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return s, nil
+}
+
+// functionRef is the document that a planned function computes. The path begins
+// with a generation, which differs inside of a with.
+func functionRef(f *ir.Func) ast.Ref {
+	ref := ast.DefaultRootRef.Copy()
+	for i, s := range f.Path {
+		if i > 0 {
+			ref = append(ref, ast.StringTerm(s))
+		}
+	}
+	return ref
+}
+
+// judgeHeads: of rules that together make an object, topdown finds a conflict
+// where one defines what another defines a part of. The plan, which takes the
+// longer ones first, does not always see it. And where all of them have constant
+// keys, topdown reads a tree of documents, of which none is left out for being
+// empty.
+func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
+	object := false
+	for _, r := range rules {
+		object = object || len(r.Ref()) > len(f.Path)
+	}
+	if !object {
+		return nil
+	}
+	if n := s.compiler.RuleTree.Find(functionRef(f)); n == nil || len(n.Values) == 0 {
+		return refuse("%s is a tree of constant keys that are no strings", functionRef(f))
+	}
+	for _, r := range rules {
+		if len(r.Ref()) != len(rules[0].Ref()) || r.Head.RuleKind() != rules[0].Head.RuleKind() {
+			return refuse("%s is defined by rules of different shapes", functionRef(f))
+		}
+	}
+	return nil
+}
+
+func (s *safety) judgeRule(r *ast.Rule) error {
+	var err error
+	visit := func(x any) bool {
+		if err != nil {
+			return true
+		}
+		switch x := x.(type) {
+		case *ast.Term:
+			err = s.judgeComprehension(x)
+		case *ast.Expr:
+			err = judgeNegation(x)
+		case *ast.With:
+			err = s.judgeWith(x)
+		}
+		return err != nil
+	}
+	ast.NewGenericVisitor(visit).Walk(r)
+	return err
+}
+
+// judgeComprehension: topdown may evaluate a comprehension once for all values of
+// the variables that it shares with its surroundings, also for those that never
+// come up, and then fail where the plan does not. As these variables are unbound
+// then, any call may fail. Only look-ups and equalities are safe.
+func (s *safety) judgeComprehension(t *ast.Term) error {
+	if s.compiler.ComprehensionIndex(t) == nil {
+		return nil
+	}
+	var body ast.Body
+	switch v := t.Value.(type) {
+	case *ast.ArrayComprehension:
+		body = v.Body
+	case *ast.SetComprehension:
+		body = v.Body
+	}
+	safe := len(body) > 0 && !s.fallibleTerm(t)
+	for _, x := range body {
+		_, isTerm := x.Terms.(*ast.Term)
+		safe = safe && !x.Negated && (isTerm || x.IsEquality())
+	}
+	ast.NewGenericVisitor(func(x any) bool {
+		if inner, ok := x.(*ast.Term); ok && inner != t && ast.IsComprehension(inner.Value) {
+			safe = false
+		}
+		return !safe
+	}).Walk(t)
+	if !safe {
+		return refuse("%v: topdown evaluates this comprehension ahead, and it can fail", t.Location)
+	}
+	return nil
+}
+
+// judgeNegation: the planner plans nothing for the equality of two composites
+// that cannot be equal, and so a negation of it comes out wrong.
+func judgeNegation(x *ast.Expr) error {
+	if x.Negated && x.IsEquality() && len(x.Operands()) == 2 && composite(x.Operand(0)) && composite(x.Operand(1)) {
+		return refuse("%v: negated equality of composites", x.Location)
+	}
+	return nil
+}
+
+// judgeWith refuses replaced functions, which are for tests of policies: the
+// planner loses count of them in nested rules, and can fail at it.
+func (s *safety) judgeWith(w *ast.With) error {
+	target, ok := w.Target.Value.(ast.Ref)
+	if !ok || !target.HasPrefix(ast.DefaultRootRef) && !target.HasPrefix(ast.InputRootRef) {
+		return refuse("%v: with replaces the builtin %v", w.Location, w.Target)
+	}
+	node := s.compiler.RuleTree.Find(target)
+	if node != nil && len(node.Children) > 0 {
+		// topdown leaves an empty object in the place of each package.
+		return refuse("%v: with replaces %v, below which there are rules", w.Location, w.Target)
+	}
+	for _, r := range s.compiler.GetRulesWithPrefix(target) {
+		if len(r.Head.Args) > 0 {
+			return refuse("%v: with replaces the function %v", w.Location, w.Target)
+		}
+	}
+	return nil
+}
+
+func composite(t *ast.Term) bool {
+	switch t.Value.(type) {
+	case *ast.Array, ast.Object:
+		return true
+	}
+	return false
+}
+
+// judgeNot refuses a negation whose block ends in an iteration or in blocks: what
+// follows them in the policy stands inside of them in the plan, so that the block
+// holds whatever comes of it.
+func judgeNot(s *ir.NotStmt) error {
+	b := s.Block
+	for {
+		if len(b.Stmts) == 0 {
+			return refuse("a negation of nothing")
+		}
+		switch last := b.Stmts[len(b.Stmts)-1].(type) {
+		case *ir.ScanStmt, *ir.BlockStmt:
+			return refuse("a negation of an iteration")
+		case *ir.WithStmt:
+			b = last.Block
+		default:
+			return nil
+		}
+	}
+}
+
+// infallible tells whether no definition of a planned function, and nothing that
+// it calls, can fail.
+func (s *safety) infallible(f *ir.Func) bool {
+	if len(f.Path) == 0 || f.Path[0] != "g0" { // planned inside of a with, with other functions
+		return false
+	}
+	node := s.compiler.RuleTree.Find(functionRef(f))
+	return node != nil && len(node.Values) > 0 && !s.fallibleNode(node)
+}
+
+func (s *safety) fallibleNode(n *ast.TreeNode) bool {
+	if known, ok := s.fallible[n]; ok {
+		return known
+	}
+	s.fallible[n] = true // while it is being found out
+	out := s.fallibleRules(n.Values)
+	for _, child := range n.Children {
+		out = out || s.fallibleNode(child)
+	}
+	s.fallible[n] = out
+	return out
+}
+
+func (s *safety) fallibleRules(rules []*ast.Rule) bool {
+	var value *ast.Term // of all definitions that are not default
+	definitions, uniform := 0, true
+	for _, first := range rules {
+		if !first.Default {
+			definitions++
+		}
+		for r := first; r != nil; r = r.Else {
+			if s.fallibleRule(r) {
+				return true
+			}
+			if r.Default || r.Head.RuleKind() == ast.MultiValue {
+				continue
+			}
+			uniform = uniform && (value == nil || value.Equal(r.Head.Value))
+			value = r.Head.Value
+		}
+	}
+	return definitions > 1 && !uniform
+}
+
+func (s *safety) fallibleRule(r *ast.Rule) bool {
+	if !r.Ref().IsGround() {
+		return true // objects have conflicts
+	}
+	for _, a := range r.Head.Args {
+		if s.fallibleTerm(a) {
+			return true
+		}
+	}
+	if r.Head.RuleKind() == ast.MultiValue {
+		return s.fallibleTerm(r.Head.Key) || s.fallibleBody(r.Body)
+	}
+	return !ast.IsScalar(r.Head.Value.Value) || s.fallibleBody(r.Body)
+}
+
+func (s *safety) fallibleBody(body ast.Body) bool {
+	for _, x := range body {
+		if s.fallibleExpr(x) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *safety) fallibleExpr(x *ast.Expr) bool {
+	if len(x.With) > 0 {
+		return true // other functions, other documents
+	}
+	switch t := x.Terms.(type) {
+	case *ast.Term:
+		return s.fallibleTerm(t)
+	case *ast.SomeDecl:
+		return false
+	case *ast.Every:
+		return s.fallibleTerm(t.Domain) || s.fallibleBody(t.Body)
+	case []*ast.Term:
+		return s.fallibleCall(t)
+	}
+	return true
+}
+
+func (s *safety) fallibleCall(terms []*ast.Term) bool {
+	operator, ok := terms[0].Value.(ast.Ref)
+	if !ok {
+		return true
+	}
+	if operator.HasPrefix(ast.DefaultRootRef) {
+		if s.fallibleRef(operator) {
+			return true
+		}
+	} else if !infallibleBuiltin(operator.String()) {
+		return true
+	}
+	for _, t := range terms[1:] {
+		if s.fallibleTerm(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// infallibleBuiltin: these take operands of any type.
+func infallibleBuiltin(name string) bool {
+	switch name {
+	case "eq", "assign", "equal", "neq", "lt", "lte", "gt", "gte", "internal.member_2", "internal.member_3", "type_name",
+		"is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string":
+		return true
+	}
+	return false
+}
+
+func (s *safety) fallibleTerm(t *ast.Term) bool {
+	if t == nil {
+		return false
+	}
+	switch v := t.Value.(type) {
+	case ast.Null, ast.Boolean, ast.Number, ast.String, ast.Var:
+		return false
+	case ast.Ref:
+		return s.fallibleRef(v)
+	case *ast.Array:
+		return v.Until(s.fallibleTerm)
+	case ast.Set:
+		return v.Until(s.fallibleTerm)
+	case ast.Object:
+		return v.Until(func(k, x *ast.Term) bool { return s.fallibleTerm(k) || s.fallibleTerm(x) })
+	case *ast.ArrayComprehension:
+		return s.fallibleTerm(v.Term) || s.fallibleBody(v.Body)
+	case *ast.SetComprehension:
+		return s.fallibleTerm(v.Term) || s.fallibleBody(v.Body)
+	}
+	return true // an object comprehension has conflicts
+}
+
+// fallibleRef tells whether reading a reference evaluates rules that can fail.
+func (s *safety) fallibleRef(ref ast.Ref) bool {
+	for _, t := range ref[1:] {
+		if s.fallibleTerm(t) {
+			return true
+		}
+	}
+	if !ref.HasPrefix(ast.DefaultRootRef) {
+		return false
+	}
+	node := s.compiler.RuleTree.Child(ref[0].Value)
+	for _, t := range ref[1:] {
+		if node == nil {
+			return false // base documents
+		}
+		if len(node.Values) > 0 || !t.IsGround() {
+			break
+		}
+		node = node.Child(t.Value)
+	}
+	return node != nil && s.fallibleNode(node)
+}

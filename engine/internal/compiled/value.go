@@ -1,0 +1,140 @@
+package compiled
+
+// kind orders values the way Rego does.
+type kind uint8
+
+const (
+	kNull kind = iota
+	kBool
+	kNum
+	kStr
+	kArr
+	kObj
+	kSet
+	// kPoison is what tests make of released memory.
+	kPoison
+)
+
+// node is one value; a nil *node is undefined. Nodes of the policy and of the
+// data live as long as the Program and are never written. Nodes of an evaluation
+// live in its arena. There is one node each for null, false and true.
+type node struct {
+	k kind
+	// isInt: i holds the value of a number, which fits.
+	isInt bool
+	// plain: a number whose text is that of i and may be missing.
+	plain bool
+	// base marks composites of the base documents, see dot.
+	base bool
+	// own marks composites that the evaluation at hand is building.
+	own bool
+	i   int64
+	s   string // a string, or the text of a number
+	c   *coll
+}
+
+//nolint:gochecknoglobals // constants, never written
+var (
+	nodeNull  = &node{k: kNull}
+	nodeFalse = &node{k: kBool}
+	nodeTrue  = &node{k: kBool, i: 1}
+	// smallInts are the numbers that lengths and indices usually are.
+	smallInts = makeSmallInts()
+	// ambiguous is what dot answers where topdown's answer depends on how a
+	// reference is written.
+	ambiguous = &node{k: kPoison}
+	// delegate is what a native builtin answers where OPA's own shall.
+	delegate = &node{k: kPoison}
+)
+
+func makeSmallInts() []node {
+	list := make([]node, 1024)
+	for i := range list {
+		list[i] = node{k: kNum, isInt: true, plain: true, i: int64(i)}
+	}
+	return list
+}
+
+func boolNode(b bool) *node {
+	if b {
+		return nodeTrue
+	}
+	return nodeFalse
+}
+
+// freeze readies a value that the Program keeps for sharing between goroutines:
+// sorted, and large objects with an index.
+func (n *node) freeze(base bool) {
+	if n.c == nil {
+		return
+	}
+	n.base, n.own = base, false
+	for _, v := range n.c.keys {
+		v.freeze(base)
+	}
+	for _, v := range n.c.vals {
+		v.freeze(base)
+	}
+	n.c.sort()
+	if n.k != kObj || len(n.c.keys) <= linearMax {
+		return
+	}
+	m := make(map[string]*node, len(n.c.keys))
+	for i, k := range n.c.keys {
+		if k.k != kStr {
+			return
+		}
+		m[k.s] = n.c.vals[i]
+	}
+	n.c.text = m
+}
+
+// dot is a reference into a value: undefined (nil) unless it is there.
+//
+// topdown reads base documents by storage paths, which are text: data.o[1]
+// finds the key "1" and data.a["0"] the first element, but only if the reference
+// is not cut in two by a variable, which the plan does not tell. Where that makes
+// a difference the answer is ambiguous.
+func dot(v, key *node) *node {
+	if v == nil {
+		return nil
+	}
+	switch v.k {
+	case kObj:
+		if key.k == kStr {
+			return v.c.getText(key)
+		}
+		x := v.c.get(key)
+		if x == nil && v.base && key.k == kNum && v.c.getText(&node{k: kStr, s: key.numText()}) != nil {
+			return ambiguous
+		}
+		return x
+	case kArr:
+		return dotArray(v, key)
+	case kSet:
+		if i := v.c.find(key); i >= 0 {
+			return v.c.keys[i]
+		}
+	default:
+	}
+	return nil
+}
+
+func dotArray(v, key *node) *node {
+	switch key.k {
+	case kNum:
+		if !key.isInt || key.i < 0 || key.i >= int64(len(v.c.vals)) {
+			return nil
+		}
+		if v.base && !key.plain {
+			return ambiguous
+		}
+		return v.c.vals[key.i]
+	case kStr:
+		if v.base && key.s != "" && len(v.c.vals) > 0 && key.s[0] <= '9' { // perhaps a number
+			return ambiguous
+		}
+	default:
+	}
+	return nil
+}

@@ -17,7 +17,8 @@ func BenchmarkCompile(b *testing.B) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	e := newEngine(compile(b, paymentsPolicy, paymentsData))
+	interpreted, prepared := compile(b, paymentsPolicy, paymentsData), compile(b, paymentsPolicy, paymentsData)
+	prepared.Prepare()
 	cred := credential(b, "c", claims(`"scope": "payments", `+details8050))
 	for _, c := range []struct {
 		name, arguments string
@@ -28,13 +29,17 @@ func BenchmarkDecide(b *testing.B) {
 		{"forbidden", `{"amount": "80.50", "payee": "mallory"}`, false},
 	} {
 		q := call(b, "pay", c.arguments, cred)
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if d, err := e.Decide(b.Context(), q); err != nil || d.Allow != c.allow {
-					b.Fatal(d, err)
+		for name, s := range map[string]*engine.Snapshot{"interpreted": interpreted, "compiled": prepared} {
+			e := engine.New(engine.Options{Now: testNow})
+			e.Swap(s)
+			b.Run(c.name+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if d, err := e.Decide(b.Context(), q); err != nil || d.Allow != c.allow {
+						b.Fatal(d, err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -173,7 +173,7 @@ func (d *deciding) prepare() (done bool, err error) {
 
 // ask is step 4.
 func (d *deciding) ask(ctx, budget context.Context) (*output, error) {
-	out, fault := d.snapshot.eval.evaluate(budget, &d.in)
+	out, fault := d.engine.evaluate(budget, d.snapshot, &d.in)
 	if err := contextError(ctx); err != nil {
 		return nil, err
 	}

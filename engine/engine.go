@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,16 @@ type Options struct {
 	// the one that is sent. They are the same on all replicas and kept over
 	// restarts. Default none: hints carry no reference.
 	ReferenceKeys []rar.ReferenceKey
+	// VerifySample is how many evaluations of compiled policy there are to one that
+	// Verify compares with OPA's interpreter; default DefaultVerifySample, negative
+	// none.
+	VerifySample int
+	// Log receives what Verify finds; default nothing.
+	Log *slog.Logger
 }
+
+// DefaultVerifySample is one evaluation in ten thousand.
+const DefaultVerifySample = 10000
 
 // Engine decides queries on the live snapshot.
 type Engine struct {
@@ -60,6 +70,9 @@ type Engine struct {
 	keys atomic.Pointer[[]rar.ReferenceKey]
 	// blocks are looked at by every decision, whatever its snapshot.
 	blocks atomic.Pointer[blocks]
+	// samples wait for Verify.
+	samples  chan sampled
+	counters counters
 }
 
 // New returns an engine without a snapshot: every Decide is engine.not_ready
@@ -80,7 +93,13 @@ func New(opts Options) *Engine {
 	if opts.AllowTTL <= 0 {
 		opts.AllowTTL = DefaultAllowTTL
 	}
-	e := &Engine{opts: opts}
+	if opts.VerifySample == 0 {
+		opts.VerifySample = DefaultVerifySample
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{opts: opts, samples: make(chan sampled, maxSampled)}
 	e.SetReferenceKeys(opts.ReferenceKeys)
 	return e
 }

@@ -89,7 +89,10 @@ func compileWith(t testing.TB, policy, data, metadata string) *engine.Snapshot {
 }
 
 func newEngine(s *engine.Snapshot) *engine.Engine {
-	e := engine.New(engine.Options{Now: testNow, Budget: 5 * time.Second})
+	e := engine.New(engine.Options{Now: testNow, Budget: 5 * time.Second, VerifySample: 1})
+	if s != nil {
+		s.Prepare()
+	}
 	e.Swap(s)
 	return e
 }
@@ -140,6 +143,9 @@ func decide(t testing.TB, e *engine.Engine, q *engine.Query) engine.Decision {
 	}
 	if d.Allow && (d.Error != nil || d.Remediation != nil) {
 		t.Fatalf("an allow with error %v or remediation %v", d.Error, d.Remediation)
+	}
+	if n := engine.VerifyPending(t.Context(), e); n > 0 {
+		t.Fatalf("the compiled policy has answered otherwise than topdown: %+v", d)
 	}
 	return d
 }

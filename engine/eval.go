@@ -16,13 +16,6 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
-// evaluator is the one seam between a decision and the machine that runs
-// Rego. It evaluates exactly the documents permit, forbid, allow and deny of
-// the entry point that exist, and nothing else (contract, step 4).
-type evaluator interface {
-	evaluate(ctx context.Context, in *input) (output, *Fault)
-}
-
 // output is what policy said, not yet judged: a document that is undefined, or
 // that the policy does not have, is Absent.
 type output struct {
@@ -38,7 +31,9 @@ type document struct {
 
 func (d document) defined() bool { return d.value.Kind() != rar.Absent }
 
-// topdownEvaluator runs OPA's interpreter.
+// topdownEvaluator runs OPA's interpreter. It evaluates exactly the documents
+// permit, forbid, allow and deny of the entry point that exist, and nothing else
+// (contract, step 4).
 type topdownEvaluator struct {
 	compiler *ast.Compiler
 	query    ast.QueryCompiler
@@ -46,7 +41,7 @@ type topdownEvaluator struct {
 	vars     [4]ast.Var // permit, forbid, allow, deny; "" if the policy has none
 	store    storage.Store
 	txn      storage.Transaction
-	words    vocabulary
+	words    *vocabulary
 }
 
 func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "deny"} }
@@ -54,7 +49,8 @@ func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "
 // newTopdown prepares the query. The store is never written to, so one read
 // transaction serves the snapshot's whole life.
 func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data rar.Value) (*topdownEvaluator, error) {
-	t := &topdownEvaluator{compiler: c, words: newVocabulary(c.Modules)}
+	words := newVocabulary(c.Modules)
+	t := &topdownEvaluator{compiler: c, words: &words}
 	if err := t.prepare(entrypoint, documentNames()); err != nil {
 		return nil, err
 	}
@@ -142,8 +138,7 @@ func (s *seed) Read(p []byte) (int, error) {
 }
 
 func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fault) {
-	in.words = t.words
-	terms, fault := t.solve(ctx, in.document(), in.now, in.decisionID)
+	terms, fault := t.solve(ctx, in.document(t.words), in.now, in.decisionID)
 	if fault != nil {
 		return output{}, fault
 	}

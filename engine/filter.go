@@ -93,7 +93,7 @@ type filtering struct {
 	in     input
 	query  Query
 	mcp    MCP
-	caller *fields
+	caller pairs
 	key    filterKey
 	// needsToken: no credential counts, and policy is not asked.
 	needsToken bool
@@ -129,7 +129,7 @@ func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) 
 	if f.weaker, err = s.filter.get(ctx); err != nil {
 		return nil, err
 	}
-	f.in = input{query: &f.query, now: e.opts.Now(), decisionID: e.opts.NewID(), words: f.weaker.words}
+	f.in = input{query: &f.query, now: e.opts.Now(), decisionID: e.opts.NewID()}
 	if err := f.in.identify(s.types); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (e *Engine) newFiltering(ctx context.Context, s *Snapshot, q *FilterQuery) 
 	f.blocked = f.blocks.caller(&f.in) != nil
 	presented := len(q.Caller.Credentials) + len(q.Caller.Rejected)
 	f.needsToken = len(f.in.usable) == 0 && (presented > 0 || q.Caller.Subject == nil)
-	f.caller = f.in.caller()
+	f.caller = callerOf[*ast.Term, pairs](&f.in, terms{f.weaker.words})
 	f.key = callerKey(&f.in, f.caller)
 	return f, nil
 }
@@ -216,11 +216,11 @@ func (f *filtering) judge(ctx context.Context, t *ListedTool) (FilteredTool, boo
 
 // document is the input of a call of the present tool.
 func (f *filtering) document() ast.Value {
-	doc := fields{words: f.in.words, members: f.caller.members[:len(f.caller.members):len(f.caller.members)]}
-	doc.text("now", f.in.nowText())
-	doc.add("resource", f.in.entity(resourceTool, f.query.Resource.ID, rar.Value{}))
-	doc.add("mcp", f.in.mcp())
-	return doc.object().Value
+	b := terms{f.weaker.words}
+	o := f.caller[:len(f.caller):len(f.caller)]
+	o = b.set(o, wordNow, b.text(f.in.nowText()))
+	o = b.set(o, wordResource, entityOf[*ast.Term, pairs](b, resourceTool, f.query.Resource.ID, rar.Value{}))
+	return b.close(b.set(o, wordMCP, mcpOf[*ast.Term, pairs](&f.in, b))).Value
 }
 
 // weigh judges what holds as steps 5 to 8 of a decision do.

@@ -87,9 +87,9 @@ func (t FilteredTool) kept() (FilteredTool, bool) {
 
 // callerKey is of who asks and from where: of the members of the input document
 // that are not about one tool, and of what requirements see beside it.
-func callerKey(in *input, caller *fields) filterKey {
+func callerKey(in *input, caller pairs) filterKey {
 	m := in.query.MCP
-	text := appendTexts(nil, caller.object().String(), in.query.audience(), m.Transport, m.ProtocolVersion, strconv.Itoa(int(in.query.Actionable)),
+	text := appendTexts(nil, terms{}.close(caller).String(), in.query.audience(), m.Transport, m.ProtocolVersion, strconv.Itoa(int(in.query.Actionable)),
 		strconv.FormatBool(in.query.CarriesObligations))
 	for _, u := range in.usable {
 		// The document has whole seconds; what is judged may have more.

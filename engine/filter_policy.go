@@ -18,7 +18,7 @@ type filter struct {
 	// eval is nil if the weaker policy could not be made: then every tool may be
 	// possible. It shares the snapshot's data.
 	eval      *topdownEvaluator
-	words     vocabulary
+	words     *vocabulary
 	readsTime bool
 	cache     filterCache
 }

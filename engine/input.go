@@ -3,8 +3,6 @@ package engine
 import (
 	"time"
 
-	"github.com/open-policy-agent/opa/v1/ast"
-
 	"github.com/authzd/authzd/rar"
 )
 
@@ -21,8 +19,7 @@ type input struct {
 	// params are mcp.params with arguments present for tools/call.
 	params rar.Value
 	// coaz is set if a declared mapping asks.
-	coaz  *coaz
-	words vocabulary
+	coaz *coaz
 }
 
 // usable is a credential that passed every check, with the details that are
@@ -33,99 +30,62 @@ type usable struct {
 	skipped []rar.Skipped
 }
 
-// inputNames are the member names and fixed texts of the input document.
-func inputNames() []string {
-	return []string{
-		"subject", "action", "resource", "context", "mcp", "credentials", "rejected_credentials", "tenant", "now",
-		"type", "id", "properties", "issuer", "name", "agent", "method", "params", "arguments", "_meta", "tool", "annotations",
-		"inputSchema", "server", "transport", "protocol_version", "code", "verified_by", "client_id", "subject_is_client",
-		"audience", "scopes", "authorization_details", "actors", "may_act", "auth", "time", "acr", "amr", "txn", "token_id",
-		"expires_at", "issued_at", "bound_by", "identity", "coaz", "mapped", "subject_verified", "tools/call", "http", "stdio", "pep", "pdp", "introspection", "default", "",
-	}
-}
-
-// fields collects the members of one object of the input document.
-type fields struct {
-	words   vocabulary
-	members [][2]*ast.Term
-}
-
-func (in *input) fields(size int) *fields {
-	return &fields{words: in.words, members: make([][2]*ast.Term, 0, size)}
-}
-
-func (f *fields) add(name string, t *ast.Term) {
-	f.members = append(f.members, [2]*ast.Term{f.words.text(name), t})
-}
-
-func (f *fields) text(name, v string) { f.add(name, f.words.text(v)) }
-
-func (f *fields) value(name string, v rar.Value) {
-	if v.Kind() != rar.Absent {
-		f.add(name, f.words.term(v))
-	}
-}
-
-func (f *fields) object() *ast.Term { return ast.NewTerm(ast.NewObject(f.members...)) }
-
-// document builds OPA's value of the input document. subject, action,
-// resource, context, credentials, rejected_credentials, tenant and now are
-// always there, so that a forbid that reads them cannot vanish.
-func (in *input) document() ast.Value {
+// documentOf builds the input document. subject, action, resource, context,
+// credentials, rejected_credentials, tenant and now are always there, so that a
+// forbid that reads them cannot vanish.
+func documentOf[V, O any](in *input, b builder[V, O]) V {
 	q := in.query
-	f := in.caller()
-	f.text("now", in.nowText())
-	f.add("resource", in.entity(q.Resource.Type, q.Resource.ID, q.Resource.Properties))
+	o := callerOf(in, b)
+	o = b.set(o, wordNow, b.text(in.nowText()))
+	o = b.set(o, wordResource, entityOf(b, q.Resource.Type, q.Resource.ID, q.Resource.Properties))
 	if q.MCP != nil {
-		f.add("mcp", in.mcp())
+		o = b.set(o, wordMCP, mcpOf(in, b))
 	} else if q.Action.Name == methodToolsCall {
-		f.add("mcp", in.impliedMCP())
+		o = b.set(o, wordMCP, impliedMCPOf(in, b))
 	}
-	return f.object().Value
+	return b.close(o)
 }
 
 func (in *input) nowText() string { return in.now.UTC().Format(time.RFC3339Nano) }
 
-// caller are the members that do not say which resource is meant, nor when.
-func (in *input) caller() *fields {
+// callerOf are the members that do not say which resource is meant, nor when.
+func callerOf[V, O any](in *input, b builder[V, O]) O {
 	q := in.query
-	f := in.fields(9)
-	f.add("subject", in.entity(in.subject.Type, in.subject.ID, withIssuer(in.subject)))
-	action := in.fields(2)
-	action.text("name", q.Action.Name)
-	action.add("properties", in.objectOrEmpty(q.Action.Properties))
-	f.add("action", action.object())
-	f.add("context", in.context())
-	creds := make([]*ast.Term, len(in.usable))
+	o := b.object(9)
+	o = b.set(o, wordSubject, entityOf(b, in.subject.Type, in.subject.ID, withIssuer(in.subject)))
+	action := b.object(2)
+	action = b.set(action, wordName, b.text(q.Action.Name))
+	action = b.set(action, wordProperties, objectOrEmpty(b, q.Action.Properties))
+	o = b.set(o, wordAction, b.close(action))
+	o = b.set(o, wordContext, contextOf(in, b))
+	credentials := make([]V, len(in.usable))
 	for i, u := range in.usable {
-		creds[i] = in.credential(u)
+		credentials[i] = credentialOf(b, u)
 	}
-	f.add("credentials", ast.ArrayTerm(creds...))
-	rejected := make([]*ast.Term, len(in.rejected))
+	o = b.set(o, wordCredentials, b.array(credentials))
+	rejected := make([]V, len(in.rejected))
 	for i, r := range in.rejected {
-		x := in.fields(2)
-		x.text("id", r.ID)
-		x.text("code", string(r.Code))
-		rejected[i] = x.object()
+		x := b.object(2)
+		x = b.set(x, wordID, b.text(r.ID))
+		x = b.set(x, wordCode, b.text(string(r.Code)))
+		rejected[i] = b.close(x)
 	}
-	f.add("rejected_credentials", ast.ArrayTerm(rejected...))
-	f.text("tenant", q.tenant())
-	return f
+	o = b.set(o, wordRejectedCredentials, b.array(rejected))
+	return b.set(o, wordTenant, b.text(q.tenant()))
 }
 
-func (in *input) entity(typ, id string, properties rar.Value) *ast.Term {
-	f := in.fields(3)
-	f.text("type", typ)
-	f.text("id", id)
-	f.add("properties", in.objectOrEmpty(properties))
-	return f.object()
+func entityOf[V, O any](b builder[V, O], typ, id string, properties rar.Value) V {
+	o := b.object(3)
+	o = b.set(o, wordType, b.text(typ))
+	o = b.set(o, wordID, b.text(id))
+	return b.close(b.set(o, wordProperties, objectOrEmpty(b, properties)))
 }
 
-func (in *input) objectOrEmpty(v rar.Value) *ast.Term {
+func objectOrEmpty[V, O any](b builder[V, O], v rar.Value) V {
 	if v.Kind() != rar.Object {
-		return ast.InternedEmptyObject
+		return b.close(b.object(0))
 	}
-	return in.words.term(v)
+	return b.json(v)
 }
 
 // withIssuer puts the issuer that was decided for into subject.properties: the
@@ -143,53 +103,51 @@ func withIssuer(s Subject) rar.Value {
 	return rar.ObjectValue(members...)
 }
 
-// context is the caller's, with agent overruled by the credential that names
-// the subject.
-func (in *input) context() *ast.Term {
+// contextOf is the caller's context, with agent overruled by the credential that
+// names the subject.
+func contextOf[V, O any](in *input, b builder[V, O]) V {
 	c := in.query.Context
-	f := in.fields(c.Len() + 2)
+	o := b.object(c.Len() + 2)
 	for i := range c.Len() {
-		if m := c.Member(i); m.Name != "agent" {
-			f.value(m.Name, m.Value)
+		if m := c.Member(i); m.Name != "agent" && m.Value.Kind() != rar.Absent {
+			o = b.setText(o, m.Name, b.json(m.Value))
 		}
 	}
 	if in.agent != "" {
-		f.text("agent", in.agent)
+		o = b.set(o, wordAgent, b.text(in.agent))
 	}
 	if in.coaz != nil {
-		x := in.fields(2)
-		x.add("mapped", ast.InternedTerm(true))
-		x.add("subject_verified", ast.InternedTerm(in.coaz.subjectVerified))
-		f.add(coazMember, x.object())
+		x := b.object(2)
+		x = b.set(x, wordMapped, b.boolean(true))
+		x = b.set(x, wordSubjectVerified, b.boolean(in.coaz.subjectVerified))
+		o = b.set(o, wordCoaz, b.close(x))
 	}
-	return f.object()
+	return b.close(o)
 }
 
-func (in *input) mcp() *ast.Term {
+func mcpOf[V, O any](in *input, b builder[V, O]) V {
 	m := in.query.MCP
-	f := in.fields(6)
-	f.text("method", m.Method)
-	f.add("params", in.objectOrEmpty(in.params))
+	o := b.object(6)
+	o = b.set(o, wordMethod, b.text(m.Method))
+	o = b.set(o, wordParams, objectOrEmpty(b, in.params))
 	if m.Tool.Kind() == rar.Object {
-		f.value("tool", m.Tool)
+		o = b.set(o, wordTool, b.json(m.Tool))
 	}
-	f.text("server", in.query.audience())
-	f.text("transport", m.Transport)
-	f.text("protocol_version", m.ProtocolVersion)
-	return f.object()
+	o = b.set(o, wordServer, b.text(in.query.audience()))
+	o = b.set(o, wordTransport, b.text(m.Transport))
+	return b.close(b.set(o, wordProtocolVersion, b.text(m.ProtocolVersion)))
 }
 
-// impliedMCP stands in for the message of a tools/call that came without one
+// impliedMCPOf stands in for the message of a tools/call that came without one
 // (untyped_tools), so that a forbid that reads the arguments does not vanish.
-func (in *input) impliedMCP() *ast.Term {
-	params := in.fields(2)
-	params.text("name", in.query.Resource.ID)
-	params.add("arguments", ast.InternedEmptyObject)
-	f := in.fields(3)
-	f.text("method", methodToolsCall)
-	f.add("params", params.object())
-	f.text("server", in.query.audience())
-	return f.object()
+func impliedMCPOf[V, O any](in *input, b builder[V, O]) V {
+	params := b.object(2)
+	params = b.set(params, wordName, b.text(in.query.Resource.ID))
+	params = b.set(params, wordArguments, b.close(b.object(0)))
+	o := b.object(3)
+	o = b.set(o, wordMethod, b.word(wordToolsCall))
+	o = b.set(o, wordParams, b.close(params))
+	return b.close(b.set(o, wordServer, b.text(in.query.audience())))
 }
 
 // presentedParams adds arguments {} to a tools/call that left them out.
@@ -210,58 +168,61 @@ func presentedParams(m *MCP) rar.Value {
 	return rar.ObjectValue(append(members, rar.Member{Name: "arguments", Value: rar.ObjectValue()})...)
 }
 
-// credential is what policy sees of one: no token, no unlisted claims.
-func (in *input) credential(u *usable) *ast.Term {
-	f := in.fields(21)
-	f.text("id", u.ID)
-	f.text("verified_by", u.VerifiedBy)
-	f.text("issuer", u.Issuer)
-	f.text("subject", u.Subject)
-	f.text("client_id", u.ClientID)
-	f.add("subject_is_client", ast.InternedTerm(u.SubjectIsClient))
-	f.add("audience", in.words.texts(u.Audience))
-	f.add("scopes", in.words.texts(u.Scopes))
-	details := make([]*ast.Term, len(u.details))
+// credentialOf is what policy sees of one: no token, no unlisted claims.
+func credentialOf[V, O any](b builder[V, O], u *usable) V {
+	o := b.object(21)
+	o = b.set(o, wordID, b.text(u.ID))
+	o = b.set(o, wordVerifiedBy, b.text(u.VerifiedBy))
+	o = b.set(o, wordIssuer, b.text(u.Issuer))
+	o = b.set(o, wordSubject, b.text(u.Subject))
+	o = b.set(o, wordClientID, b.text(u.ClientID))
+	o = b.set(o, wordSubjectIsClient, b.boolean(u.SubjectIsClient))
+	o = b.set(o, wordAudience, b.texts(u.Audience))
+	o = b.set(o, wordScopes, b.texts(u.Scopes))
+	details := make([]V, len(u.details))
 	for i, d := range u.details {
-		details[i] = in.words.term(d)
+		details[i] = b.json(d)
 	}
-	f.add("authorization_details", ast.ArrayTerm(details...))
-	actors := make([]*ast.Term, len(u.Actors))
+	o = b.set(o, wordAuthorizationDetails, b.array(details))
+	actors := make([]V, len(u.Actors))
 	for i, a := range u.Actors {
-		x := in.fields(2)
-		x.text("issuer", a.Issuer)
-		x.text("subject", a.Subject)
-		actors[i] = x.object()
+		x := b.object(2)
+		x = b.set(x, wordIssuer, b.text(a.Issuer))
+		x = b.set(x, wordSubject, b.text(a.Subject))
+		actors[i] = b.close(x)
 	}
-	f.add("actors", ast.ArrayTerm(actors...))
-	f.value("may_act", u.MayAct)
-	f.add("auth", in.auth(u))
+	o = b.set(o, wordActors, b.array(actors))
+	if u.MayAct.Kind() != rar.Absent {
+		o = b.set(o, wordMayAct, b.json(u.MayAct))
+	}
+	o = b.set(o, wordAuth, authOf(b, u))
 	if u.Txn != "" {
-		f.text("txn", u.Txn)
+		o = b.set(o, wordTxn, b.text(u.Txn))
 	}
 	if u.TokenID != "" {
-		f.text("token_id", u.TokenID)
+		o = b.set(o, wordTokenID, b.text(u.TokenID))
 	}
-	f.text("expires_at", u.ExpiresAt.UTC().Format(time.RFC3339))
+	o = b.set(o, wordExpiresAt, b.text(u.ExpiresAt.UTC().Format(time.RFC3339)))
 	if !u.IssuedAt.IsZero() {
-		f.text("issued_at", u.IssuedAt.UTC().Format(time.RFC3339))
+		o = b.set(o, wordIssuedAt, b.text(u.IssuedAt.UTC().Format(time.RFC3339)))
 	}
-	f.text("bound_by", u.BoundBy)
+	o = b.set(o, wordBoundBy, b.text(u.BoundBy))
 	if u.Tenant != "" {
-		f.text("tenant", u.Tenant)
+		o = b.set(o, wordTenant, b.text(u.Tenant))
 	}
-	f.value("claims", u.Claims)
-	return f.object()
+	if u.Claims.Kind() != rar.Absent {
+		o = b.set(o, wordClaims, b.json(u.Claims))
+	}
+	return b.close(o)
 }
 
-func (in *input) auth(u *usable) *ast.Term {
-	f := in.fields(3)
+func authOf[V, O any](b builder[V, O], u *usable) V {
+	o := b.object(3)
 	if !u.AuthTime.IsZero() {
-		f.text("time", u.AuthTime.UTC().Format(time.RFC3339))
+		o = b.set(o, wordTime, b.text(u.AuthTime.UTC().Format(time.RFC3339)))
 	}
 	if u.ACR != "" {
-		f.text("acr", u.ACR)
+		o = b.set(o, wordACR, b.text(u.ACR))
 	}
-	f.add("amr", in.words.texts(u.AMR))
-	return f.object()
+	return b.close(b.set(o, wordAMR, b.texts(u.AMR)))
 }

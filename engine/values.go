@@ -10,12 +10,15 @@ import (
 
 // vocabulary holds the terms of strings that a snapshot's policy and data
 // schemas mention, so that a decision need not make them again. Terms are
-// immutable; the map is complete before it is shared.
-type vocabulary map[string]*ast.Term
+// immutable; it is complete before it is shared.
+type vocabulary struct {
+	known map[string]*ast.Term
+	fixed [wordCount]*ast.Term
+}
 
 // newVocabulary collects the string constants of modules.
 func newVocabulary(modules map[string]*ast.Module) vocabulary {
-	v := vocabulary{}
+	v := vocabulary{known: map[string]*ast.Term{}}
 	for _, m := range modules {
 		ast.WalkTerms(m, func(t *ast.Term) bool {
 			if s, ok := t.Value.(ast.String); ok {
@@ -24,31 +27,29 @@ func newVocabulary(modules map[string]*ast.Module) vocabulary {
 			return false
 		})
 	}
-	for _, s := range inputNames() {
+	for i, s := range wordTexts() {
+		v.fixed[i] = v.learn(s)
+	}
+	for _, s := range []string{"_meta", "annotations", "inputSchema", "identity", "http", "stdio", "pep", "pdp", "introspection", DefaultTenant, ""} {
 		v.learn(s)
 	}
 	return v
 }
 
-func (v vocabulary) learn(s string) {
-	if _, ok := v[s]; !ok {
-		v[s] = ast.StringTerm(s)
+func (v vocabulary) learn(s string) *ast.Term {
+	t, ok := v.known[s]
+	if !ok {
+		t = ast.StringTerm(s)
+		v.known[s] = t
 	}
+	return t
 }
 
 func (v vocabulary) text(s string) *ast.Term {
-	if t, ok := v[s]; ok {
+	if t, ok := v.known[s]; ok {
 		return t
 	}
 	return ast.StringTerm(s)
-}
-
-func (v vocabulary) texts(list []string) *ast.Term {
-	terms := make([]*ast.Term, len(list))
-	for i, s := range list {
-		terms[i] = v.text(s)
-	}
-	return ast.ArrayTerm(terms...)
 }
 
 // term converts JSON to OPA's values; number literals stay letter by letter.

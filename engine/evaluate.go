@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/authzd/authzd/engine/internal/compiled"
+	"github.com/authzd/authzd/rar"
+)
+
+// planTime bounds compiling a policy to Go closures. Until it is done, and for
+// good if it takes longer, topdown decides.
+const planTime = 2 * time.Minute
+
+// evaluation is how the policy of a snapshot is evaluated: by the program once it
+// is there, by topdown before, whenever the program hands over, and for good
+// where it refuses the policy or has been caught at a difference.
+type evaluation struct {
+	topdown *topdownEvaluator
+	fast    atomic.Pointer[program]
+	// once is of make; from is let go of with it.
+	once sync.Once
+	from func(context.Context) (*program, error)
+
+	mu    sync.Mutex
+	state EvaluatorState
+	why   string
+}
+
+// EvaluatorState says what evaluates a policy.
+type EvaluatorState string
+
+// The states.
+const (
+	// EvaluatorPending: topdown, until the policy is compiled.
+	EvaluatorPending EvaluatorState = "pending"
+	// EvaluatorCompiled: Go closures, with topdown for what they hand over.
+	EvaluatorCompiled EvaluatorState = "compiled"
+	// EvaluatorInterpreted: topdown, because the compiler refuses the policy.
+	EvaluatorInterpreted EvaluatorState = "interpreted"
+	// EvaluatorDistrusted: topdown, because the compiled policy once answered
+	// otherwise.
+	EvaluatorDistrusted EvaluatorState = "distrusted"
+)
+
+func newEvaluation(t *topdownEvaluator, entrypoint ast.Ref, data rar.Value) *evaluation {
+	return &evaluation{topdown: t, state: EvaluatorPending, from: func(ctx context.Context) (*program, error) {
+		return newProgram(ctx, t, entrypoint, documentNames(), data)
+	}}
+}
+
+// make compiles, once.
+func (v *evaluation) make() {
+	v.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), planTime)
+		defer cancel()
+		p, err := v.from(ctx)
+		v.from = nil // it keeps the data
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if err != nil {
+			v.state, v.why = EvaluatorInterpreted, err.Error()
+			return
+		}
+		v.state = EvaluatorCompiled
+		v.fast.Store(p)
+	})
+}
+
+// distrust leaves all to topdown from now on. First: it did not before.
+func (v *evaluation) distrust(why string) (first bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	first = v.state == EvaluatorCompiled
+	v.fast.Store(nil)
+	v.state, v.why = EvaluatorDistrusted, why
+	return first
+}
+
+// Evaluator tells what evaluates the policy, and why it is not the faster one.
+func (s *Snapshot) Evaluator() (state EvaluatorState, why string) {
+	s.eval.mu.Lock()
+	defer s.eval.mu.Unlock()
+	return s.eval.state, s.eval.why
+}
+
+// Evaluations counts what an engine's decisions were evaluated by.
+type Evaluations struct {
+	// Compiled are evaluations by Go closures, Interpreted those by topdown alone.
+	Compiled, Interpreted uint64
+	// HandedOver are evaluations that the closures left to topdown, by reason.
+	HandedOver map[string]uint64
+	// Verified were compared with topdown, Different came out otherwise, Unverified
+	// were chosen, and nobody had time.
+	Verified, Different, Unverified uint64
+}
+
+// counters is Evaluations as it is counted.
+type counters struct {
+	compiled, interpreted           atomic.Uint64
+	verified, different, unverified atomic.Uint64
+	handedOver                      [len(handoverReasons)]atomic.Uint64
+}
+
+//nolint:gochecknoglobals // a constant
+var handoverReasons = [...]compiled.Reason{
+	compiled.Conflict, compiled.BuiltinError, compiled.AmbiguousKey, compiled.RepeatedKey, compiled.Overlay,
+	compiled.UndefinedOperand, compiled.Budget, compiled.Cancelled, compiled.MalformedOutput, compiled.Failed,
+}
+
+func (c *counters) handover(r compiled.Reason) {
+	for i, known := range handoverReasons {
+		if known == r {
+			c.handedOver[i].Add(1)
+			return
+		}
+	}
+	c.handedOver[len(handoverReasons)-1].Add(1)
+}
+
+// Evaluations returns the counts since New.
+func (e *Engine) Evaluations() Evaluations {
+	c := &e.counters
+	out := Evaluations{
+		Compiled: c.compiled.Load(), Interpreted: c.interpreted.Load(), HandedOver: map[string]uint64{},
+		Verified: c.verified.Load(), Different: c.different.Load(), Unverified: c.unverified.Load(),
+	}
+	for i, r := range handoverReasons {
+		out.HandedOver[string(r)] = c.handedOver[i].Load()
+	}
+	return out
+}
+
+// evaluate asks the policy of s.
+func (e *Engine) evaluate(ctx context.Context, s *Snapshot, in *input) (output, *Fault) {
+	if fast := s.eval.fast.Load(); fast != nil {
+		out, handover := fast.evaluate(ctx, in)
+		if handover == nil {
+			e.counters.compiled.Add(1)
+			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret
+				e.sample(s, in, &out)
+			}
+			return out, nil
+		}
+		e.counters.handover(handover.Reason)
+	} else {
+		e.counters.interpreted.Add(1)
+	}
+	return s.eval.topdown.evaluate(ctx, in)
+}
+
+// sampled is an evaluation to compare.
+type sampled struct {
+	snapshot *Snapshot
+	document ast.Value
+	now      time.Time
+	id       string
+	out      output
+}
+
+// maxSampled bounds what waits to be compared.
+const maxSampled = 16
+
+func (e *Engine) sample(s *Snapshot, in *input, out *output) {
+	one := sampled{snapshot: s, document: in.document(s.eval.topdown.words), now: in.now, id: in.decisionID, out: *out}
+	select {
+	case e.samples <- one:
+	default:
+		e.counters.unverified.Add(1)
+	}
+}
+
+// Verify evaluates a sample of decisions once more by topdown, until ctx ends:
+// one in Options.VerifySample. A difference is logged with the shape of its
+// input, counted, and leaves the snapshot to topdown from then on. Without
+// Verify nothing is compared.
+func (e *Engine) Verify(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case one := <-e.samples:
+			e.verify(ctx, &one)
+		}
+	}
+}
+
+func (e *Engine) verify(ctx context.Context, one *sampled) {
+	budget, stop := budgetContext(ctx, e.opts.Budget)
+	defer stop()
+	t := one.snapshot.eval.topdown
+	terms, fault := t.solve(budget, one.document, one.now, one.id)
+	if fault != nil && budget.Err() != nil {
+		e.counters.unverified.Add(1)
+		return // too slow to tell
+	}
+	var want output
+	if fault == nil {
+		want, fault = readOutput(terms)
+	}
+	e.counters.verified.Add(1)
+	differs := ""
+	if fault != nil {
+		differs = string(fault.Code)
+	} else if name := one.out.differs(&want); name != "" {
+		differs = name
+	}
+	if differs == "" {
+		return
+	}
+	e.counters.different.Add(1)
+	if one.snapshot.eval.distrust("a decision came out otherwise than by the interpreter: " + one.id) {
+		e.opts.Log.Error("the compiled policy answered otherwise than the interpreter, which decides from now on; please report this",
+			"decision_id", one.id, "bundle", one.snapshot.policy.Bundle, "revision", one.snapshot.policy.Revision,
+			"differs", differs, "input", shapeOf(one.document))
+	}
+}
+
+// differs names the first document that is not the same.
+func (o *output) differs(p *output) string {
+	for i, pair := range [][2]*document{{&o.permit, &p.permit}, {&o.forbid, &p.forbid}, {&o.allow, &p.allow}, {&o.deny, &p.deny}} {
+		a, b := pair[0], pair[1]
+		if a.set != b.set || a.defined() != b.defined() || a.defined() && !rar.Equal(a.value, b.value) {
+			return documentNames()[i]
+		}
+	}
+	return ""
+}

@@ -83,12 +83,26 @@ func (b *bundleService) GetBundle(ctx context.Context, m *authzdv1.GetBundleRequ
 		list[i].Report = fit(list[i].Report)
 	}
 	out.Bundles = bundlesOf(list)
+	for _, one := range out.GetBundles() {
+		if live := b.server.opts.Engine.Snapshot(); live != nil && one.GetState() == string(store.StateActive) {
+			one.Evaluator = evaluatorOf(live)
+		}
+	}
 	for i := range events {
 		e := eventOf(&events[i])
 		e.Report = reportOf(fit(registry.ParseReport(events[i].Report)))
 		out.Events = append(out.Events, e)
 	}
 	return out, nil
+}
+
+// evaluatorOf says what evaluates a policy, and why not the faster one.
+func evaluatorOf(s *engine.Snapshot) string {
+	state, why := s.Evaluator()
+	if why != "" {
+		return valid(string(state) + ": " + why)
+	}
+	return string(state)
 }
 
 // eventOf is an event without its report.

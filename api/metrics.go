@@ -80,6 +80,12 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *met
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
 		}, func() float64 { return float64(p.waiting()) }),
+		&evaluationInfo{
+			engine:   e,
+			counts:   prometheus.NewDesc("authzd_evaluations_total", "Evaluations of policy: compiled, interpreted, or handed over by the compiled policy to the interpreter, for a reason.", []string{"by", "reason"}, nil),
+			verified: prometheus.NewDesc("authzd_evaluations_verified_total", "Evaluations of compiled policy that were chosen to be compared with the interpreter: same, different (report this), or skipped.", []string{"outcome"}, nil),
+			state:    prometheus.NewDesc("authzd_policy_evaluator", "What evaluates the live policy: 1 for pending, compiled, interpreted or distrusted.", []string{"state"}, nil),
+		},
 		&snapshotInfo{engine: e, desc: prometheus.NewDesc("authzd_snapshot_info", "The live policy: 1 for each bundle.", []string{"bundle", "revision"}, nil)},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -118,6 +124,37 @@ func (m *doorMetrics) decided(allow bool) {
 		m.allow.Inc()
 	} else {
 		m.deny.Inc()
+	}
+}
+
+// evaluationInfo reads what evaluates policy when it is asked.
+type evaluationInfo struct {
+	engine                  *engine.Engine
+	counts, verified, state *prometheus.Desc
+}
+
+func (i *evaluationInfo) Describe(ch chan<- *prometheus.Desc) {
+	ch <- i.counts
+	ch <- i.verified
+	ch <- i.state
+}
+
+func (i *evaluationInfo) Collect(ch chan<- prometheus.Metric) {
+	n := i.engine.Evaluations()
+	counter := func(desc *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
+	}
+	counter(i.counts, n.Compiled, "compiled", "")
+	counter(i.counts, n.Interpreted, "interpreted", "")
+	for reason, v := range n.HandedOver {
+		counter(i.counts, v, "handed_over", reason)
+	}
+	counter(i.verified, n.Verified-n.Different, "same")
+	counter(i.verified, n.Different, "different")
+	counter(i.verified, n.Unverified, "skipped")
+	if live := i.engine.Snapshot(); live != nil {
+		state, _ := live.Evaluator()
+		ch <- prometheus.MustNewConstMetric(i.state, prometheus.GaugeValue, 1, string(state))
 	}
 }
 

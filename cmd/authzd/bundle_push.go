@@ -193,7 +193,13 @@ func answerText(m proto.Message) ([]byte, error) {
 			}
 			rows = append(rows, []string{e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why})
 		}
-		return []byte(bundleTable(m.GetBundles()) + "\n" + table(rows)), nil
+		evaluator := ""
+		for _, one := range m.GetBundles() {
+			if one.GetEvaluator() != "" {
+				evaluator = "evaluation: " + cleanCell(one.GetEvaluator()) + "\n"
+			}
+		}
+		return []byte(bundleTable(m.GetBundles()) + evaluator + "\n" + table(rows)), nil
 	case *authzdv1.ListBlocksResponse:
 		return []byte(blockTable(m.GetBlocks())), nil
 	case interface{ GetBlock() *authzdv1.Block }:

@@ -44,6 +44,7 @@ type Config struct {
 	MaxTools        int
 	DecisionTimeout time.Duration
 	Workers         int
+	VerifySample    int
 	Queue           int
 	LogLevel        string
 	TLSCert         string
@@ -93,6 +94,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxBatch, "max-batch", api.DefaultMaxBatch, "queries in one batch")
 	f.IntVar(&c.MaxTools, "max-tools", api.DefaultMaxTools, "tools in one question which of them can be called")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
+	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
@@ -302,6 +304,7 @@ func (c *Config) Validate() error {
 		{"max-batch", c.MaxBatch, 1},
 		{"max-tools", c.MaxTools, 1},
 		{"workers", c.Workers, 0},
+		{"verify_sample", c.VerifySample, 0},
 		{"queue", c.Queue, 0},
 	} {
 		if n.n < n.least {

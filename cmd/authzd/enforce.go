@@ -33,10 +33,12 @@ const (
 // service within the process needs.
 type enforceConfig struct {
 	Config
-	PDP        string
-	remote     remoteOptions
-	Subject    string
-	Resource   string
+	PDP          string
+	remote       remoteOptions
+	Subject      string
+	Resource     string
+	VerifySample int
+
 	Mode       string
 	PlainLists bool
 	Timeout    time.Duration
@@ -59,6 +61,7 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call (docs/mcp-clients.md); not with --pdp")
 	f.BoolVar(&c.ExtraMCPMethods, "extra-mcp-methods", true, "decide about MCP methods that COAZ-MCP leaves out (docs/policy.md); false refuses them as unknown; not with --pdp")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny; not with --pdp")
+	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none; not with --pdp")
 	f.StringVar(&c.Subject, "subject", "", "person on whose behalf every client acts, without an access token: for personal use")
 	f.StringVar(&c.Resource, "resource", "", "resource identifier of the MCP server, the audience of its tokens")
 	f.StringVar(&c.Mode, "mode", modeEnforce, "enforce, or observe: decide and log, and enforce nothing")
@@ -244,7 +247,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 	}
 	p := policySource{
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
-		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, VerifySample: orNever(c.VerifySample), Log: log}),
 	}
 	if c.Watch {
 		p.watched = newWatched(p.files())
@@ -279,6 +282,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 		run: func(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return server.RunLocal(ctx) })
+			group.Go(func() error { return p.engine.Verify(ctx) })
 			if issuers != nil {
 				group.Go(func() error { return issuers.run(ctx) })
 			}

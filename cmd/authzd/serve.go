@@ -91,7 +91,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	}
 	p := policySource{
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
-		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys}),
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, VerifySample: orNever(c.VerifySample), Log: log}),
 	}
 	if c.Watch {
 		p.watched = newWatched(p.files())
@@ -157,6 +157,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	group.Go(func() error { p.reloadOn(running, hangups); return nil })
 	group.Go(func() error { return p.pushed.run(running) })
 	group.Go(func() error { return followers.Run(running) })
+	group.Go(func() error { return p.engine.Verify(running) })
 	if issuers != nil {
 		group.Go(func() error { return issuers.run(verifying) })
 	}
@@ -275,10 +276,18 @@ func (p *policySource) goLive(ctx context.Context, verify *verification, set *po
 	}
 	snapshot, warnings, err := set.compile(ctx)
 	if err == nil {
-		snapshot.Prepare()
 		p.engine.Swap(snapshot)
+		snapshot.Prepare()
 	}
 	return warnings, err
+}
+
+// orNever is the engine's word for a flag whose 0 is none.
+func orNever(sample int) int {
+	if sample == 0 {
+		return -1
+	}
+	return sample
 }
 
 // firstSnapshot waits until a decision can be made; nil: that did not come.

@@ -265,7 +265,12 @@ type Bundle struct {
 	// When its state became what it is.
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
 	// What its tests said.
-	Report        *BundleReport `protobuf:"bytes,11,opt,name=report,proto3" json:"report,omitempty"`
+	Report *BundleReport `protobuf:"bytes,11,opt,name=report,proto3" json:"report,omitempty"`
+	// Of an active bundle, in GetBundle: what evaluates the live policy. "pending"
+	// (OPA's interpreter, until the policy is compiled), "compiled", "interpreted:
+	// WHY" (the compiler does not take the policy), or "distrusted: WHY" (the
+	// compiled policy has answered otherwise than the interpreter).
+	Evaluator     string `protobuf:"bytes,12,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +380,13 @@ func (x *Bundle) GetReport() *BundleReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *Bundle) GetEvaluator() string {
+	if x != nil {
+		return x.Evaluator
+	}
+	return ""
 }
 
 // BundleReport says what was found in a bundle.
@@ -1490,7 +1502,7 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x03why\x18\x04 \x01(\tR\x03why\"c\n" +
 	"\x12PushBundleResponse\x12)\n" +
 	"\x06bundle\x18\x01 \x01(\v2\x11.authzd.v1.BundleR\x06bundle\x12\"\n" +
-	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"\x80\x03\n" +
+	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"\x9e\x03\n" +
 	"\x06Bundle\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
@@ -1506,7 +1518,8 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\n" +
 	"changed_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12/\n" +
-	"\x06report\x18\v \x01(\v2\x17.authzd.v1.BundleReportR\x06report\"\x90\x02\n" +
+	"\x06report\x18\v \x01(\v2\x17.authzd.v1.BundleReportR\x06report\x12\x1c\n" +
+	"\tevaluator\x18\f \x01(\tR\tevaluator\"\x90\x02\n" +
 	"\fBundleReport\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12:\n" +
 	"\bproblems\x18\x02 \x03(\v2\x18.authzd.v1.BundleProblemB\x04Ƞ\x19\x01R\bproblems\x12:\n" +

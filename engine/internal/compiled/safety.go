@@ -101,7 +101,9 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 				err = s.judgeRef(x)
 			}
 		case *ast.Expr:
-			err = judgeNegation(x)
+			if err = judgeNegation(x); err == nil {
+				err = judgeTerm(x)
+			}
 		case *ast.With:
 			err = s.judgeWith(x)
 		}
@@ -190,6 +192,20 @@ func judgeNegation(x *ast.Expr) error {
 		return refuse("%v: negated equality of composites", x.Location)
 	}
 	return nil
+}
+
+// judgeTerm: the planner plans nothing for an expression that is just a composite
+// or a comprehension; topdown evaluates it.
+func judgeTerm(x *ast.Expr) error {
+	t, ok := x.Terms.(*ast.Term)
+	if !ok {
+		return nil
+	}
+	switch t.Value.(type) {
+	case ast.Ref, ast.Var, ast.Null, ast.Boolean, ast.Number, ast.String:
+		return nil
+	}
+	return refuse("%v: an expression that is just a value", x.Location)
 }
 
 // judgeWith refuses replaced functions, which are for tests of policies: the

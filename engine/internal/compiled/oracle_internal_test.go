@@ -102,10 +102,12 @@ func newSubject(sources []string, query string, version ast.RegoVersion, caps *a
 // compile makes the Program; a refusal is kept.
 func (s *subject) compile(ctx context.Context, data rar.Value, off Passes) {
 	s.program, s.refusal = nil, nil
-	policy, err := planQuery(ctx, s.compiler, s.plain.Copy())
-	s.policy = policy
+	var err error
+	if s.policy == nil {
+		s.policy, err = planQuery(ctx, s.compiler, s.plain.Copy())
+	}
 	if err == nil {
-		s.program, err = compilePolicy(ctx, policy, &Options{Compiler: s.compiler, Data: data, Off: off, poison: true})
+		s.program, err = compilePolicy(ctx, s.policy, &Options{Compiler: s.compiler, Data: data, Off: off, poison: true})
 	}
 	s.refusal = err
 }

@@ -63,7 +63,7 @@ obj[k] := {"a": v} if {
 					if !strings.Contains(template, "C") && c != operands[0] {
 						continue
 					}
-					if turn++; *mutations == 0 && turn%23 != 0 {
+					if turn++; *mutations == 0 && turn%41 != 0 {
 						continue
 					}
 					body := strings.ReplaceAll(strings.NewReplacer("A", a, "B", b, "C", c).Replace(template), "; ", "\n\t")

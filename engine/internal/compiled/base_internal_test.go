@@ -70,7 +70,7 @@ func TestWith(t *testing.T) {
 		} {
 			for _, value := range []string{"5", `{"z": 9}`, `{"a": {"y": 1}, "d": {"y": 2}}`, "[1]", "input.a", "data.o.c", "{}"} {
 				for _, query := range []string{"x = R with T as V", "x = R with T as V with data.o.c.k as 7", "x = R with data.o.c.k as 7 with T as V", "y = R with T as V; x = R"} {
-					if turn++; *mutations == 0 && turn%7 != 0 {
+					if turn++; *mutations == 0 && turn%13 != 0 {
 						continue
 					}
 					q := strings.NewReplacer("R", read, "T", target, "V", value).Replace(query)

@@ -129,6 +129,9 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 				return m.fail(UndefinedOperand)
 			}
 			operands[i] = v.toAST()
+			if v.c != nil && !m.charge(v.weight(maxWeight)/4) {
+				return failed
+			}
 		}
 		out := answers{m: m, relation: decl.Relation, void: void}
 		var bctx topdown.BuiltinContext

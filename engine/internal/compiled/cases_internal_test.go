@@ -229,8 +229,13 @@ func mutateCase(t *testing.T, r *rand.Rand, tc *cases.TestCase, x *subject, per 
 				t.Fatal(err)
 			}
 			c := compilation{p: x.program}
-			if err := c.freezeData(toJSON(t, data)); err != nil {
+			frozen := toJSON(t, data)
+			if err := c.freezeData(frozen); err != nil {
 				t.Fatal(err)
+			}
+			if _, err := judge(x.compiler, x.policy, frozen); err != nil {
+				sum[refused]++
+				continue
 			}
 		}
 		o, why := x.judge(t.Context(), in)

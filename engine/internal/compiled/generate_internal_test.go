@@ -413,6 +413,8 @@ func (g *generator) expr(s scope) (string, scope) {
 		return g.every(s), s
 	case n < 30:
 		return g.term(s) + " in " + g.ref(s, false), s
+	case n < 31 && g.chance(12):
+		return g.term(s), s
 	case n < 32:
 		return g.ref(s, true), s
 	case n < 34:

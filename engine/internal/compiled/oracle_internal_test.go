@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/ir"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -43,6 +44,7 @@ type subject struct {
 	body     ast.Body
 	program  *Program
 	refusal  error
+	policy   *ir.Policy
 	data     ast.Object
 	store    storage.Store
 	txn      storage.Transaction
@@ -100,9 +102,12 @@ func newSubject(sources []string, query string, version ast.RegoVersion, caps *a
 // compile makes the Program; a refusal is kept.
 func (s *subject) compile(ctx context.Context, data rar.Value, off Passes) {
 	s.program, s.refusal = nil, nil
-	policy, err := planQuery(ctx, s.compiler, s.plain.Copy())
+	var err error
+	if s.policy == nil {
+		s.policy, err = planQuery(ctx, s.compiler, s.plain.Copy())
+	}
 	if err == nil {
-		s.program, err = compilePolicy(ctx, policy, &Options{Compiler: s.compiler, Data: data, Off: off, poison: true})
+		s.program, err = compilePolicy(ctx, s.policy, &Options{Compiler: s.compiler, Data: data, Off: off, poison: true})
 	}
 	s.refusal = err
 }

@@ -106,6 +106,9 @@ func plantedCases() []planted {
 			name: "a tree of which nothing is defined", a: "x[true].a := 1 if input.none", b: "y := 1",
 		},
 		{
+			name: "a comprehension that is all of an expression", a: "x if [1 | to_number(input.s)]", b: "y := 1", fails: true,
+		},
+		{
 			name: "a replaced package", text: "q := data.o.c", a: "x := v if v := data.p.q with data.o as {\"c\": {\"a\": 1}}", b: "y := v if v := data.p.q with data.o.c as input.o",
 		},
 		{

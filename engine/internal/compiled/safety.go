@@ -3,6 +3,8 @@ package compiled
 import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
+
+	"github.com/authzd/authzd/rar"
 )
 
 // safety knows where plan and topdown could part. The decision is topdown's with
@@ -11,14 +13,19 @@ import (
 // more than the plan, or the plan means something else, the policy is refused.
 type safety struct {
 	compiler *ast.Compiler
+	data     rar.Value
+	// enumerates: a reference goes through the names of rules or packages.
+	enumerates bool
+	// overlays: a with puts a document among rules.
+	overlays bool
 	// fallible remembers whether the rules at and below a node can fail: by a
 	// conflict, or by an error of a builtin.
 	fallible map[*ast.TreeNode]bool
 }
 
 // judge refuses policies on which topdown and the plan are known to differ.
-func judge(compiler *ast.Compiler, policy *ir.Policy) (*safety, error) {
-	s := &safety{compiler: compiler, fallible: map[*ast.TreeNode]bool{}}
+func judge(compiler *ast.Compiler, policy *ir.Policy, data rar.Value) (*safety, error) {
+	s := &safety{compiler: compiler, data: data, fallible: map[*ast.TreeNode]bool{}}
 	if policy.Funcs == nil {
 		return s, nil
 	}
@@ -39,6 +46,9 @@ func judge(compiler *ast.Compiler, policy *ir.Policy) (*safety, error) {
 				}
 			}
 		}
+	}
+	if s.enumerates && s.overlays {
+		return nil, refuse("a with puts a document among rules that are enumerated")
 	}
 	return s, nil
 }
@@ -87,9 +97,13 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 		}
 		switch x := x.(type) {
 		case *ast.Term:
-			err = s.judgeComprehension(x)
+			if err = s.judgeComprehension(x); err == nil {
+				err = s.judgeRef(x)
+			}
 		case *ast.Expr:
-			err = judgeNegation(x)
+			if err = judgeNegation(x); err == nil {
+				err = judgeTerm(x)
+			}
 		case *ast.With:
 			err = s.judgeWith(x)
 		}
@@ -131,6 +145,46 @@ func (s *safety) judgeComprehension(t *ast.Term) error {
 	return nil
 }
 
+// judgeRef refuses references that go through the names of rules and of base
+// documents alike: topdown takes the base documents first, the plan the rules.
+func (s *safety) judgeRef(t *ast.Term) error {
+	ref, ok := t.Value.(ast.Ref)
+	if !ok || !ref.HasPrefix(ast.DefaultRootRef) {
+		return nil
+	}
+	if s.mixes(s.compiler.RuleTree.Child(ref[0].Value), s.data, ref[1:]) {
+		return refuse("%v: %v goes through rules and base documents", t.Location, ref)
+	}
+	return nil
+}
+
+func (s *safety) mixes(node *ast.TreeNode, base rar.Value, ref ast.Ref) bool {
+	if node == nil || len(node.Values) > 0 || len(ref) == 0 {
+		return false
+	}
+	if name, ok := ref[0].Value.(ast.String); ok {
+		child, _ := base.Get(string(name))
+		return s.mixes(node.Child(name), child, ref[1:])
+	}
+	if len(node.Children) == 0 {
+		return false
+	}
+	s.enumerates = true
+	if base.Len() > 0 {
+		return true
+	}
+	for key, child := range node.Children {
+		var below rar.Value
+		if name, ok := key.(ast.String); ok {
+			below, _ = base.Get(string(name))
+		}
+		if s.mixes(child, below, ref[1:]) {
+			return true
+		}
+	}
+	return false
+}
+
 // judgeNegation: the planner plans nothing for the equality of two composites
 // that cannot be equal, and so a negation of it comes out wrong.
 func judgeNegation(x *ast.Expr) error {
@@ -140,12 +194,29 @@ func judgeNegation(x *ast.Expr) error {
 	return nil
 }
 
+// judgeTerm: the planner plans nothing for an expression that is just a composite
+// or a comprehension; topdown evaluates it.
+func judgeTerm(x *ast.Expr) error {
+	t, ok := x.Terms.(*ast.Term)
+	if !ok {
+		return nil
+	}
+	switch t.Value.(type) {
+	case ast.Ref, ast.Var, ast.Null, ast.Boolean, ast.Number, ast.String:
+		return nil
+	}
+	return refuse("%v: an expression that is just a value", x.Location)
+}
+
 // judgeWith refuses replaced functions, which are for tests of policies: the
 // planner loses count of them in nested rules, and can fail at it.
 func (s *safety) judgeWith(w *ast.With) error {
 	target, ok := w.Target.Value.(ast.Ref)
 	if !ok || !target.HasPrefix(ast.DefaultRootRef) && !target.HasPrefix(ast.InputRootRef) {
 		return refuse("%v: with replaces the builtin %v", w.Location, w.Target)
+	}
+	if above := s.compiler.RuleTree.Find(target[:len(target)-1]); above != nil && len(above.Children) > 0 && len(target) > 1 {
+		s.overlays = true
 	}
 	node := s.compiler.RuleTree.Find(target)
 	if node != nil && len(node.Children) > 0 {

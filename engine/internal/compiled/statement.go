@@ -65,7 +65,7 @@ func compilePolicy(ctx context.Context, policy *ir.Policy, o *Options) (*Program
 	}
 	c.declare()
 	var err error
-	if c.safety, err = judge(o.Compiler, policy); err != nil {
+	if c.safety, err = judge(o.Compiler, policy, o.Data); err != nil {
 		return nil, err
 	}
 	if policy.Funcs != nil {

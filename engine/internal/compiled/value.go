@@ -138,3 +138,25 @@ func dotArray(v, key *node) *node {
 	}
 	return nil
 }
+
+// maxWeight is how far the work on a value is counted.
+const maxWeight = 1 << 16
+
+// weight counts the values in n, up to about limit.
+func (n *node) weight(limit int) int {
+	if n.c == nil || limit <= 0 {
+		return 1
+	}
+	w := 1
+	for _, k := range n.c.keys {
+		if w += k.weight(limit - w); w > limit {
+			return w
+		}
+	}
+	for _, v := range n.c.vals {
+		if w += v.weight(limit - w); w > limit {
+			return w
+		}
+	}
+	return w
+}

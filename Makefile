@@ -17,6 +17,9 @@ FUZZ_SKIP ?= ^$$
 ORACLE_PAIRS ?= 10000000
 # How many random calls make filter-oracle asks about.
 FILTER_CASES ?= 100000
+# How long make compiled-oracle runs, and the seed of its first policy.
+COMPILED_TIME ?= 1h
+COMPILED_SEED ?= 1
 # How many sessions make soak begins, and for how long.
 SOAK_SESSIONS ?= 1000
 SOAK_TIME ?= 3m
@@ -120,6 +123,10 @@ oracle: ## Ask Covers and the independent oracles about ORACLE_PAIRS random pair
 .PHONY: filter-oracle
 filter-oracle: ## Hold FilterTools against FILTER_CASES random policies and calls (default 100 000).
 	FILTER_ORACLE_CASES=$(FILTER_CASES) go test -count=1 -timeout 2h -v -run '^TestFilterOracle$$' ./engine
+
+.PHONY: compiled-oracle
+compiled-oracle: ## Hold compiled policy against OPA's interpreter on random policies for COMPILED_TIME (default 1h) from COMPILED_SEED on.
+	go test -count=1 -timeout 3h -v -run '^TestRandomPolicies$$' ./engine/internal/compiled -random $(COMPILED_TIME) -seed $(COMPILED_SEED)
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.

@@ -50,16 +50,6 @@ func TestRandomPolicies(t *testing.T) {
 	}
 }
 
-// FuzzPolicies is the same from a fuzzer's seeds.
-func FuzzPolicies(f *testing.F) {
-	for seed := range int64(20) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, seed int64) {
-		comparePolicy(t, seed, map[outcome]int{})
-	})
-}
-
 // comparePolicy tells whether OPA takes the policy at all.
 func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	t.Helper()

@@ -45,6 +45,7 @@ type Config struct {
 	DecisionTimeout time.Duration
 	Workers         int
 	VerifySample    int
+	MemoryBudget    string
 	Queue           int
 	LogLevel        string
 	TLSCert         string
@@ -95,6 +96,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxTools, "max-tools", api.DefaultMaxTools, "tools in one question which of them can be called")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
 	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none")
+	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
@@ -304,12 +306,15 @@ func (c *Config) Validate() error {
 		{"max-batch", c.MaxBatch, 1},
 		{"max-tools", c.MaxTools, 1},
 		{"workers", c.Workers, 0},
-		{"verify_sample", c.VerifySample, 0},
+		{"verify-sample", c.VerifySample, 0},
 		{"queue", c.Queue, 0},
 	} {
 		if n.n < n.least {
 			bad("%s: %d is below %d", n.flag, n.n, n.least)
 		}
+	}
+	if err := memory(c.MemoryBudget).valid(); err != nil {
+		faults = append(faults, err)
 	}
 	if !api.ValidDenialForm(c.DenialForm) {
 		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)

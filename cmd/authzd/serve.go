@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -43,7 +42,7 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"address needs --tls-cert, --tls-key, and one of these two (docs/security.md).\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
 			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
-			"The garbage collector runs at GOGC=400 unless GOGC is set; GOMEMLIMIT is honoured.",
+			"The garbage collector runs at GOGC=400, less where much is live, within --memory-budget; GOGC and GOMEMLIMIT are honoured.",
 		Example: `  authzd serve --bundle main=policy --watch
   authzd serve --bundle main=policy.tar.gz --bundle-key release.pub.pem --bundle-scope production`,
 		Args: cobra.NoArgs,
@@ -55,18 +54,11 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 		if err := c.Validate(); err != nil {
 			return err
 		}
-		// Decisions allocate little and keep nothing, so rarer collections cost
-		// little memory and shorten the tail of latencies.
-		if getenv("GOGC") == "" {
-			debug.SetGCPercent(gcPercent)
-		}
 		return serve(cmd.Context(), std, c)
 	}
 	c.define(cmd.Flags())
 	return cmd
 }
-
-const gcPercent = 400
 
 // readyEvery is how often a server that waits for a policy looks for it.
 const readyEvery = 25 * time.Millisecond
@@ -78,6 +70,10 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: level}))
+	collecting, err := memory(c.MemoryBudget).set(std, log)
+	if err != nil {
+		return err
+	}
 	refs, err := c.bundleRefs()
 	if err != nil {
 		return err
@@ -158,6 +154,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	group.Go(func() error { return p.pushed.run(running) })
 	group.Go(func() error { return followers.Run(running) })
 	group.Go(func() error { return p.engine.Verify(running) })
+	group.Go(func() error { return collecting(running) })
 	if issuers != nil {
 		group.Go(func() error { return issuers.run(verifying) })
 	}

@@ -353,7 +353,7 @@ func TestPlanRequiresRevision(t *testing.T) {
 	if err := ask(t.Context(), "r1"); err != nil {
 		t.Error(err)
 	}
-	soon, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if err := ask(soon, "r2"); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("a revision that is not active: %v", err)

@@ -41,6 +41,7 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 		grpc.MaxRecvMsgSize(s.opts.Limits.MaxBatchBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(32),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
@@ -173,7 +174,7 @@ func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (
 		}
 	}
 	var out *authzdv1.CheckResponse
-	if full := s.pool.onWorker(ctx, func() {
+	if full := s.pool.here(ctx, func() {
 		if !waits {
 			if r, err = decode(); err != nil {
 				return

@@ -285,7 +285,7 @@ func (c *Config) Validate() error {
 	if c.DataDir != "" && len(c.Signing.BundleKeys) == 0 {
 		bad("data-dir: pushed bundles need a signature: give --%s", bundleKeyFlag)
 	}
-	if err := c.Signing.validate(c.Bundles, c.HTTP, c.GRPC); err != nil {
+	if err := errors.Join(c.Signing.validate(c.Bundles, c.HTTP, c.GRPC), memory(c.MemoryBudget).valid()); err != nil {
 		faults = append(faults, err)
 	}
 	for _, d := range []struct {
@@ -312,9 +312,6 @@ func (c *Config) Validate() error {
 		if n.n < n.least {
 			bad("%s: %d is below %d", n.flag, n.n, n.least)
 		}
-	}
-	if err := memory(c.MemoryBudget).valid(); err != nil {
-		faults = append(faults, err)
 	}
 	if !api.ValidDenialForm(c.DenialForm) {
 		bad("denial-form: %q is not one of challenge, result, auto", c.DenialForm)

@@ -108,7 +108,7 @@ func tuneCollector(ctx context.Context) error {
 
 // percentFor is the GOGC for so many live bytes.
 func percentFor(live uint64) int {
-	return int(min(max(allowance*100/max(live, 1), leastPercent), mostPercent)) //nolint:gosec // bounded
+	return int(min(max(allowance*100/max(live, 1), leastPercent), mostPercent))
 }
 
 // limit is for the heap: nine tenths of a budget, because not all memory is

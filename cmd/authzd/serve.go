@@ -274,7 +274,7 @@ func (p *policySource) goLive(ctx context.Context, verify *verification, set *po
 	snapshot, warnings, err := set.compile(ctx)
 	if err == nil {
 		p.engine.Swap(snapshot)
-		snapshot.Prepare()
+		snapshot.Prepare() //nolint:contextcheck // its own bound; what it makes is kept
 	}
 	return warnings, err
 }

@@ -33,7 +33,7 @@ func (n nodes) json(v rar.Value) compiled.Value { return n.in.JSON(v) }
 func (n nodes) object(size int) compiled.Object { return n.in.Object(size) }
 
 func (n nodes) set(o compiled.Object, name word, v compiled.Value) compiled.Object {
-	o.Set(n.names[name], v)
+	o.Add(n.names[name], v)
 	return o
 }
 

@@ -77,6 +77,7 @@ type builder[V, O any] interface {
 	// json takes Absent for null; callers leave absent members out.
 	json(v rar.Value) V
 	object(size int) O
+	// set is for members that o does not have yet.
 	set(o O, name word, v V) O
 	setText(o O, name string, v V) O
 	close(o O) V

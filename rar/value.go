@@ -121,6 +121,26 @@ func ObjectValue(members ...Member) Value {
 	return v
 }
 
+// ArrayOf returns an array of n elements.
+func ArrayOf(n int, element func(i int) Value) Value {
+	v := Value{kind: Array, kids: make([]Value, n)}
+	for i := range v.kids {
+		v.kids[i] = element(i)
+	}
+	return v
+}
+
+// ObjectOf returns an object of n members, in their order, whose names are all
+// different: who can not be sure of that takes ObjectValue.
+func ObjectOf(n int, member func(i int) (name string, value Value)) Value {
+	v := Value{kind: Object, kids: make([]Value, 2*n)}
+	for i := range n {
+		name, value := member(i)
+		v.kids[2*i], v.kids[2*i+1] = StringValue(name), value
+	}
+	return v
+}
+
 // Kind returns the JSON kind, Absent for the zero Value.
 func (v Value) Kind() Kind { return v.kind }
 

@@ -18,11 +18,13 @@ import (
 const (
 	// memoryOff leaves Go's own defaults.
 	memoryOff = "off"
-	// mostPercent and leastPercent bound how far the heap may grow over what is live
-	// before it is collected (GOGC): what lives is policy and data, and decisions
-	// leave little behind. Between them the garbage is allowed allowance bytes.
-	mostPercent, leastPercent = 400, 75
-	allowance                 = 512 << 20
+	// usualPercent is how far the heap may grow over what is live before it is
+	// collected (GOGC): what lives is policy and data, and decisions leave little
+	// behind. It is more where less than leastGarbage would be left, and less where
+	// more than mostGarbage would.
+	usualPercent              = 400
+	leastGarbage, mostGarbage = 64 << 20, 512 << 20
+	mostPercent, leastPercent = 2000, 75
 	// tuneEvery is how often that is looked at.
 	tuneEvery = 5 * time.Second
 	// leastMemory is the least budget: below it, collecting would be all that is done.
@@ -80,7 +82,7 @@ func (m memory) set(std stdio, log *slog.Logger) (tune func(context.Context) err
 	if std.getenv("GOGC") != "" {
 		return idle, nil
 	}
-	debug.SetGCPercent(mostPercent)
+	debug.SetGCPercent(usualPercent)
 	return tuneCollector, nil
 }
 
@@ -88,7 +90,7 @@ func (m memory) set(std stdio, log *slog.Logger) (tune func(context.Context) err
 func tuneCollector(ctx context.Context) error {
 	tick := time.NewTicker(tuneEvery)
 	defer tick.Stop()
-	for now := mostPercent; ; {
+	for now := usualPercent; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -108,7 +110,8 @@ func tuneCollector(ctx context.Context) error {
 
 // percentFor is the GOGC for so many live bytes.
 func percentFor(live uint64) int {
-	return int(min(max(allowance*100/max(live, 1), leastPercent), mostPercent))
+	garbage := min(max(live*usualPercent/100, leastGarbage), mostGarbage)
+	return int(min(max(garbage*100/max(live, 1), leastPercent), mostPercent))
 }
 
 // limit is for the heap: nine tenths of a budget, because not all memory is

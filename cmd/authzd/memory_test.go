@@ -24,10 +24,10 @@ func TestMemoryBudget(t *testing.T) {
 		percent int
 		limit   int64
 	}{
-		{"1000MiB", nil, mostPercent, 900 << 20},
+		{"1000MiB", nil, usualPercent, 900 << 20},
 		{memoryOff, nil, 100, limit},
 		{"1000MiB", map[string]string{"GOGC": "50"}, 100, 900 << 20},
-		{"1000MiB", map[string]string{"GOMEMLIMIT": "1GiB"}, mostPercent, limit},
+		{"1000MiB", map[string]string{"GOMEMLIMIT": "1GiB"}, usualPercent, limit},
 	} {
 		debug.SetGCPercent(100)
 		debug.SetMemoryLimit(limit)
@@ -39,7 +39,7 @@ func TestMemoryBudget(t *testing.T) {
 			t.Errorf("%s %v: %d %%, %d", c.budget, c.env, p, l)
 		}
 	}
-	for live, want := range map[uint64]int{0: 400, 100 << 20: 400, 256 << 20: 200, 512 << 20: 100, 8 << 30: 75} {
+	for live, want := range map[uint64]int{0: 2000, 8 << 20: 800, 100 << 20: 400, 256 << 20: 200, 512 << 20: 100, 8 << 30: 75} {
 		if got := percentFor(live); got != want {
 			t.Errorf("%d live: %d %%", live, got)
 		}

@@ -23,7 +23,7 @@ type coll struct {
 
 const (
 	// linearMax is the size up to which scanning beats searching.
-	linearMax = 12
+	linearMax = 24
 )
 
 // Len, Less and Swap make a coll a sort.Interface.

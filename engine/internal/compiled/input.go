@@ -98,6 +98,16 @@ func (in *Input) Object(size int) Object {
 	return Object{in: in, n: a.composite(kObj, a.slice(size), a.slice(size), true)}
 }
 
+// Add adds a member whose name the object does not have yet.
+func (o Object) Add(name Name, v Value) {
+	c := o.n.c
+	if o.in.m.p.poison && c.find(name.n) >= 0 {
+		panic("the member " + name.n.s + " is there already")
+	}
+	c.sorted = len(c.keys) == 0
+	c.keys, c.vals = append(c.keys, name.n), append(c.vals, v.n)
+}
+
 // Set adds a member, or replaces it.
 func (o Object) Set(name Name, v Value) { o.n.c.insert(name.n, v.n) }
 

@@ -1,6 +1,8 @@
 package compiled
 
 import (
+	"unicode/utf8"
+
 	"github.com/authzd/authzd/rar"
 )
 
@@ -20,72 +22,71 @@ const maxOutputDepth = 64
 // read converts a document: only its top may be a set. What has no JSON form is
 // handed over, for topdown to say so.
 func (n *node) read() (Result, error) {
+	var r reading
 	if n.k != kSet {
-		v, err := n.json(0)
-		return Result{Defined: true, Value: v}, err
+		v := r.json(n, 0)
+		return Result{Defined: true, Value: v}, r.fault()
 	}
 	n.c.sort()
-	list, err := jsonList(n.c.keys, 1)
-	if err != nil {
-		return Result{}, err
-	}
-	return Result{Defined: true, Set: true, Value: rar.ArrayValue(list...)}, nil
+	v := r.list(n.c.keys, 1)
+	return Result{Defined: true, Set: true, Value: v}, r.fault()
 }
 
-func jsonList(nodes []*node, depth int) ([]rar.Value, error) {
-	list := make([]rar.Value, len(nodes))
-	for i, e := range nodes {
-		v, err := e.json(depth)
-		if err != nil {
-			return nil, err
-		}
-		list[i] = v
+// reading makes JSON values; the first fault stays.
+type reading struct{ err *HandoverError }
+
+func (r *reading) fault() error {
+	if r.err != nil {
+		return r.err
 	}
-	return list, nil
+	return nil
 }
 
-func (n *node) json(depth int) (rar.Value, error) {
-	if depth > maxOutputDepth {
-		return rar.Value{}, handover(MalformedOutput, nil)
+func (r *reading) fail(err error) rar.Value {
+	if r.err == nil {
+		r.err = handover(MalformedOutput, err)
+	}
+	return rar.Value{}
+}
+
+func (r *reading) list(nodes []*node, depth int) rar.Value {
+	return rar.ArrayOf(len(nodes), func(i int) rar.Value { return r.json(nodes[i], depth) })
+}
+
+func (r *reading) json(n *node, depth int) rar.Value {
+	if depth > maxOutputDepth || r.err != nil {
+		return r.fail(nil)
 	}
 	switch n.k {
 	case kNull:
-		return rar.NullValue(), nil
+		return rar.NullValue()
 	case kBool:
-		return rar.BoolValue(n.i == 1), nil
+		return rar.BoolValue(n.i == 1)
 	case kNum:
 		v, err := rar.NumberValue(n.numText())
 		if err != nil {
-			return rar.Value{}, handover(MalformedOutput, err)
+			return r.fail(err)
 		}
-		return v, nil
+		return v
 	case kStr:
-		return rar.StringValue(n.s), nil
+		return rar.StringValue(n.s)
 	case kArr:
-		list, err := jsonList(n.c.vals, depth+1)
-		if err != nil {
-			return rar.Value{}, err
-		}
-		return rar.ArrayValue(list...), nil
+		return r.list(n.c.vals, depth+1)
 	case kObj:
-		return n.jsonObject(depth)
+		return r.object(n, depth)
 	default:
-		return rar.Value{}, handover(MalformedOutput, nil)
+		return r.fail(nil)
 	}
 }
 
-func (n *node) jsonObject(depth int) (rar.Value, error) {
+func (r *reading) object(n *node, depth int) rar.Value {
 	n.c.sort()
-	members := make([]rar.Member, len(n.c.keys))
-	for i, k := range n.c.keys {
-		if k.k != kStr {
-			return rar.Value{}, handover(MalformedOutput, nil)
+	for _, k := range n.c.keys {
+		if k.k != kStr || !utf8.ValidString(k.s) { // two of these might become one
+			return r.fail(nil)
 		}
-		v, err := n.c.vals[i].json(depth + 1)
-		if err != nil {
-			return rar.Value{}, err
-		}
-		members[i] = rar.Member{Name: k.s, Value: v}
 	}
-	return rar.ObjectValue(members...), nil
+	return rar.ObjectOf(len(n.c.keys), func(i int) (string, rar.Value) {
+		return n.c.keys[i].s, r.json(n.c.vals[i], depth+1)
+	})
 }

@@ -46,6 +46,7 @@ func newEngine(t testing.TB, w *workload.Workload) *engine.Engine {
 		t.Fatal(err)
 	}
 	e := engine.New(engine.Options{})
+	s.Prepare()
 	e.Swap(s)
 	return e
 }

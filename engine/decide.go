@@ -137,9 +137,7 @@ func (d *deciding) evaluate(ctx context.Context) (*output, error) {
 	if err != nil || done {
 		return nil, err
 	}
-	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
-	defer stop()
-	return d.ask(ctx, budget)
+	return d.ask(ctx, time.Now().Add(d.engine.opts.Budget))
 }
 
 // prepare takes steps 1 to 3, which come before policy. Done: the decision is
@@ -172,8 +170,8 @@ func (d *deciding) prepare() (done bool, err error) {
 }
 
 // ask is step 4.
-func (d *deciding) ask(ctx, budget context.Context) (*output, error) {
-	out, fault := d.engine.evaluate(budget, d.snapshot, &d.in)
+func (d *deciding) ask(ctx context.Context, until time.Time) (*output, error) {
+	out, fault := d.engine.evaluate(ctx, until, d.snapshot, &d.in)
 	if err := contextError(ctx); err != nil {
 		return nil, err
 	}

@@ -136,10 +136,28 @@ func (e *Engine) Evaluations() Evaluations {
 	return out
 }
 
-// evaluate asks the policy of s.
-func (e *Engine) evaluate(ctx context.Context, s *Snapshot, in *input) (output, *Fault) {
+// bounded is a context that has ended after until, for those who ask Err. It costs
+// no timer, so Done does not tell.
+type bounded struct {
+	context.Context //nolint:containedctx // it is one
+	until           time.Time
+}
+
+// Err is that of the context, or of the time.
+func (b *bounded) Err() error {
+	if err := b.Context.Err(); err != nil {
+		return err //nolint:wrapcheck // it is the context's
+	}
+	if !time.Now().Before(b.until) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// evaluate asks the policy of s, until then at the latest.
+func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input) (output, *Fault) {
 	if fast := s.eval.fast.Load(); fast != nil {
-		out, handover := fast.evaluate(ctx, in)
+		out, handover := fast.evaluate(&bounded{ctx, until}, in)
 		if handover == nil {
 			e.counters.compiled.Add(1)
 			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret
@@ -151,6 +169,8 @@ func (e *Engine) evaluate(ctx context.Context, s *Snapshot, in *input) (output, 
 	} else {
 		e.counters.interpreted.Add(1)
 	}
+	ctx, stop := context.WithDeadline(ctx, until)
+	defer stop()
 	return s.eval.topdown.evaluate(ctx, in)
 }
 

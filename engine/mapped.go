@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -70,7 +71,8 @@ const maxMappedEvaluations = 16
 // the first deny is the answer.
 func (d *deciding) mapped(ctx context.Context) (Decision, error) {
 	// The mapping and all that it asks share the time of one evaluation.
-	budget, stop := budgetContext(ctx, d.engine.opts.Budget)
+	until := time.Now().Add(d.engine.opts.Budget)
+	budget, stop := context.WithDeadline(ctx, until)
 	defer stop()
 	queries, subject, err := d.mappedQueries(budget)
 	if err := contextError(ctx); err != nil {
@@ -89,7 +91,7 @@ func (d *deciding) mapped(ctx context.Context) (Decision, error) {
 		one.known = nil
 		one.in.query, one.in.subject = &queries[i], subject
 		one.decision.Reasons = slices.Clip(d.decision.Reasons)
-		out, err := one.ask(ctx, budget)
+		out, err := one.ask(ctx, until)
 		if err != nil {
 			return Decision{}, err
 		}

@@ -84,7 +84,7 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *met
 			engine:   e,
 			counts:   prometheus.NewDesc("authzd_evaluations_total", "Evaluations of policy: compiled, interpreted, or handed over by the compiled policy to the interpreter, for a reason.", []string{"by", "reason"}, nil),
 			verified: prometheus.NewDesc("authzd_evaluations_verified_total", "Evaluations of compiled policy that were chosen to be compared with the interpreter: same, different (report this), or skipped.", []string{"outcome"}, nil),
-			state:    prometheus.NewDesc("authzd_policy_evaluator", "What evaluates the live policy: 1 for pending, compiled, interpreted or distrusted.", []string{"state"}, nil),
+			state:    prometheus.NewDesc("authzd_policy_evaluator", "What evaluates the live policy: 1 for interpreted, compiled, refused or distrusted.", []string{"state"}, nil),
 		},
 		&snapshotInfo{engine: e, desc: prometheus.NewDesc("authzd_snapshot_info", "The live policy: 1 for each bundle.", []string{"bundle", "revision"}, nil)},
 		collectors.NewGoCollector(),

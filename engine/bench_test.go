@@ -18,7 +18,7 @@ func BenchmarkCompile(b *testing.B) {
 
 func BenchmarkDecide(b *testing.B) {
 	interpreted, prepared := compile(b, paymentsPolicy, paymentsData), compile(b, paymentsPolicy, paymentsData)
-	prepared.Prepare()
+	engine.New(engine.Options{Compiled: true}).Prepare(prepared)
 	cred := credential(b, "c", claims(`"scope": "payments", `+details8050))
 	for _, c := range []struct {
 		name, arguments string

@@ -31,15 +31,6 @@ type Snapshot struct {
 	filter *lazyFilter
 }
 
-// Prepare compiles the policy to Go closures, which decide faster from then on,
-// and makes what the first FilterTools on s would make, so that it is not the one
-// to wait. Who has swapped s in calls it when there is time; until then s decides
-// by OPA's interpreter.
-func (s *Snapshot) Prepare() {
-	s.eval.make()
-	s.filter.make()
-}
-
 // Policy names the bundle that holds the entry point, and its revision.
 func (s *Snapshot) Policy() PolicyRef { return s.policy }
 

@@ -51,6 +51,9 @@ type Options struct {
 	// the one that is sent. They are the same on all replicas and kept over
 	// restarts. Default none: hints carry no reference.
 	ReferenceKeys []rar.ReferenceKey
+	// Compiled has Prepare compile policy to Go closures. Default: OPA's interpreter
+	// evaluates all of it.
+	Compiled bool
 	// VerifySample is how many evaluations of compiled policy there are to one that
 	// Verify compares with OPA's interpreter; default DefaultVerifySample, negative
 	// none.
@@ -73,6 +76,8 @@ type Engine struct {
 	// samples wait for Verify.
 	samples  chan sampled
 	counters counters
+	// distrusted: compiled policy has answered otherwise than topdown once.
+	distrusted atomic.Bool
 }
 
 // New returns an engine without a snapshot: every Decide is engine.not_ready

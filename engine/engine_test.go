@@ -89,9 +89,9 @@ func compileWith(t testing.TB, policy, data, metadata string) *engine.Snapshot {
 }
 
 func newEngine(s *engine.Snapshot) *engine.Engine {
-	e := engine.New(engine.Options{Now: testNow, Budget: 5 * time.Second, VerifySample: 1})
+	e := engine.New(engine.Options{Now: testNow, Budget: 5 * time.Second, Compiled: true, VerifySample: 1})
 	if s != nil {
-		s.Prepare()
+		e.Prepare(s)
 	}
 	e.Swap(s)
 	return e

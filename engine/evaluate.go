@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -32,24 +33,34 @@ type evaluation struct {
 	why   string
 }
 
+// Prepare makes what the first FilterTools on s would make, so that it is not the
+// one to wait. With Options.Compiled it compiles the policy to Go closures before,
+// which decide from then on. Who has swapped s in calls it when there is time.
+func (e *Engine) Prepare(s *Snapshot) {
+	if e.opts.Compiled {
+		s.eval.make()
+	}
+	s.filter.make()
+}
+
 // EvaluatorState says what evaluates a policy.
 type EvaluatorState string
 
 // The states.
 const (
-	// EvaluatorPending: topdown, until the policy is compiled.
-	EvaluatorPending EvaluatorState = "pending"
+	// EvaluatorInterpreted: topdown, while the policy is not compiled.
+	EvaluatorInterpreted EvaluatorState = "interpreted"
 	// EvaluatorCompiled: Go closures, with topdown for what they hand over.
 	EvaluatorCompiled EvaluatorState = "compiled"
-	// EvaluatorInterpreted: topdown, because the compiler refuses the policy.
-	EvaluatorInterpreted EvaluatorState = "interpreted"
+	// EvaluatorRefused: topdown, because the compiler refuses the policy.
+	EvaluatorRefused EvaluatorState = "refused"
 	// EvaluatorDistrusted: topdown, because the compiled policy once answered
 	// otherwise.
 	EvaluatorDistrusted EvaluatorState = "distrusted"
 )
 
 func newEvaluation(t *topdownEvaluator, entrypoint ast.Ref, data rar.Value) *evaluation {
-	return &evaluation{topdown: t, state: EvaluatorPending, from: func(ctx context.Context) (*program, error) {
+	return &evaluation{topdown: t, state: EvaluatorInterpreted, from: func(ctx context.Context) (*program, error) {
 		return newProgram(ctx, t, entrypoint, documentNames(), data)
 	}}
 }
@@ -64,7 +75,7 @@ func (v *evaluation) make() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if err != nil {
-			v.state, v.why = EvaluatorInterpreted, err.Error()
+			v.state, v.why = EvaluatorRefused, err.Error()
 			return
 		}
 		v.state = EvaluatorCompiled
@@ -156,7 +167,7 @@ func (b *bounded) Err() error {
 
 // evaluate asks the policy of s, until then at the latest.
 func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input) (output, *Fault) {
-	if fast := s.eval.fast.Load(); fast != nil {
+	if fast := s.eval.fast.Load(); fast != nil && !e.distrusted.Load() {
 		out, handover := fast.evaluate(&bounded{ctx, until}, in)
 		if handover == nil {
 			e.counters.compiled.Add(1)
@@ -197,8 +208,8 @@ func (e *Engine) sample(s *Snapshot, in *input, out *output) {
 
 // Verify evaluates a sample of decisions once more by topdown, until ctx ends:
 // one in Options.VerifySample. A difference is logged with the shape of its
-// input, counted, and leaves the snapshot to topdown from then on. Without
-// Verify nothing is compared.
+// input, counted, and leaves all policy to topdown as long as the engine lives.
+// Without Verify nothing is compared.
 func (e *Engine) Verify(ctx context.Context) error {
 	for {
 		select {
@@ -234,6 +245,7 @@ func (e *Engine) verify(ctx context.Context, one *sampled) {
 		return
 	}
 	e.counters.different.Add(1)
+	e.distrusted.Store(true) // of what is loaded later, too
 	if one.snapshot.eval.distrust("a decision came out otherwise than by the interpreter: " + one.id) {
 		e.opts.Log.Error("the compiled policy answered otherwise than the interpreter, which decides from now on; please report this",
 			"decision_id", one.id, "bundle", one.snapshot.policy.Bundle, "revision", one.snapshot.policy.Revision,
@@ -245,7 +257,8 @@ func (e *Engine) verify(ctx context.Context, one *sampled) {
 func (o *output) differs(p *output) string {
 	for i, pair := range [][2]*document{{&o.permit, &p.permit}, {&o.forbid, &p.forbid}, {&o.allow, &p.allow}, {&o.deny, &p.deny}} {
 		a, b := pair[0], pair[1]
-		if a.set != b.set || a.defined() != b.defined() || a.defined() && !rar.Equal(a.value, b.value) {
+		// To the letter: 1 and 1.0 are equal, and policy can tell them apart.
+		if a.set != b.set || a.defined() != b.defined() || a.defined() && !bytes.Equal(a.value.AppendJSON(nil), b.value.AppendJSON(nil)) {
 			return documentNames()[i]
 		}
 	}

@@ -40,8 +40,8 @@ const permitsPages = "package authz\n\npermit[\"x\"] := {} if input.resource.id 
 func TestDifferenceIsFound(t *testing.T) {
 	t.Parallel()
 	s, wrong := internalSnapshot(t, permitsPages), internalSnapshot(t, strings.Replace(permitsPages, `"p"`, `"q"`, 1))
-	s.Prepare()
-	wrong.Prepare()
+	prepare(s)
+	prepare(wrong)
 	if state, why := s.Evaluator(); state != EvaluatorCompiled || why != "" {
 		t.Fatal(state, why)
 	}
@@ -72,16 +72,23 @@ func TestDifferenceIsFound(t *testing.T) {
 	if !ask("p") || ask("q") {
 		t.Error("the program is asked on")
 	}
-	s.Prepare()
+	prepare(s)
 	if !ask("p") || ask("q") {
 		t.Error("the program is back")
+	}
+	again := internalSnapshot(t, permitsPages)
+	prepare(again)
+	again.eval.fast.Store(wrong.eval.fast.Load())
+	e.Swap(again)
+	if !ask("p") || ask("q") {
+		t.Error("the next snapshot is trusted")
 	}
 	text := log.String()
 	if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"differs":"permit"`) || strings.Contains(text, "secret") || !strings.Contains(text, "string(12)") {
 		t.Error(text)
 	}
 	got := e.Evaluations()
-	if got.Compiled != 4 || got.Interpreted != 4 || got.Verified != 4 || got.Different != 2 {
+	if got.Compiled != 4 || got.Interpreted != 6 || got.Verified != 4 || got.Different != 2 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -101,7 +108,7 @@ func TestHandover(t *testing.T) {
 		return d
 	}
 	before := []Decision{ask("1"), ask("2"), ask("x")}
-	s.Prepare()
+	prepare(s)
 	for i, id := range []string{"1", "2", "x"} {
 		d := ask(id)
 		if d.Allow != before[i].Allow || (d.Error == nil) != (before[i].Error == nil) || d.Error != nil && *d.Error != *before[i].Error {
@@ -131,7 +138,7 @@ permit["x"] := {} if {
 	}
 }
 `)
-	s.Prepare()
+	prepare(s)
 	e := New(Options{Budget: 100 * time.Millisecond})
 	e.Swap(s)
 	began := time.Now()
@@ -152,7 +159,7 @@ permit["x"] := {} if {
 func TestVerifyEnds(t *testing.T) {
 	t.Parallel()
 	s := internalSnapshot(t, permitsPages)
-	s.Prepare()
+	prepare(s)
 	e := New(Options{VerifySample: 1})
 	e.Swap(s)
 	for range maxSampled + 3 {
@@ -185,3 +192,5 @@ func TestShapeOf(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+func prepare(s *Snapshot) { New(Options{Compiled: true}).Prepare(s) }

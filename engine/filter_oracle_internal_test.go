@@ -176,6 +176,6 @@ func (o *oracle) caller(t *testing.T, e *Engine, s *Snapshot, r *rand.Rand, fail
 }
 
 func madeFilter(s *Snapshot) *filter {
-	s.Prepare()
+	New(Options{}).Prepare(s)
 	return s.filter.made
 }

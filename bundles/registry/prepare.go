@@ -17,7 +17,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			return nil
 		case <-r.changed:
 			if live := r.opts.Engine.Snapshot(); live != nil {
-				quietly(live.Prepare)
+				quietly(func() { r.opts.Engine.Prepare(live) })
 			}
 			r.prepare(ctx)
 		}

@@ -44,6 +44,7 @@ type Config struct {
 	MaxTools        int
 	DecisionTimeout time.Duration
 	Workers         int
+	Evaluator       string
 	VerifySample    int
 	MemoryBudget    string
 	Queue           int
@@ -95,6 +96,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxBatch, "max-batch", api.DefaultMaxBatch, "queries in one batch")
 	f.IntVar(&c.MaxTools, "max-tools", api.DefaultMaxTools, "tools in one question which of them can be called")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
+	f.StringVar(&c.Evaluator, "evaluator", evaluatorInterpreter, evaluatorUsage)
 	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none")
 	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
@@ -285,7 +287,7 @@ func (c *Config) Validate() error {
 	if c.DataDir != "" && len(c.Signing.BundleKeys) == 0 {
 		bad("data-dir: pushed bundles need a signature: give --%s", bundleKeyFlag)
 	}
-	if err := errors.Join(c.Signing.validate(c.Bundles, c.HTTP, c.GRPC), memory(c.MemoryBudget).valid()); err != nil {
+	if err := errors.Join(c.Signing.validate(c.Bundles, c.HTTP, c.GRPC), memory(c.MemoryBudget).valid(), validEvaluator(c.Evaluator)); err != nil {
 		faults = append(faults, err)
 	}
 	for _, d := range []struct {

@@ -47,7 +47,7 @@ func TestConfigPrecedence(t *testing.T) {
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
 		Follow:          following{Interval: 10 * time.Second},
 		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second,
-		Workers: 5, VerifySample: 10000, LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
+		Workers: 5, VerifySample: 10000, Evaluator: "interpreter", LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -37,6 +37,7 @@ type enforceConfig struct {
 	remote       remoteOptions
 	Subject      string
 	Resource     string
+	Evaluator    string
 	VerifySample int
 
 	Mode       string
@@ -61,6 +62,7 @@ func (c *enforceConfig) define(f *pflag.FlagSet, logLevel string) {
 	f.IntVar(&c.DenialCode, "denial-code", mcp.DefaultDenialCode, "code of JSON-RPC errors that tell a denial of another method than tools/call (docs/mcp-clients.md); not with --pdp")
 	f.BoolVar(&c.ExtraMCPMethods, "extra-mcp-methods", true, "decide about MCP methods that COAZ-MCP leaves out (docs/policy.md); false refuses them as unknown; not with --pdp")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny; not with --pdp")
+	f.StringVar(&c.Evaluator, "evaluator", evaluatorInterpreter, evaluatorUsage+"; not with --pdp")
 	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none; not with --pdp")
 	f.StringVar(&c.Subject, "subject", "", "person on whose behalf every client acts, without an access token: for personal use")
 	f.StringVar(&c.Resource, "resource", "", "resource identifier of the MCP server, the audience of its tokens")
@@ -81,7 +83,7 @@ func (c *enforceConfig) validate(addresses ...string) error {
 	if _, err := c.bundleRefs(); err != nil {
 		faults = append(faults, err)
 	}
-	if err := c.Signing.validate(c.Bundles, addresses...); err != nil {
+	if err := errors.Join(c.Signing.validate(c.Bundles, addresses...), validEvaluator(c.Evaluator)); err != nil {
 		faults = append(faults, err)
 	}
 	faults = append(faults, c.validatePDP()...)
@@ -247,7 +249,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 	}
 	p := policySource{
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
-		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, VerifySample: orNever(c.VerifySample), Log: log}),
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, Compiled: c.Evaluator == evaluatorCompiled, VerifySample: orNever(c.VerifySample), Log: log}),
 	}
 	if c.Watch {
 		p.watched = newWatched(p.files())

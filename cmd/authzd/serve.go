@@ -87,7 +87,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	}
 	p := policySource{
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
-		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, VerifySample: orNever(c.VerifySample), Log: log}),
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, Compiled: c.Evaluator == evaluatorCompiled, VerifySample: orNever(c.VerifySample), Log: log}),
 	}
 	if c.Watch {
 		p.watched = newWatched(p.files())
@@ -274,9 +274,23 @@ func (p *policySource) goLive(ctx context.Context, verify *verification, set *po
 	snapshot, warnings, err := set.compile(ctx)
 	if err == nil {
 		p.engine.Swap(snapshot)
-		snapshot.Prepare() //nolint:contextcheck // its own bound; what it makes is kept
+		p.engine.Prepare(snapshot) //nolint:contextcheck // its own bound; what it makes is kept
 	}
 	return warnings, err
+}
+
+// The values of --evaluator.
+const (
+	evaluatorInterpreter = "interpreter"
+	evaluatorCompiled    = "compiled"
+	evaluatorUsage       = "what evaluates policy: interpreter, OPA's, or compiled: Go closures, many times faster, experimental: they have been seen to answer otherwise than OPA for uncommon policy (docs/adr/0022-compiled-evaluation.md)"
+)
+
+func validEvaluator(text string) error {
+	if text != evaluatorInterpreter && text != evaluatorCompiled {
+		return fmt.Errorf("evaluator: %q is neither %s nor %s", text, evaluatorInterpreter, evaluatorCompiled)
+	}
+	return nil
 }
 
 // orNever is the engine's word for a flag whose 0 is none.

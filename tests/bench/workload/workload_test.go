@@ -45,8 +45,8 @@ func newEngine(t testing.TB, w *workload.Workload) *engine.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := engine.New(engine.Options{})
-	s.Prepare()
+	e := engine.New(engine.Options{Compiled: true})
+	e.Prepare(s)
 	e.Swap(s)
 	return e
 }

@@ -266,10 +266,10 @@ type Bundle struct {
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
 	// What its tests said.
 	Report *BundleReport `protobuf:"bytes,11,opt,name=report,proto3" json:"report,omitempty"`
-	// Of an active bundle, in GetBundle: what evaluates the live policy. "pending"
-	// (OPA's interpreter, until the policy is compiled), "compiled", "interpreted:
-	// WHY" (the compiler does not take the policy), or "distrusted: WHY" (the
-	// compiled policy has answered otherwise than the interpreter).
+	// Of an active bundle, in GetBundle: what evaluates the live policy.
+	// "interpreted" (by OPA's interpreter), "compiled", "refused: WHY" (interpreted,
+	// because the compiler does not take the policy), or "distrusted: WHY"
+	// (interpreted, because the compiled policy has answered otherwise once).
 	Evaluator     string `protobuf:"bytes,12,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -17,7 +17,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			return nil
 		case <-r.changed:
 			if live := r.opts.Engine.Snapshot(); live != nil {
-				quietly(func() { r.opts.Engine.Prepare(live) })
+				quietly(func() { r.opts.Engine.Prepare(live) }) //nolint:contextcheck // its own bound; what it makes is kept
 			}
 			r.prepare(ctx)
 		}

@@ -144,8 +144,10 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)
 		return
 	}
-	s := &Snapshot{untypedTools: main.untypedTools, declared: main.declared, types: types, tools: tools,
-		eval: newEvaluation(eval, packageRef(main.entrypoint), c.data)}
+	s := &Snapshot{
+		untypedTools: main.untypedTools, declared: main.declared, types: types, tools: tools,
+		eval: newEvaluation(eval, packageRef(main.entrypoint), c.data),
+	}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
 	modules := c.modules

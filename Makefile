@@ -17,6 +17,8 @@ FUZZ_SKIP ?= ^$$
 ORACLE_PAIRS ?= 10000000
 # How many random calls make filter-oracle asks about.
 FILTER_CASES ?= 100000
+# How many random questions make decide-oracle asks.
+DECIDE_CASES ?= 1000000
 # How many sessions make soak begins, and for how long.
 SOAK_SESSIONS ?= 1000
 SOAK_TIME ?= 3m
@@ -120,6 +122,10 @@ oracle: ## Ask Covers and the independent oracles about ORACLE_PAIRS random pair
 .PHONY: filter-oracle
 filter-oracle: ## Hold FilterTools against FILTER_CASES random policies and calls (default 100 000).
 	FILTER_ORACLE_CASES=$(FILTER_CASES) go test -count=1 -timeout 2h -v -run '^TestFilterOracle$$' ./engine
+
+.PHONY: decide-oracle
+decide-oracle: ## Hold compiled policy, OPA and a plain reading against each other in DECIDE_CASES questions (default 1 million).
+	DECIDE_ORACLE_CASES=$(DECIDE_CASES) go test -count=1 -timeout 2h -v -run '^TestDecideOracle$$' ./policies
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.

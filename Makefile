@@ -20,6 +20,8 @@ FILTER_CASES ?= 100000
 # How long make compiled-oracle runs, and the seed of its first policy.
 COMPILED_TIME ?= 1h
 COMPILED_SEED ?= 1
+# How many random questions make decide-oracle asks.
+DECIDE_CASES ?= 1000000
 # How many sessions make soak begins, and for how long.
 SOAK_SESSIONS ?= 1000
 SOAK_TIME ?= 3m
@@ -127,6 +129,10 @@ filter-oracle: ## Hold FilterTools against FILTER_CASES random policies and call
 .PHONY: compiled-oracle
 compiled-oracle: ## Hold compiled policy against OPA's interpreter on random policies for COMPILED_TIME (default 1h) from COMPILED_SEED on.
 	go test -count=1 -timeout 3h -v -run '^TestRandomPolicies$$' ./engine/internal/compiled -random $(COMPILED_TIME) -seed $(COMPILED_SEED)
+
+.PHONY: decide-oracle
+decide-oracle: ## Hold compiled policy, OPA and a plain reading against each other in DECIDE_CASES questions (default 1 million).
+	DECIDE_ORACLE_CASES=$(DECIDE_CASES) go test -count=1 -timeout 2h -v -run '^TestDecideOracle$$' ./policies
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.

@@ -214,6 +214,13 @@ $(BIN)/gofumpt: tools.mod tools.sum
 $(BIN)/golangci-lint: lint.mod lint.sum
 	$(call build-tool,lint.mod,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 
+# Peers of make bench-peers, which nothing else needs.
+$(BIN)/cerbos: peers.mod peers.sum
+	$(call build-tool,peers.mod,github.com/cerbos/cerbos/cmd/cerbos)
+
+$(BIN)/openfga: peers.mod peers.sum
+	$(call build-tool,peers.mod,github.com/openfga/openfga/cmd/openfga)
+
 $(BIN)/govulncheck-%:
 	GOBIN="$(CURDIR)/$(BIN)" go install golang.org/x/vuln/cmd/govulncheck@$*
 	mv $(BIN)/govulncheck $@

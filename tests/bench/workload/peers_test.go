@@ -1,0 +1,131 @@
+package workload_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/tests/bench/workload"
+)
+
+// TestPlainForms: each form of the plain policy gives the workload's answers, and
+// is evaluated by what it is there for.
+func TestPlainForms(t *testing.T) {
+	t.Parallel()
+	w := newWorkload(t)
+	asked := queries(t, w)
+	for name, c := range map[string]struct {
+		form  workload.PlainForm
+		state engine.EvaluatorState
+		by    func(engine.Evaluations) uint64
+	}{
+		"plain":       {workload.Plain, engine.EvaluatorCompiled, func(e engine.Evaluations) uint64 { return e.Compiled }},
+		"handed over": {workload.HandedOver, engine.EvaluatorCompiled, func(e engine.Evaluations) uint64 { return e.HandedOver["ambiguous_key"] }},
+		"refused":     {workload.Refused, engine.EvaluatorInterpreted, func(e engine.Evaluations) uint64 { return e.Interpreted }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := w.WritePlainBundle(dir, c.form); err != nil {
+				t.Fatal(err)
+			}
+			content, err := bundles.Open(dir, bundles.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := content.Bundle
+			b.Name = "bench"
+			s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Prepare()
+			if state, why := s.Evaluator(); state != c.state {
+				t.Errorf("the policy is %s (%s), want %s", state, why, c.state)
+			}
+			e := engine.New(engine.Options{})
+			e.Swap(s)
+			for i, q := range asked {
+				d, err := e.Decide(t.Context(), q)
+				if err != nil || d.Allow != w.Requests[i].Allow || d.Error != nil {
+					t.Fatalf("request %d: allow %v, want %v; %v, error %+v\n%s", i, d.Allow, w.Requests[i].Allow, err, d.Error, w.Requests[i].Query)
+				}
+			}
+			// A call that is denied may be so before it comes to the hand-over.
+			if got := c.by(e.Evaluations()); got < uint64(w.Allowed()) { //nolint:gosec // a count
+				t.Errorf("%d of %d evaluations are what the form is for: %+v", got, len(asked), e.Evaluations())
+			}
+		})
+	}
+}
+
+// TestPeerRequests: what is made for each peer is one JSON object a request, and
+// OpenFGA's smaller question differs from the workload's where an account is blocked.
+func TestPeerRequests(t *testing.T) {
+	t.Parallel()
+	w := newWorkload(t)
+	differ := 0
+	for i := range w.Requests {
+		q := w.Requests[i].Query
+		fga, allow, err := w.OpenFGARequest(q, "store", "model")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if allow != w.Requests[i].Allow {
+			differ++
+			if !allow {
+				t.Errorf("request %d: OpenFGA's question is denied where the whole one is allowed", i)
+			}
+		}
+		texts := [][]byte{fga}
+		for _, form := range []func([]byte) ([]byte, error){workload.PolicyInput, workload.CerbosRequest} {
+			text, err := form(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, text)
+		}
+		for _, text := range texts {
+			var o map[string]any
+			if err := json.Unmarshal(text, &o); err != nil {
+				t.Fatalf("request %d: %v", i, err)
+			}
+		}
+	}
+	if differ < len(w.Requests)/50 || differ > len(w.Requests)/10 {
+		t.Errorf("%d answers differ, want about one in 24", differ)
+	}
+}
+
+func TestPeerRequestsRefuse(t *testing.T) {
+	t.Parallel()
+	good := newWorkload(t).Requests[0].Query
+	change := func(f func(map[string]any)) []byte {
+		var o map[string]any
+		if err := json.Unmarshal(good, &o); err != nil {
+			t.Fatal(err)
+		}
+		f(o)
+		text, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for name, text := range map[string][]byte{
+		"not JSON":       []byte("{"),
+		"no credential":  change(func(o map[string]any) { o["credentials"] = []any{} }),
+		"another amount": []byte(`{"credentials":[{}],"mcp":{"params":{"arguments":{"amount":"1.5"}}}}`),
+	} {
+		if _, err := workload.PolicyInput(text); err == nil {
+			t.Errorf("%s: no error from PolicyInput", name)
+		}
+		if _, err := workload.CerbosRequest(text); err == nil {
+			t.Errorf("%s: no error from CerbosRequest", name)
+		}
+		if _, _, err := newWorkload(t).OpenFGARequest(text, "s", "m"); err == nil {
+			t.Errorf("%s: no error from OpenFGARequest", name)
+		}
+	}
+}

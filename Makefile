@@ -32,6 +32,8 @@ BENCHARGS ?=
 PROXYBENCHARGS ?=
 # Flags of the same for make bench-bundles.
 BUNDLEBENCHARGS ?=
+# Flags of the same for make bench-peers.
+PEERSBENCHARGS ?=
 # What `make run` serves, and further flags for it.
 BUNDLE ?= payments=policies/examples/payments
 ARGS ?=
@@ -130,6 +132,10 @@ bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a
 .PHONY: bench-bundles
 bench-bundles: build $(BIN)/opa ## Activate bundles of 10,000 rules under load, beside a stock OPA (BUNDLEBENCHARGS: flags).
 	go run ./tests/bench/run -bundles $(BUNDLEBENCHARGS)
+
+.PHONY: bench-peers
+bench-peers: build $(BIN)/opa $(BIN)/cerbos $(BIN)/openfga ## Compare with OPA, Cerbos and OpenFGA, side by side (PEERSBENCHARGS: flags).
+	go run ./tests/bench/run -peers $(PEERSBENCHARGS)
 
 .PHONY: cover
 cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.

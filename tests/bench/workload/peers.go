@@ -2,7 +2,10 @@ package workload
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -105,17 +108,18 @@ func PolicyInput(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	c := &q.Credentials[0].Claims
+	tokenID := sha256.Sum256([]byte(c.Issuer + "\x00" + c.TokenID))
 	at := func(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.RFC3339) }
 	var actors []map[string]string
 	for a := c.Act; a != nil; a = a.Act {
-		actors = append(actors, map[string]string{"issuer": a.Issuer, "subject": a.Subject})
+		actors = append(actors, map[string]string{"issuer": cmp.Or(a.Issuer, c.Issuer), "subject": a.Subject})
 	}
 	context := map[string]any{
 		"tenant": q.Context.Tenant, "request_id": q.Context.RequestID, "session_id": q.Context.SessionID,
 		"client_ip": q.Context.ClientIP, "agent": c.ClientID,
 	}
 	return encode(map[string]any{
-		"subject": q.Subject, "action": map[string]any{"name": q.MCP.Method},
+		"subject": q.Subject, "action": map[string]any{"name": q.MCP.Method, "properties": map[string]any{}},
 		"resource": map[string]any{"type": "tool", "id": q.MCP.Params.Name, "properties": map[string]any{}},
 		"context":  context,
 		"mcp": map[string]any{
@@ -127,7 +131,7 @@ func PolicyInput(text []byte) ([]byte, error) {
 			"subject_is_client": false, "audience": []string{c.Audience}, "scopes": strings.Fields(c.Scope),
 			"authorization_details": c.Details, "actors": actors, "tenant": c.Tenant, "bound_by": "",
 			"auth":     map[string]any{"time": at(c.AuthTime), "acr": c.ACR, "amr": c.AMR},
-			"token_id": c.TokenID, "expires_at": at(c.Expires), "issued_at": at(c.Issued),
+			"token_id": base64.RawURLEncoding.EncodeToString(tokenID[:]), "expires_at": at(c.Expires), "issued_at": at(c.Issued),
 		}},
 		"rejected_credentials": []any{}, "tenant": "default", "now": at(issued),
 	})

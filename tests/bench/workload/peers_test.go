@@ -2,12 +2,92 @@ package workload_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/tests/bench/workload"
 )
+
+func compiled(t *testing.T, dir string) *engine.Snapshot {
+	t.Helper()
+	content, err := bundles.Open(dir, bundles.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := content.Bundle
+	b.Name = "bench"
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestPolicyInput: a stock OPA is given the document that policy sees in authzd,
+// but for the time.
+func TestPolicyInput(t *testing.T) {
+	t.Parallel()
+	w := newWorkload(t)
+	const compare = 50
+	documents := map[string]json.RawMessage{}
+	asked := queries(t, w)[:compare]
+	for i := range asked {
+		text, err := workload.PolicyInput(w.Requests[i].Query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents[asked[i].Credentials[0].TokenID] = text
+	}
+	dir := t.TempDir()
+	if err := w.WritePlainBundle(dir, workload.Plain); err != nil {
+		t.Fatal(err)
+	}
+	policy := `package authz
+
+seen := object.remove(input, ["now"])
+
+document := object.remove(data.documents[input.credentials[0].token_id], ["now"])
+
+allow if seen == document
+
+members := object.union(object.remove(seen, ["credentials"]), input.credentials[0])
+
+wanted := object.union(object.remove(document, ["credentials"]), document.credentials[0])
+
+deny contains sprintf("%s is %s, want %s", [name, json.marshal(members[name]), json.marshal(object.get(wanted, name, null))]) if {
+	some name in object.keys(members)
+	members[name] != object.get(wanted, name, null)
+}
+`
+	data := map[string]any{}
+	text, err := os.ReadFile(filepath.Join(dir, "data.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &data); err != nil {
+		t.Fatal(err)
+	}
+	data["documents"] = documents
+	if text, err = json.Marshal(data); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"policy.rego": []byte(policy), "data.json": text} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := engine.New(engine.Options{})
+	e.Swap(compiled(t, dir))
+	for i, q := range asked {
+		d, err := e.Decide(t.Context(), q)
+		if err != nil || !d.Allow {
+			t.Fatalf("request %d: %v, %+v, %s", i, err, d.Error, d.Message)
+		}
+	}
+}
 
 // TestPlainForms: each form of the plain policy gives the workload's answers, and
 // is evaluated by what it is there for.
@@ -30,16 +110,7 @@ func TestPlainForms(t *testing.T) {
 			if err := w.WritePlainBundle(dir, c.form); err != nil {
 				t.Fatal(err)
 			}
-			content, err := bundles.Open(dir, bundles.Limits{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			b := content.Bundle
-			b.Name = "bench"
-			s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := compiled(t, dir)
 			s.Prepare()
 			if state, why := s.Evaluator(); state != c.state {
 				t.Errorf("the policy is %s (%s), want %s", state, why, c.state)

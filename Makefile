@@ -37,6 +37,8 @@ BENCHARGS ?=
 PROXYBENCHARGS ?=
 # Flags of the same for make bench-bundles.
 BUNDLEBENCHARGS ?=
+# Flags of the same for make bench-peers.
+PEERSBENCHARGS ?=
 # What `make run` serves, and further flags for it.
 BUNDLE ?= payments=policies/examples/payments
 ARGS ?=
@@ -144,6 +146,10 @@ bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a
 bench-bundles: build $(BIN)/opa ## Activate bundles of 10,000 rules under load, beside a stock OPA (BUNDLEBENCHARGS: flags).
 	go run ./tests/bench/run -bundles $(BUNDLEBENCHARGS)
 
+.PHONY: bench-peers
+bench-peers: build $(BIN)/opa $(BIN)/cerbos $(BIN)/openfga ## Compare with OPA, Cerbos and OpenFGA, side by side (PEERSBENCHARGS: flags).
+	go run ./tests/bench/run -peers $(PEERSBENCHARGS)
+
 .PHONY: cover
 cover: ## Write .bin/cover.html and print the total coverage of hand-written Go.
 	@mkdir -p $(BIN)
@@ -226,6 +232,13 @@ $(BIN)/gofumpt: tools.mod tools.sum
 
 $(BIN)/golangci-lint: lint.mod lint.sum
 	$(call build-tool,lint.mod,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+# Peers of make bench-peers, which nothing else needs.
+$(BIN)/cerbos: peers.mod peers.sum
+	$(call build-tool,peers.mod,github.com/cerbos/cerbos/cmd/cerbos)
+
+$(BIN)/openfga: peers.mod peers.sum
+	$(call build-tool,peers.mod,github.com/openfga/openfga/cmd/openfga)
 
 $(BIN)/govulncheck-%:
 	GOBIN="$(CURDIR)/$(BIN)" go install golang.org/x/vuln/cmd/govulncheck@$*

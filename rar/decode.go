@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -93,9 +94,18 @@ func decode(data []byte, l Limits) (Value, *nameFault, error) {
 			Err:  fmt.Errorf("%d bytes where %d are allowed", len(data), l.MaxBytes),
 		}
 	}
-	var scratch [scratchValues]Value
-	d := decoder{src: string(data), limits: l, stack: scratch[:0]}
+	scratch, _ := scratches.Get().(*[]Value)
+	if scratch == nil {
+		made := make([]Value, 0, scratchValues)
+		scratch = &made
+	}
+	d := decoder{src: string(data), limits: l, stack: *scratch}
 	v, err := d.document()
+	if cap(d.stack) <= mostScratch {
+		*scratch = d.stack[:0]
+		clear((*scratch)[:cap(*scratch)]) // or it would keep the text alive
+		scratches.Put(scratch)
+	}
 	if err != nil {
 		return Value{}, nil, err
 	}
@@ -121,8 +131,14 @@ type decoder struct {
 	names *nameFault
 }
 
+// scratches are stacks of decoders, of []Value.
+//
+//nolint:gochecknoglobals // memory to be used again, by whoever decodes
+var scratches sync.Pool
+
 const (
 	scratchValues = 64
+	mostScratch   = 512 // larger ones are not kept
 	maxChunk      = 512 // values in one allocation of the arena
 )
 

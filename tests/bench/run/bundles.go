@@ -112,11 +112,6 @@ func (c *bundlesConfig) longest() time.Duration {
 	return c.warm + c.secs + steps*(c.limit+c.after) + 10*time.Second
 }
 
-// asksForBundles tells the flag that chooses this measurement.
-func asksForBundles(arg string) bool {
-	return slices.Contains([]string{bundlesFlag, "-" + bundlesFlag, bundlesFlag + "=true", "-" + bundlesFlag + "=true"}, arg)
-}
-
 func bundlesMain(args []string) error {
 	cfg, err := parseBundlesFlags(args)
 	if err != nil {

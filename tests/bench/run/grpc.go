@@ -20,6 +20,11 @@ import (
 const maxConns = 4
 
 func grpcOpener(addr string) opener {
+	return grpcMethodOpener(addr, authzdv1.DecisionService_Check_FullMethodName, grpcAllows)
+}
+
+// grpcMethodOpener calls any method with messages that are encoded already.
+func grpcMethodOpener(addr, method string, allows func([]byte) (bool, error)) opener {
 	return func(_ context.Context, n int) ([]caller, func(), error) {
 		var conns []*grpc.ClientConn
 		closeAll := func() {
@@ -41,11 +46,11 @@ func grpcOpener(addr string) opener {
 		for i := range callers {
 			conn, in := conns[i%len(conns)], &message{}
 			callers[i] = func(ctx context.Context, body []byte) (answer, error) {
-				err := conn.Invoke(ctx, authzdv1.DecisionService_Check_FullMethodName, &message{body}, in)
+				err := conn.Invoke(ctx, method, &message{body}, in)
 				if err != nil {
 					return answer{}, err
 				}
-				allow, err := grpcAllows(in.bytes)
+				allow, err := allows(in.bytes)
 				return answer{allow: allow, text: in.bytes}, err
 			}
 		}

@@ -16,9 +16,19 @@ import (
 type benchCase struct {
 	label  string
 	bodies [][]byte
-	open   opener
+	// want are the answers; nil: the workload's.
+	want []bool
+	open opener
 	// usage is the server's processor time so far, and its memory in MB.
 	usage func() (time.Duration, float64)
+}
+
+// answer is what request i must be answered.
+func (c *benchCase) answer(w *workload.Workload, i int) bool {
+	if c.want != nil {
+		return c.want[i]
+	}
+	return w.Requests[i].Allow
 }
 
 // opener makes n callers; close ends their connections.
@@ -51,7 +61,7 @@ func agree(ctx context.Context, c *benchCase, w *workload.Workload) error {
 		if err != nil {
 			return fmt.Errorf("%s: request %d: %w", c.label, i, err)
 		}
-		if got.allow != w.Requests[i].Allow {
+		if got.allow != c.answer(w, i) {
 			return fmt.Errorf("%s: %w", c.label, got.wrong(i, w.Requests[i].Query))
 		}
 	}
@@ -145,7 +155,7 @@ func (l *load) work(ctx context.Context, call caller, h *histogram) error {
 		if err != nil {
 			return fmt.Errorf("request %d: %w", i, err)
 		}
-		if got.allow != l.w.Requests[i].Allow {
+		if got.allow != l.c.answer(l.w, i) {
 			return fmt.Errorf("under load %w", got.wrong(i, l.w.Requests[i].Query))
 		}
 		if l.phase.Load() == measuring {

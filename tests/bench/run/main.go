@@ -10,7 +10,8 @@
 //
 // With -proxy it measures what authzd proxy adds to a tool call; see proxy.go.
 // With -bundles it measures the activation of a bundle under load, and has other
-// flags (-bundles -help); see bundles.go.
+// flags (-bundles -help); see bundles.go. With -peers it measures authzd beside
+// OPA, Cerbos and OpenFGA, also with flags of its own (-peers -help); see peers.go.
 package main
 
 import (
@@ -40,6 +41,7 @@ type config struct {
 	want       float64
 	bin        string
 	authzdGOGC string
+	evaluator  string
 	pinned     string
 	// proxy: measure authzd proxy, and only that.
 	proxy bool
@@ -58,8 +60,14 @@ func mainErr() error {
 	if len(os.Args) > 1 && os.Args[1] == helperArg {
 		return serveHelper(os.Args[2:], os.Stdout)
 	}
-	if slices.ContainsFunc(os.Args[1:], asksForBundles) {
+	if len(os.Args) > 1 && os.Args[1] == echoArg {
+		return serveEcho(os.Stdout)
+	}
+	if slices.ContainsFunc(os.Args[1:], asksFor(bundlesFlag)) {
 		return bundlesMain(os.Args[1:])
+	}
+	if slices.ContainsFunc(os.Args[1:], asksFor(peersFlag)) {
+		return peersMain(os.Args[1:])
 	}
 	cfg, err := parseFlags(os.Args[1:])
 	if err != nil {
@@ -79,6 +87,13 @@ func mainErr() error {
 	return run(ctx, cfg, cpus, os.Stdout, os.Stderr)
 }
 
+// asksFor tells whether an argument is the flag, in any of its spellings.
+func asksFor(flag string) func(arg string) bool {
+	return func(arg string) bool {
+		return slices.Contains([]string{flag, "-" + flag, flag + "=true", "-" + flag + "=true"}, arg)
+	}
+}
+
 func parseFlags(args []string) (config, error) {
 	var cfg config
 	var secs, warm float64
@@ -92,8 +107,10 @@ func parseFlags(args []string) (config, error) {
 	f.Float64Var(&cfg.want, "want", 0, "fail if gRPC's median ratio to OPA at the most in flight is below this; with -proxy, if authzd adds more milliseconds at the least")
 	f.BoolVar(&cfg.proxy, "proxy", false, "measure what authzd proxy adds to a tool call, instead")
 	f.Bool("bundles", false, "measure the activation of a bundle under load, instead; has flags of its own (-bundles -help)")
+	f.Bool("peers", false, "measure authzd beside OPA, Cerbos and OpenFGA, instead; has flags of its own (-peers -help)")
 	f.StringVar(&cfg.bin, "bin", ".bin", "where authzd and opa are")
 	f.StringVar(&cfg.authzdGOGC, "authzd-gogc", "", "GOGC for authzd; empty: as shipped")
+	f.StringVar(&cfg.evaluator, "evaluator", "interpreter", "what evaluates policy in authzd: interpreter, which is the default as shipped, or compiled")
 	f.StringVar(&cfg.pinned, "pinned", "", "set by the program itself when it has been pinned")
 	if err := f.Parse(args); err != nil {
 		return cfg, err
@@ -196,7 +213,7 @@ func startAll(ctx context.Context, cfg config, cpus cpuPlan, w *workload.Workloa
 	if s.opaGC, err = startOPA(ctx, cfg.bin, cpus, opaDir, "400"); err != nil {
 		return s, err
 	}
-	s.authzd, err = startAuthzd(ctx, cfg.bin, cpus, bundleDir, cfg.authzdGOGC)
+	s.authzd, err = startAuthzd(ctx, cfg.bin, cpus, bundleDir, cfg.authzdGOGC, cfg.evaluator)
 	return s, err
 }
 

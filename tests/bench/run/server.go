@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,13 +30,17 @@ type server struct {
 	done       chan struct{}
 }
 
+// tuning are the beginnings of variables that tune a Go program or configure a
+// server.
+func tuning() []string { return []string{"GO", "AUTHZD_", "OPA_", "CERBOS_", "OPENFGA_"} }
+
 // start runs a program pinned to the servers' core. The environment is the
-// caller's, less what would tune a Go program or configure authzd.
+// caller's, less what would change how a server runs.
 func start(cpus cpuPlan, gogc string, argv ...string) (*server, *bufio.Reader, error) {
 	name, args := cpus.server(argv)
 	s := &server{cmd: exec.Command(name, args...), stderr: &tail{}, done: make(chan struct{})} //nolint:noctx // ended by stop, with a grace
 	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "GO") && !strings.HasPrefix(kv, "AUTHZD_") && !strings.HasPrefix(kv, "OPA_") {
+		if !slices.ContainsFunc(tuning(), func(prefix string) bool { return strings.HasPrefix(kv, prefix) }) {
 			s.cmd.Env = append(s.cmd.Env, kv)
 		}
 	}
@@ -77,9 +82,9 @@ func (s *server) stop() {
 func (s *server) usage() (time.Duration, float64) { return processUsage(s.cmd.Process.Pid) }
 
 // startAuthzd serves the bundle and waits for the ready line.
-func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc string) (*server, error) {
+func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc, evaluator string) (*server, error) {
 	return startReady(ctx, cpus, gogc, filepath.Join(bin, "authzd"), "serve",
-		"--bundle", "bench="+bundle, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+		"--evaluator", evaluator, "--bundle", "bench="+bundle, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 }
 
 // startReady starts a program that prints a ready line and waits for that.

@@ -134,7 +134,7 @@ compiled-oracle: ## Hold compiled policy against OPA's interpreter on random pol
 
 .PHONY: decide-oracle
 decide-oracle: ## Hold compiled policy, OPA and a plain reading against each other in DECIDE_CASES questions (default 1 million).
-	DECIDE_ORACLE_CASES=$(DECIDE_CASES) go test -count=1 -timeout 2h -v -run '^TestDecideOracle$$' ./policies
+	DECIDE_ORACLE_CASES=$(DECIDE_CASES) go test -count=1 -timeout 2h -v -run '^TestDecideOracle' ./policies
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.

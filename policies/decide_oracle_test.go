@@ -26,7 +26,7 @@ import (
 // (make decide-oracle), DECIDE_ORACLE_SEED makes other ones.
 func TestDecideOracle(t *testing.T) {
 	t.Parallel()
-	count := setting(t, "DECIDE_ORACLE_CASES", 5000)
+	count := setting(t, "DECIDE_ORACLE_CASES", 4000)
 	if testing.Short() {
 		count = min(count, 1000)
 	}
@@ -41,12 +41,13 @@ func TestDecideOracle(t *testing.T) {
 	}
 }
 
-// TestDecideOracleSuites asks the same of the policies of tests/failclosed, which
-// have what the examples lack: priorities, plain allow and deny, single use, tools
-// without schema.
+// TestDecideOracleSuites asks the same of the policies of tests/failclosed and of
+// testdata/steps, which have what the examples lack: permits of several ranks, all
+// kinds of requirements, plain allow and deny, tools without schema, and faults,
+// which compiled policy hands over.
 func TestDecideOracleSuites(t *testing.T) {
 	t.Parallel()
-	count := setting(t, "DECIDE_ORACLE_CASES", 5000) / 5
+	count := setting(t, "DECIDE_ORACLE_CASES", 4000) / 5
 	if testing.Short() {
 		count = min(count, 500)
 	}
@@ -62,6 +63,14 @@ func TestDecideOracleSuites(t *testing.T) {
 			o.log(t)
 		})
 	}
+	t.Run("steps", func(t *testing.T) {
+		t.Parallel()
+		o := openSuiteOracle(t, "testdata/steps")
+		o.askAll(t, 99, count)
+		if made := o.log(t); made.HandedOver["conflict"] == 0 || made.HandedOver["builtin_error"] == 0 || o.ends["remedy proof_of_possession"] == 0 {
+			t.Errorf("handed over: %v; how it ended: %v", made.HandedOver, o.ends)
+		}
+	})
 }
 
 func setting(t *testing.T, name string, otherwise int) int {
@@ -253,7 +262,7 @@ func (o *oracle) report(t *testing.T) {
 		"request.arguments_invalid", "request.tool_unknown", "error request.mcp_mismatch", "error request.agent_mismatch",
 	}
 	for _, end := range want {
-		if o.ends[end] == 0 && o.asked >= 1000 {
+		if o.ends[end] == 0 && o.asked >= 800 {
 			t.Errorf("no question ended with %s", end)
 		}
 	}

@@ -116,9 +116,19 @@ func isFault(err error) bool {
 	return errors.As(err, &e)
 }
 
-// wellFormed: what a permit demands is of its type.
+// wellFormed: a requirement demands something, and details are of their type.
 func (r *reading) wellFormed(p *permit) bool {
+	if p.requirements != nil && len(p.requirements) == 0 {
+		return false
+	}
 	for _, need := range p.requirements {
+		list := array(need[stringOf(need["kind"])])
+		switch need["kind"] {
+		case "scopes", "authorization_details":
+			if len(list) == 0 {
+				return false
+			}
+		}
 		for _, n := range array(need["authorization_details"]) {
 			if d := r.types[stringOf(at(n, "type"))]; d == nil || d.schema.Validate(n) != nil {
 				return false

@@ -31,6 +31,9 @@ func permitsOf(out output) []permit {
 		if n, ok := at(v, "priority").(json.Number); ok {
 			p.priority = int(rational(n).Num().Int64())
 		}
+		if at(v, "require") != nil {
+			p.requirements = []map[string]any{}
+		}
 		for _, r := range array(at(v, "require")) {
 			p.requirements = append(p.requirements, object(r))
 		}

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -300,15 +302,25 @@ func countValues(v rar.Value) int {
 	return n
 }
 
-// deepest finds a cause nearest to the fault; the first on a tie.
+// deepest finds a cause nearest to the fault, always the same of several.
 func deepest(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 	best := e
 	for _, c := range e.Causes {
-		if d := deepest(c); len(d.Causes) == 0 && (len(best.Causes) > 0 || len(d.InstanceLocation) > len(best.InstanceLocation)) {
+		if d := deepest(c); len(d.Causes) == 0 && (len(best.Causes) > 0 || before(d, best)) {
 			best = d
 		}
 	}
 	return best
+}
+
+// before puts the deeper fault first, and of two as deep the one that comes first
+// by its place and keyword: the validator finds them in no order.
+func before(a, b *jsonschema.ValidationError) bool {
+	return cmp.Or(
+		cmp.Compare(len(b.InstanceLocation), len(a.InstanceLocation)),
+		slices.Compare(a.InstanceLocation, b.InstanceLocation),
+		slices.Compare(a.ErrorKind.KeywordPath(), b.ErrorKind.KeywordPath()),
+	) < 0
 }
 
 // schemaFor picks the declared schema, else the query's. Neither is a fault

@@ -32,6 +32,12 @@ func (p *Program) refusedBuiltin(decl *ast.Builtin) string {
 	return ""
 }
 
+// voidBuiltin tells whether a builtin only holds or not.
+func voidBuiltin(name string) bool {
+	decl := ast.BuiltinMap[name]
+	return decl != nil && decl.Decl.Result() == nil
+}
+
 // callBuiltin calls a builtin: our own form of it where there is one that takes
 // these operands, else OPA's.
 func (c *compilation) callBuiltin(name string, args []operand, t int) (code, error) {

@@ -71,8 +71,12 @@ func (c *compilation) assignOnce(s *ir.AssignVarOnceStmt) code {
 		if v == nil {
 			return m.fail(UndefinedOperand)
 		}
-		if old := fr[t]; old != nil && !equal(old, v) {
-			return m.fail(Conflict)
+		if old := fr[t]; old != nil && old != v {
+			m.firm(old) // of two equal ones, which is kept depends
+			m.firm(v)
+			if !equal(old, v) {
+				return m.fail(Conflict)
+			}
 		}
 		fr[t] = v
 		return next

@@ -62,12 +62,22 @@ func (c *compilation) callBuiltin(name string, args []operand, t int) (code, err
 		return callNative1(f, args[0], t, slow), nil
 	}
 	if f := native2(name); f != nil && len(args) == 2 {
-		return callNative2(f, args[0], args[1], t, slow), nil
+		return callNative2(f, comparison(name), args[0], args[1], t, slow), nil
 	}
 	if f := native3(name); f != nil && len(args) == 3 {
 		return callNative3(f, args, t, slow), nil
 	}
 	return slow, nil
+}
+
+// comparison tells whether a builtin asks no more of two numbers than which is
+// greater.
+func comparison(name string) bool {
+	switch name {
+	case "equal", "neq", "lt", "lte", "gt", "gte":
+		return true
+	}
+	return false
 }
 
 func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) code {
@@ -76,6 +86,7 @@ func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) cod
 		if x == nil {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(x)
 		v := f(m, x)
 		if v == delegate {
 			return slow(m, fr)
@@ -85,11 +96,15 @@ func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) cod
 	}
 }
 
-func callNative2(f func(*machine, *node, *node) *node, a, b operand, t int, slow code) code {
+func callNative2(f func(*machine, *node, *node) *node, compares bool, a, b operand, t int, slow code) code {
 	return func(m *machine, fr []*node) int {
 		x, y := a.get(fr), b.get(fr)
 		if x == nil || y == nil {
 			return m.fail(UndefinedOperand)
+		}
+		if !compares {
+			m.firm(x)
+			m.firm(y)
 		}
 		v := f(m, x, y)
 		if v == delegate {
@@ -107,6 +122,9 @@ func callNative3(f func(m *machine, x, y, z *node) *node, args []operand, t int,
 		if x == nil || y == nil || z == nil {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(x)
+		m.firm(y)
+		m.firm(z)
 		v := f(m, x, y, z)
 		if v == delegate {
 			return slow(m, fr)
@@ -134,6 +152,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 			if v == nil {
 				return m.fail(UndefinedOperand)
 			}
+			m.firm(v)
 			operands[i] = v.toAST()
 			if v.c != nil && !m.charge(v.weight(maxWeight)/4) {
 				return failed

@@ -129,6 +129,7 @@ func runFunction(f *function, args []operand) calling {
 			if v == nil && i >= 2 { // only input and data may be undefined
 				return nil, m.fail(UndefinedOperand)
 			}
+			m.firm(v)
 			inner[f.params[i]] = v
 		}
 		v, r := m.run(f, inner)

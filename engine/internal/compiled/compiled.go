@@ -155,6 +155,9 @@ func Compile(ctx context.Context, o Options) (p *Program, err error) {
 	if o.Compiler == nil || len(o.Documents) == 0 {
 		return nil, refuse("no policy")
 	}
+	if err := judgeSize(o.Compiler, o.Documents); err != nil {
+		return nil, err
+	}
 	body, names := documentsQuery(o.Documents)
 	o.query = body
 	policy, err := planQuery(ctx, o.Compiler, body)

@@ -64,6 +64,15 @@ func usual(text string) bool {
 	return fraction != "" && fraction[len(fraction)-1] != '0' && len(whole)+len(fraction) <= maxDigits
 }
 
+// firm notes that a value goes where its text may matter: into a composite, to a
+// function, or to a builtin that does not just compare. Values in composites are
+// firm.
+func (m *machine) firm(n *node) {
+	if n != nil && n.loose {
+		m.arena.odd = true
+	}
+}
+
 func (n *node) numText() string {
 	if n.s == "" {
 		return strconv.FormatInt(n.i, 10)

@@ -394,15 +394,22 @@ func TestCancel(t *testing.T) {
 }
 
 // TestManyCalls: functions that call functions twice take linear time, as they do
-// in topdown.
+// in topdown, however many arguments they have.
 func TestManyCalls(t *testing.T) {
 	t.Parallel()
-	var text strings.Builder
-	text.WriteString("package p\n\nf0(x) := x\n\n")
-	for i := range 60 {
-		fmt.Fprintf(&text, "f%d(x) := y if {\n\ty := f%d(x)\n\tf%d(x) == y\n}\n\n", i+1, i, i)
+	for _, more := range []string{"", ", b", ", b, c, d, e, f"} {
+		testManyCalls(t, more)
 	}
-	text.WriteString("allow if f60(input.a) == 2000\n")
+}
+
+func testManyCalls(t *testing.T, more string) {
+	t.Helper()
+	var text strings.Builder
+	fmt.Fprintf(&text, "package p\n\nf0(x%s) := x\n\n", more)
+	for i := range 60 {
+		fmt.Fprintf(&text, "f%d(x%s) := y if {\n\ty := f%d(x%s)\n\tf%d(x%s) == y\n}\n\n", i+1, more, i, more, i, more)
+	}
+	fmt.Fprintf(&text, "allow if f60(input.a%s) == 2000\n", strings.Repeat(", input.a", strings.Count(more, ",")))
 	x := newExample(t, "calls", text.String(), map[string]any{}, Passes{})
 	for range 3 { // memory is used again
 		results, err := x.eval(t.Context(), mustJSON(t, `{"a": 2000}`))

@@ -24,6 +24,7 @@ type generator struct {
 	depth int
 	main  bool  // package p is being written
 	odd   int   // per cent of the numbers that are not written the usual way
+	first bool  // the first rule of package p is being written
 	free  scope // variables of the rule at hand that nothing declares
 }
 
@@ -574,7 +575,10 @@ func (g *generator) rule(name string) (string, genRule) {
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	if g.main && g.first && g.chance(35) {
+		r.kind = "overbase"
+	}
 	switch r.kind {
 	case "guarded":
 		r.scalar = true
@@ -636,6 +640,19 @@ func (g *generator) rule(name string) (string, genRule) {
 			body, bound := ruleBody(nil)
 			fmt.Fprintf(&b, "%s[%s] := %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
 		}
+	case "reader": // of one such rule by a key
+		from := "input.o"
+		for _, r := range g.r.Perm(len(g.rules)) {
+			if g.rules[r].kind == "overbase" {
+				from = g.rules[r].name
+			}
+		}
+		key := g.pick("i := "+g.pick(`input.k`, `["0", 1, "+1"][_]`, `"1"`, "1")+"; ", "i = input.a; ", "")
+		at := from + "[i]"
+		if key == "" || g.chance(30) {
+			key, at = "", from+g.partialKey(nil)
+		}
+		fmt.Fprintf(&b, "%s := %s if {\n\t%s%s\n}\n\n", name, g.scalar(), key, g.pick(at, "not "+at, "count([1 | "+at+"]) == "+g.pick("0", "1"), "every w in [1] { "+at+"; w == 1 }"))
 	case "overbase":
 		form := g.pick("NAME contains I if { BODY }", "NAME contains [\"a\", I] if { BODY }", "NAME contains {\"r\": I} if { BODY }", "NAME contains {I} if { BODY }",
 			"NAME[I] := J if { BODY }", "NAME[I] := VALUE if { BODY }", "NAME[I][J] := VALUE if { BODY }", "NAME[I] contains J if { BODY }", "NAME contains J if { BODY; I == I }")
@@ -745,6 +762,7 @@ func (g *generator) policy() (modules, documents []string) {
 	}
 	g.main = true
 	for i := range 3 + g.r.Intn(4) {
+		g.first = i == 0
 		if r, ok := add(0, fmt.Sprintf("r%d", i)); ok {
 			g.rules = append(g.rules, r)
 		}

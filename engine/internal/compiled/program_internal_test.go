@@ -405,7 +405,7 @@ func TestManyCalls(t *testing.T) {
 func testManyCalls(t *testing.T, more string) {
 	t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "package p\n\nf0(x%s) := x\n\n", more)
+	fmt.Fprintf(&text, "package p\n\nf0(x%s) := [x%s][0]\n\n", more, more)
 	for i := range 60 {
 		fmt.Fprintf(&text, "f%d(x%s) := y if {\n\ty := f%d(x%s)\n\tf%d(x%s) == y\n}\n\n", i+1, more, i, more, i, more)
 	}

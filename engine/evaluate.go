@@ -157,7 +157,7 @@ func (b *bounded) Err() error {
 // evaluate asks the policy of s, until then at the latest.
 func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input) (output, *Fault) {
 	if fast := s.eval.fast.Load(); fast != nil {
-		out, handover := fast.evaluate(&bounded{ctx, until}, in)
+		out, handover := fast.evaluate(&bounded{ctx, until}, in) //nolint:contextcheck // it is ctx
 		if handover == nil {
 			e.counters.compiled.Add(1)
 			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret

@@ -3,6 +3,7 @@ package compiled
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -61,8 +62,10 @@ func TestLocalsMustBeSet(t *testing.T) {
 		"read in an unset array":           {[]*ir.Block{block(&ir.ArrayAppendStmt{Array: 4, Value: localOf(0)})}, false},
 		"result of a call that says none":  {[]*ir.Block{block(&ir.CallStmt{Func: "print", Args: nil, Result: 4}, from(4, 5))}, false},
 		"value of a definition, not reset": {[]*ir.Block{block(&ir.AssignVarOnceStmt{Source: localOf(0), Target: 3})}, false},
-		"value of a definition": {[]*ir.Block{block(reset(3), scan(&ir.AssignVarOnceStmt{Source: localOf(0), Target: 3})),
-			block(defined(3), &ir.AssignVarOnceStmt{Source: localOf(3), Target: 2}), block(&ir.ReturnLocalStmt{Source: 2})}, true},
+		"value of a definition": {[]*ir.Block{
+			block(reset(3), scan(&ir.AssignVarOnceStmt{Source: localOf(0), Target: 3})),
+			block(defined(3), &ir.AssignVarOnceStmt{Source: localOf(3), Target: 2}), block(&ir.ReturnLocalStmt{Source: 2}),
+		}, true},
 	} {
 		comp := &compilation{p: &Program{}}
 		err := comp.judgeLocals("f", c.blocks, []ir.Local{0, 1}, 2)
@@ -79,7 +82,7 @@ func TestSizeIsRefusedBeforePlanning(t *testing.T) {
 	list := func(n int) string {
 		l := make([]string, n)
 		for i := range l {
-			l[i] = fmt.Sprint(i)
+			l[i] = strconv.Itoa(i)
 		}
 		return strings.Join(l, ", ")
 	}

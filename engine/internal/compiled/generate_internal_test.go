@@ -169,6 +169,35 @@ func (g *generator) undeclared() string {
 	return v
 }
 
+// stale is a body that fills many locals, or reads what nobody set.
+func (g *generator) stale() string {
+	field := func() string {
+		return g.pick("input.a", "input.b", "input.k", "input.list", "data.base.n", "data.base.s")
+	}
+	list := func() string { return g.pick("input.list", "input.nums", "data.base.list", "data.base.nums", "[1, 2]") }
+	p, q, v, w := g.fresh(), g.fresh(), g.fresh(), g.fresh()
+	ask := p + g.pick(" == ", " != ") + g.pick(g.scalar(), field())
+	switch g.r.Intn(6) {
+	case 0, 1:
+		text := p + " := " + field()
+		for range 2 + g.r.Intn(5) {
+			next := g.fresh()
+			text += "\n\t" + next + " := " + g.pick(p, field())
+			p = next
+		}
+		return text + "\n\t" + p + g.pick(" == ", " != ") + g.scalar()
+	case 2:
+		return "[" + p + ", " + q + "] = [" + q + ", " + field() + "]\n\t" + ask
+	case 3:
+		return `{"a": ` + p + `, "b": ` + q + `} = {"a": ` + q + `, "b": ` + field() + "}\n\t" + ask
+	case 4:
+		a, b := list(), list()
+		return "every " + v + " in [" + a + "[" + g.pick("0", "1") + "]] { " + a + "[" + q + "] == " + v + " }\n\tevery " + w + " in [" + b + "[" + g.pick("0", "1") + "]] { " + b + "[" + q + "] == " + w + " }"
+	}
+	a, b := list(), list()
+	return "every " + v + " in [" + a + "[" + g.pick("0", "1") + "]] { " + a + "[" + q + "] == " + v + " }\n\tcount([" + q + " | " + b + "[" + q + "] == " + g.pick(g.scalar(), b+"[1]") + "]) == " + g.pick("0", "1")
+}
+
 // overBase is the body of a partial rule that finds base documents by its key.
 func (g *generator) overBase() (body string, key []string) {
 	i, j := g.fresh(), g.fresh()
@@ -575,7 +604,7 @@ func (g *generator) rule(name string) (string, genRule) {
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "stale", "stale", "stale", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
 	if g.main && g.first && g.chance(35) {
 		r.kind = "overbase"
 	}
@@ -639,6 +668,21 @@ func (g *generator) rule(name string) (string, genRule) {
 		for range definitions {
 			body, bound := ruleBody(nil)
 			fmt.Fprintf(&b, "%s[%s] := %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
+		}
+	case "stale": // what one definition or every leaves in the locals of the next
+		for range 2 + g.r.Intn(3) {
+			if uniform {
+				value = g.scalar()
+			}
+			body := g.stale()
+			if g.chance(50) {
+				body += "\n\t" + g.simple()
+			}
+			fmt.Fprintf(&b, "%s := %s if {\n\t%s\n}", name, value, body)
+			for g.chance(30) {
+				fmt.Fprintf(&b, " else := %s if {\n\t%s\n}", g.scalar(), g.stale())
+			}
+			b.WriteString("\n\n")
 		}
 	case "reader": // of one such rule by a key
 		from := "input.o"

@@ -55,24 +55,11 @@ func (p *partials) readsOf(r *ast.Rule) {
 		}
 		p.readsIn(r.Body, known)
 		// What the head's own terms read comes last; all variables are bound then.
-		ast.WalkVars(r.Body, func(v ast.Var) bool { known.Add(v); return false })
-		p.readsIn(ast.NewBody(ast.NewExpr(ast.ArrayTerm(headTerms(r.Head)...))), known)
+		ast.WalkTerms(r.Head, func(t *ast.Term) bool { p.readsInTerm(t, nothing); return false })
 	}
 }
 
-func headTerms(h *ast.Head) []*ast.Term {
-	var list []*ast.Term
-	for _, t := range h.Ref()[1:] {
-		list = append(list, t)
-	}
-	if h.Key != nil {
-		list = append(list, h.Key)
-	}
-	if h.Value != nil {
-		list = append(list, h.Value)
-	}
-	return append(list, h.Args...)
-}
+func nothing(*ast.Term) bool { return false }
 
 // readsIn goes over a body whose surroundings know some variables.
 func (p *partials) readsIn(body ast.Body, known ast.VarSet) {

@@ -179,13 +179,13 @@ func (g *generator) stale() string {
 	ask := p + g.pick(" == ", " != ") + g.pick(g.scalar(), field())
 	switch g.r.Intn(6) {
 	case 0, 1:
-		text := p + " := " + field()
+		list := []string{p + " := " + field()}
 		for range 2 + g.r.Intn(5) {
 			next := g.fresh()
-			text += "\n\t" + next + " := " + g.pick(p, field())
+			list = append(list, next+" := "+g.pick(p, field()))
 			p = next
 		}
-		return text + "\n\t" + p + g.pick(" == ", " != ") + g.scalar()
+		return strings.Join(list, "\n\t") + "\n\t" + p + g.pick(" == ", " != ") + g.scalar()
 	case 2:
 		return "[" + p + ", " + q + "] = [" + q + ", " + field() + "]\n\t" + ask
 	case 3:

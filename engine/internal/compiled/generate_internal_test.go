@@ -378,7 +378,7 @@ func (g *generator) call(s scope) string {
 	case 18, 19:
 		return g.pick("startswith", "endswith", "contains") + "(" + t("string") + ", " + t("string") + ")"
 	case 20:
-		return "numbers.range(0, " + t("number") + ")"
+		return "numbers.range(0, min([20, " + t("number") + "]))" // topdown, without bounds here, would make any list
 	case 21:
 		return g.pick("trim", "trim_left", "trim_right", "trim_prefix", "trim_suffix") + "(" + t("string") + ", \"a\")"
 	case 22:

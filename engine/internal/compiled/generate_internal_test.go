@@ -604,7 +604,7 @@ func (g *generator) rule(name string) (string, genRule) {
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "stale", "stale", "stale", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "stale", "stale", "stale", "numbers", "numbers", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
 	if g.main && g.first && g.chance(35) {
 		r.kind = "overbase"
 	}
@@ -669,6 +669,13 @@ func (g *generator) rule(name string) (string, genRule) {
 			body, bound := ruleBody(nil)
 			fmt.Fprintf(&b, "%s[%s] := %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
 		}
+	case "numbers": // equal ones, perhaps written differently
+		form := g.pick("json.marshal({X, Y})", "count({X, Y})", "count({v | some v in [X, Y]})", "json.marshal({X} & {Y, 2})", "json.marshal({X, 2} | {Y})",
+			"[json.marshal(y) | s := {1, 2, [1]}; y := s[X]]", "json.marshal({k: 1 | some k in [X, Y]})", "[json.marshal(y) | y := [X, Y][_]; y == 1]",
+			"X in {Y}", "[r | some k in [X, Y]; r := [json.marshal(k) | input.odd[_] == k]]", "object.get({Y: 1}, X, 0)", "to_number(\"1.0\") == X", "json.marshal(NAME_(X)) == json.marshal(NAME_(Y))")
+		x, y := "input.odd["+g.pick("0", "1")+"]", g.pick("input.odd[0]", "input.odd[1]", "1", "input.nums[0]", `to_number("1.0")`, `to_number("1.0")`)
+		fmt.Fprintf(&b, "%s := %s\n\n", name, strings.NewReplacer("X", x, "Y", y, "NAME", name).Replace(form))
+		fmt.Fprintf(&b, "%s_(a) := [a]\n\n", name)
 	case "stale": // what one definition or every leaves in the locals of the next
 		for range 2 + g.r.Intn(3) {
 			if uniform {
@@ -857,6 +864,13 @@ func (g *generator) input() string {
 		if g.chance(85) {
 			list = append(list, fmt.Sprintf("%q: %s", k, g.value(2)))
 		}
+	}
+	if g.chance(80) {
+		pair := g.pick("1, 1", "2, 1", "1, 3")
+		if g.chance(20) {
+			pair = g.pick("1, 1.0", "1.0, 1", "1e400, 10e399", "10e399, 1e400", "0, -0", "1e0, 1", "2.5, 2.50")
+		}
+		list = append(list, `"odd": [`+pair+"]")
 	}
 	if g.chance(80) {
 		list = append(list, `"list": [`+g.scalar()+", "+g.scalar()+", "+g.scalar()+"]")

@@ -80,6 +80,12 @@ func comparison(name string) bool {
 	return false
 }
 
+// What a call of a builtin takes, in steps.
+const (
+	nativeSteps    = 2
+	delegatedSteps = 10
+)
+
 func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) code {
 	return func(m *machine, fr []*node) int {
 		x := a.get(fr)
@@ -87,6 +93,9 @@ func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) cod
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(x)
+		if !m.charge(nativeSteps) {
+			return failed
+		}
 		v := f(m, x)
 		if v == delegate {
 			return slow(m, fr)
@@ -105,6 +114,9 @@ func callNative2(f func(*machine, *node, *node) *node, compares bool, a, b opera
 		if !compares {
 			m.firm(x)
 			m.firm(y)
+		}
+		if !m.charge(nativeSteps) {
+			return failed
 		}
 		v := f(m, x, y)
 		if v == delegate {
@@ -125,6 +137,9 @@ func callNative3(f func(m *machine, x, y, z *node) *node, args []operand, t int,
 		m.firm(x)
 		m.firm(y)
 		m.firm(z)
+		if !m.charge(nativeSteps) {
+			return failed
+		}
 		v := f(m, x, y, z)
 		if v == delegate {
 			return slow(m, fr)
@@ -143,7 +158,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 	}
 	void := decl.Decl.Result() == nil
 	return func(m *machine, fr []*node) int {
-		if !m.step() {
+		if !m.charge(delegatedSteps) {
 			return failed
 		}
 		operands := make([]*ast.Term, len(args))

@@ -48,8 +48,8 @@ type Options struct {
 // Limits bound what a Program may take. Beyond them topdown is asked.
 type Limits struct {
 	// Steps bounds the loop turns and calls of one evaluation, those of builtins
-	// several times; default 1 million,
-	// well below the time that a decision has, so that topdown has the rest of it.
+	// several times; default 1 million, well below the time that a decision has, so
+	// that topdown has the rest of it.
 	Steps int64
 	// Nodes bounds the values that one evaluation makes; default 1 million (of 40
 	// bytes each, without the text of strings).

@@ -121,7 +121,7 @@ type counters struct {
 //nolint:gochecknoglobals // a constant
 var handoverReasons = [...]compiled.Reason{
 	compiled.Conflict, compiled.BuiltinError, compiled.AmbiguousKey, compiled.RepeatedKey, compiled.Overlay,
-	compiled.UndefinedOperand, compiled.Budget, compiled.Cancelled, compiled.MalformedOutput, compiled.Failed,
+	compiled.UndefinedOperand, compiled.OddNumber, compiled.Budget, compiled.Cancelled, compiled.MalformedOutput, compiled.Failed,
 }
 
 func (c *counters) handover(r compiled.Reason) {

@@ -149,7 +149,7 @@ permit["x"] := {} if {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if e.Evaluations().HandedOver["cancelled"] != 1 {
+	if n := e.Evaluations().HandedOver; n["cancelled"]+n["budget"] != 1 {
 		t.Errorf("%+v", e.Evaluations())
 	}
 }

@@ -8,6 +8,8 @@ type arena struct {
 	ptrs           [][]*node
 	nodeAt, collAt place
 	ptrAt          place
+	// odd: a number was made that is not written the usual way, see usual.
+	odd bool
 }
 
 // place is the next free element of chunks.
@@ -75,7 +77,7 @@ func (a *arena) reset() {
 	clearChunks(a.nodes, a.nodeAt)
 	clearChunks(a.colls, a.collAt)
 	clearChunks(a.ptrs, a.ptrAt)
-	a.nodeAt, a.collAt, a.ptrAt = place{}, place{}, place{}
+	a.nodeAt, a.collAt, a.ptrAt, a.odd = place{}, place{}, place{}, false
 }
 
 func clearChunks[T any](chunks [][]T, end place) {
@@ -132,6 +134,7 @@ func (a *arena) num(text string) *node {
 	}
 	n := a.node()
 	n.setNumber(text)
+	a.odd = a.odd || !n.plain && !usual(text)
 	return n
 }
 

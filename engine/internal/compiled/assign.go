@@ -37,7 +37,7 @@ func (c *compilation) assignConstant(target ir.Local, n *node) code {
 	return func(_ *machine, fr []*node) int { fr[t] = n; return next }
 }
 
-// assignVar copies a local, also an undefined one.
+// assignVar copies a local. Input and data may be undefined.
 func (c *compilation) assignVar(s *ir.AssignVarStmt) code {
 	if c.reads[s.Target] == 0 && !c.o.Off.DropUnread {
 		c.p.stats.dropped++
@@ -48,7 +48,15 @@ func (c *compilation) assignVar(s *ir.AssignVarStmt) code {
 		return c.assignConstant(s.Target, o.constant)
 	}
 	from := o.local
-	return func(_ *machine, fr []*node) int { fr[t] = fr[from]; return next }
+	optional := from == int(ir.Input) || from == int(ir.Data)
+	return func(m *machine, fr []*node) int {
+		v := fr[from]
+		if v == nil && !optional {
+			return m.fail(UndefinedOperand)
+		}
+		fr[t] = v
+		return next
+	}
 }
 
 // assignOnce sets the value of a rule: a second one that differs is a conflict.
@@ -63,8 +71,12 @@ func (c *compilation) assignOnce(s *ir.AssignVarOnceStmt) code {
 		if v == nil {
 			return m.fail(UndefinedOperand)
 		}
-		if old := fr[t]; old != nil && !equal(old, v) {
-			return m.fail(Conflict)
+		if old := fr[t]; old != nil && old != v {
+			m.firm(old) // of two equal ones, which is kept depends
+			m.firm(v)
+			if !equal(old, v) {
+				return m.fail(Conflict)
+			}
 		}
 		fr[t] = v
 		return next

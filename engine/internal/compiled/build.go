@@ -51,6 +51,7 @@ func (c *compilation) append(s *ir.ArrayAppendStmt) code {
 		if v == nil || !builds(list, kArr) {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(v)
 		list.c.vals = append(list.c.vals, v)
 		return next
 	}
@@ -63,6 +64,7 @@ func (c *compilation) add(s *ir.SetAddStmt) code {
 		if v == nil || !builds(set, kSet) {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(v)
 		set.c.add(v)
 		return next
 	}
@@ -77,6 +79,8 @@ func (c *compilation) insert(object ir.Local, key, value ir.Operand, once bool) 
 		if kn == nil || vn == nil || !builds(obj, kObj) {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(kn)
+		m.firm(vn)
 		old := obj.c.get(kn)
 		switch {
 		case old == nil:

@@ -32,6 +32,12 @@ func (p *Program) refusedBuiltin(decl *ast.Builtin) string {
 	return ""
 }
 
+// voidBuiltin tells whether a builtin only holds or not.
+func voidBuiltin(name string) bool {
+	decl := ast.BuiltinMap[name]
+	return decl != nil && decl.Decl.Result() == nil
+}
+
 // callBuiltin calls a builtin: our own form of it where there is one that takes
 // these operands, else OPA's.
 func (c *compilation) callBuiltin(name string, args []operand, t int) (code, error) {
@@ -56,7 +62,7 @@ func (c *compilation) callBuiltin(name string, args []operand, t int) (code, err
 		return callNative1(f, args[0], t, slow), nil
 	}
 	if f := native2(name); f != nil && len(args) == 2 {
-		return callNative2(f, args[0], args[1], t, slow), nil
+		return callNative2(f, comparison(name), args[0], args[1], t, slow), nil
 	}
 	if f := native3(name); f != nil && len(args) == 3 {
 		return callNative3(f, args, t, slow), nil
@@ -64,11 +70,31 @@ func (c *compilation) callBuiltin(name string, args []operand, t int) (code, err
 	return slow, nil
 }
 
+// comparison tells whether a builtin asks no more of two numbers than which is
+// greater.
+func comparison(name string) bool {
+	switch name {
+	case "equal", "neq", "lt", "lte", "gt", "gte":
+		return true
+	}
+	return false
+}
+
+// What a call of a builtin takes, in steps.
+const (
+	nativeSteps    = 2
+	delegatedSteps = 10
+)
+
 func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) code {
 	return func(m *machine, fr []*node) int {
 		x := a.get(fr)
 		if x == nil {
 			return m.fail(UndefinedOperand)
+		}
+		m.firm(x)
+		if !m.charge(nativeSteps) {
+			return failed
 		}
 		v := f(m, x)
 		if v == delegate {
@@ -79,11 +105,18 @@ func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) cod
 	}
 }
 
-func callNative2(f func(*machine, *node, *node) *node, a, b operand, t int, slow code) code {
+func callNative2(f func(*machine, *node, *node) *node, compares bool, a, b operand, t int, slow code) code {
 	return func(m *machine, fr []*node) int {
 		x, y := a.get(fr), b.get(fr)
 		if x == nil || y == nil {
 			return m.fail(UndefinedOperand)
+		}
+		if !compares {
+			m.firm(x)
+			m.firm(y)
+		}
+		if !m.charge(nativeSteps) {
+			return failed
 		}
 		v := f(m, x, y)
 		if v == delegate {
@@ -100,6 +133,12 @@ func callNative3(f func(m *machine, x, y, z *node) *node, args []operand, t int,
 		x, y, z := a.get(fr), b.get(fr), c.get(fr)
 		if x == nil || y == nil || z == nil {
 			return m.fail(UndefinedOperand)
+		}
+		m.firm(x)
+		m.firm(y)
+		m.firm(z)
+		if !m.charge(nativeSteps) {
+			return failed
 		}
 		v := f(m, x, y, z)
 		if v == delegate {
@@ -119,7 +158,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 	}
 	void := decl.Decl.Result() == nil
 	return func(m *machine, fr []*node) int {
-		if !m.step() {
+		if !m.charge(delegatedSteps) {
 			return failed
 		}
 		operands := make([]*ast.Term, len(args))
@@ -128,6 +167,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 			if v == nil {
 				return m.fail(UndefinedOperand)
 			}
+			m.firm(v)
 			operands[i] = v.toAST()
 			if v.c != nil && !m.charge(v.weight(maxWeight)/4) {
 				return failed

@@ -39,14 +39,20 @@ func callDocument(f *function, input, data operand, t int) code {
 	}
 }
 
-// callKey is a call of a function with the very same argument nodes.
+// callKey is a call of a function with the very same argument nodes: the last of
+// them, after those that before stands for.
 type callKey struct {
 	f          *function
 	generation int64
-	args       [maxKeptArgs]*node
+	before     int
+	last       *node
 }
 
-const maxKeptArgs = 3
+// argsKey is a list of arguments: one, after those that before stands for.
+type argsKey struct {
+	before int
+	arg    *node
+}
 
 // callFunction calls a function with arguments. topdown keeps the results of equal
 // calls; calling again comes to the same, for no builtin that we admit answers
@@ -55,9 +61,6 @@ const maxKeptArgs = 3
 func callFunction(f *function, args []operand, t int) code {
 	run := runFunction(f, args)
 	kept := keptFunction(f, args, run)
-	if len(args)-2 > maxKeptArgs {
-		kept = run
-	}
 	return func(m *machine, fr []*node) int {
 		evaluate := run
 		if f.nests { // known when all functions are compiled
@@ -82,7 +85,10 @@ func keptFunction(f *function, args []operand, run calling) calling {
 	return func(m *machine, fr []*node) (*node, int) {
 		key := callKey{f: f, generation: m.generation}
 		for i, a := range args[2:] {
-			key.args[i] = a.get(fr)
+			if i > 0 {
+				key.before = m.list(argsKey{key.before, key.last})
+			}
+			key.last = a.get(fr)
 		}
 		if v, ok := m.calls[key]; ok {
 			return v, next
@@ -98,6 +104,19 @@ func keptFunction(f *function, args []operand, run calling) calling {
 	}
 }
 
+// list is the number of a list of arguments, from 1 on.
+func (m *machine) list(k argsKey) int {
+	n, ok := m.lists[k]
+	if !ok {
+		if m.lists == nil {
+			m.lists = map[argsKey]int{}
+		}
+		n = len(m.lists) + 1
+		m.lists[k] = n
+	}
+	return n
+}
+
 func runFunction(f *function, args []operand) calling {
 	return func(m *machine, fr []*node) (*node, int) {
 		if !m.step() {
@@ -110,6 +129,7 @@ func runFunction(f *function, args []operand) calling {
 			if v == nil && i >= 2 { // only input and data may be undefined
 				return nil, m.fail(UndefinedOperand)
 			}
+			m.firm(v)
 			inner[f.params[i]] = v
 		}
 		v, r := m.run(f, inner)

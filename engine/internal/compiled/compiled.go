@@ -39,13 +39,17 @@ type Options struct {
 	// Off switches passes off that only make evaluation faster; tests compare.
 	Off Passes
 
+	// query is what is planned.
+	query ast.Body
 	// poison makes released memory unusable, so that a test sees its use.
 	poison bool
 }
 
 // Limits bound what a Program may take. Beyond them topdown is asked.
 type Limits struct {
-	// Steps bounds the loop turns and calls of one evaluation; default 10 million.
+	// Steps bounds the loop turns and calls of one evaluation, those of builtins
+	// several times; default 1 million, well below the time that a decision has, so
+	// that topdown has the rest of it.
 	Steps int64
 	// Nodes bounds the values that one evaluation makes; default 1 million (of 40
 	// bytes each, without the text of strings).
@@ -61,7 +65,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	if l.Steps <= 0 {
-		l.Steps = 10_000_000
+		l.Steps = 1_000_000
 	}
 	if l.Nodes <= 0 {
 		l.Nodes = 1_000_000
@@ -152,7 +156,11 @@ func Compile(ctx context.Context, o Options) (p *Program, err error) {
 	if o.Compiler == nil || len(o.Documents) == 0 {
 		return nil, refuse("no policy")
 	}
+	if err := judgeSize(o.Compiler, o.Documents); err != nil {
+		return nil, err
+	}
 	body, names := documentsQuery(o.Documents)
+	o.query = body
 	policy, err := planQuery(ctx, o.Compiler, body)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,10 @@ type generator struct {
 	lib   []genRule // of package lib, used by p
 	n     int       // variables so far
 	depth int
-	main  bool // package p is being written
+	main  bool  // package p is being written
+	odd   int   // per cent of the numbers that are not written the usual way
+	first bool  // the first rule of package p is being written
+	free  scope // variables of the rule at hand that nothing declares
 }
 
 type genRule struct {
@@ -35,7 +38,7 @@ const genData = `{
 	"base": {
 		"o": {"a": 1, "b": "x", "0": "zero", "1": true, "": "empty", "c": {"a": 1}},
 		"a": [1, "a", {"a": 1}, ["b"], null],
-		"s": "a", "n": 1, "list": ["a", "b", "c"], "nums": [3, 1, 2, 1.0]
+		"keys": {"0": true, "1": "one", "+1": 1, "a": ["x"]}, "s": "a", "n": 1, "list": ["a", "b", "c"], "nums": [3, 1, 2, 2.5]
 	},
 	"mix": {"a": 1, "z": {"a": "x"}, "b": ["a"]},
 	"a": {"b": {"c": 1}}
@@ -54,14 +57,17 @@ func (g *generator) fresh() string {
 type scope []string
 
 func (g *generator) scalar() string {
-	return g.pick(`"a"`, `"b"`, `"c"`, `"x"`, `"0"`, `"1"`, `""`, "0", "1", "2", "1.0", "3", "-1", "1.5", "true", "false", "null", `"zero"`)
+	if g.chance(g.odd) {
+		return g.pick("1.0", "1.0", "1e0", "1e400", "10e399", "-0", "0.50", "9007199254740993.0")
+	}
+	return g.pick(`"a"`, `"b"`, `"c"`, `"x"`, `"0"`, `"1"`, `""`, "0", "1", "2", "2.5", "3", "-1", "1.5", "true", "false", "null", `"zero"`)
 }
 
 func (g *generator) key(s scope) string {
 	if len(s) > 0 && g.chance(45) {
 		return s[g.r.Intn(len(s))]
 	}
-	return g.pick(`"a"`, `"b"`, `"c"`, `"0"`, "0", "1", `"o"`, `"list"`, "true", "1.0", `"z"`, "_")
+	return g.pick(`"a"`, `"b"`, `"c"`, `"0"`, "0", "1", `"o"`, `"list"`, "true", "2.5", `"z"`, `"1"`, `"+1"`, "_")
 }
 
 // ground is a key that is not a wildcard.
@@ -118,6 +124,10 @@ func (g *generator) ref(s scope, wild bool) string {
 	default:
 		name, r := g.anyDocument()
 		switch r.kind {
+		case "overbase":
+			if g.chance(70) {
+				return name + g.partialKey(s)
+			}
 		case "complete":
 			if r.scalar {
 				return name
@@ -127,6 +137,86 @@ func (g *generator) ref(s scope, wild bool) string {
 		}
 		return name + g.path(s, wild)
 	}
+}
+
+// partialKey reads a partial rule by a key, ground, bound or free.
+func (g *generator) partialKey(s scope) string {
+	k := g.ground(s)
+	switch g.r.Intn(10) {
+	case 0:
+		return `[["a", ` + k + `]]`
+	case 1:
+		return `[{"r": ` + k + `}]`
+	case 2:
+		return "[{" + k + "}]"
+	case 3:
+		return "[" + k + "][" + g.ground(s) + "]"
+	case 4:
+		return "[_]"
+	case 5:
+		return "[" + g.undeclared() + "]"
+	}
+	return "[" + g.pick(k, `"0"`, `"1"`, `"+1"`, "0", "1") + "]"
+}
+
+// undeclared is a variable that nothing declares, often the same one.
+func (g *generator) undeclared() string {
+	if len(g.free) > 0 && g.chance(70) {
+		return g.free[g.r.Intn(len(g.free))]
+	}
+	v := "u" + g.fresh()
+	g.free = append(g.free, v)
+	return v
+}
+
+// stale is a body that fills many locals, or reads what nobody set.
+func (g *generator) stale() string {
+	field := func() string {
+		return g.pick("input.a", "input.b", "input.k", "input.list", "data.base.n", "data.base.s")
+	}
+	list := func() string { return g.pick("input.list", "input.nums", "data.base.list", "data.base.nums", "[1, 2]") }
+	p, q, v, w := g.fresh(), g.fresh(), g.fresh(), g.fresh()
+	ask := p + g.pick(" == ", " != ") + g.pick(g.scalar(), field())
+	switch g.r.Intn(6) {
+	case 0, 1:
+		list := []string{p + " := " + field()}
+		for range 2 + g.r.Intn(5) {
+			next := g.fresh()
+			list = append(list, next+" := "+g.pick(p, field()))
+			p = next
+		}
+		return strings.Join(list, "\n\t") + "\n\t" + p + g.pick(" == ", " != ") + g.scalar()
+	case 2:
+		return "[" + p + ", " + q + "] = [" + q + ", " + field() + "]\n\t" + ask
+	case 3:
+		return `{"a": ` + p + `, "b": ` + q + `} = {"a": ` + q + `, "b": ` + field() + "}\n\t" + ask
+	case 4:
+		a, b := list(), list()
+		return "every " + v + " in [" + a + "[" + g.pick("0", "1") + "]] { " + a + "[" + q + "] == " + v + " }\n\tevery " + w + " in [" + b + "[" + g.pick("0", "1") + "]] { " + b + "[" + q + "] == " + w + " }"
+	}
+	a, b := list(), list()
+	return "every " + v + " in [" + a + "[" + g.pick("0", "1") + "]] { " + a + "[" + q + "] == " + v + " }\n\tcount([" + q + " | " + b + "[" + q + "] == " + g.pick(g.scalar(), b+"[1]") + "]) == " + g.pick("0", "1")
+}
+
+// overBase is the body of a partial rule that finds base documents by its key.
+func (g *generator) overBase() (body string, key []string) {
+	i, j := g.fresh(), g.fresh()
+	at := "data.base" + g.pick(".o", ".a", ".list", ".nums", ".keys")
+	switch g.r.Intn(6) {
+	case 0:
+		body = "some " + i + ", " + j + " in " + at
+	case 1:
+		body = "data.base[" + i + "][" + j + "]"
+	case 2:
+		body = at + "[" + i + "]; " + j + " := data.base.o[" + i + "]"
+	case 3:
+		body = j + " := " + at + "[" + i + "]; " + j + g.pick(` == "zero"`, " != 7", " == true")
+	case 4:
+		body = at + "[" + i + "]; " + j + " := " + g.pick("upper("+i+")", i+" + 1", "["+i+" | data.base.a["+i+"]]")
+	default:
+		body = j + " := " + at + "[" + i + "]"
+	}
+	return body, []string{i, j}
 }
 
 // packagePath goes on from what has the members names only.
@@ -244,7 +334,13 @@ func (g *generator) operand(s scope, like string) string {
 func (g *generator) call(s scope) string {
 	t := func(like string) string { return g.operand(s, like) }
 	collection := g.pick("array", "set")
-	switch g.r.Intn(29) {
+	switch g.r.Intn(32) {
+	case 28:
+		return "json.unmarshal(" + g.pick(`"[1, 1.0]"`, `"1.0"`, `"[1e400, 10e399]"`, `"1"`, `"[2, 1]"`, `"9223372036854775807"`) + ")"
+	case 29:
+		return "count({" + t("any") + ", " + t("any") + "})"
+	case 30:
+		return "to_number(" + g.pick(`"1.0"`, `"0.50"`, `"100.00"`, `"1.5"`, t("string")) + ")"
 	case 0:
 		return "to_number(" + t("string") + ")"
 	case 1:
@@ -282,7 +378,7 @@ func (g *generator) call(s scope) string {
 	case 18, 19:
 		return g.pick("startswith", "endswith", "contains") + "(" + t("string") + ", " + t("string") + ")"
 	case 20:
-		return "numbers.range(0, " + t("number") + ")"
+		return "numbers.range(0, min([20, " + t("number") + "]))" // topdown, without bounds here, would make any list
 	case 21:
 		return g.pick("trim", "trim_left", "trim_right", "trim_prefix", "trim_suffix") + "(" + t("string") + ", \"a\")"
 	case 22:
@@ -382,7 +478,17 @@ func (g *generator) with(s scope) string {
 func (g *generator) expr(s scope) (string, scope) {
 	g.depth++
 	defer func() { g.depth-- }()
-	switch n := g.r.Intn(40); {
+	switch n := g.r.Intn(43); {
+	case n == 42:
+		v, u := g.fresh(), g.undeclared()
+		return "every " + v + " in " + g.ref(s, false) + " { " + g.ref(s, false) + "[" + u + "] " + g.pick("==", "=", "!=") + " " + v + " }", s
+	case n == 41:
+		p, q := g.fresh(), g.fresh()
+		x := g.term(s)
+		return g.pick("["+p+", "+q+"] = ["+q+", "+x+"]", `{"a": `+p+`, "b": `+q+`} = {"a": `+q+`, "b": `+x+"}", p+" = "+q+"; "+q+" = "+x), append(s, p, q)
+	case n == 40:
+		u := g.undeclared()
+		return g.ref(s, false) + "[" + u + "] == " + g.term(s), s
 	case n < 6:
 		v := g.fresh()
 		return v + " := " + g.term(s), append(s, v)
@@ -491,13 +597,17 @@ func (g *generator) rule(name string) (string, genRule) {
 	var b strings.Builder
 	r := genRule{name: name}
 	ruleBody := func(s scope) (string, scope) {
+		g.free = nil
 		text, bound := g.body(s, 1+g.r.Intn(3), "\n\t")
 		return " if {\n\t" + text + "\n}", bound
 	}
 	definitions := 1 + g.r.Intn(3)
 	value := g.scalar()
 	uniform := g.chance(60)
-	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	r.kind = g.pick("guarded", "guarded", "complete", "complete", "complete", "complete", "set", "set", "object", "object", "nested", "sets", "overbase", "overbase", "reader", "reader", "reader", "stale", "stale", "stale", "numbers", "numbers", "function1", "function1", "function2", "tree", "general", "mixed", "mixed")
+	if g.main && g.first && g.chance(35) {
+		r.kind = "overbase"
+	}
 	switch r.kind {
 	case "guarded":
 		r.scalar = true
@@ -558,6 +668,48 @@ func (g *generator) rule(name string) (string, genRule) {
 		for range definitions {
 			body, bound := ruleBody(nil)
 			fmt.Fprintf(&b, "%s[%s] := %s%s\n\n", name, g.headKey(bound), g.term(bound), body)
+		}
+	case "numbers": // equal ones, perhaps written differently
+		form := g.pick("json.marshal({X, Y})", "count({X, Y})", "count({v | some v in [X, Y]})", "json.marshal({X} & {Y, 2})", "json.marshal({X, 2} | {Y})",
+			"[json.marshal(y) | s := {1, 2, [1]}; y := s[X]]", "json.marshal({k: 1 | some k in [X, Y]})", "[json.marshal(y) | y := [X, Y][_]; y == 1]",
+			"X in {Y}", "[r | some k in [X, Y]; r := [json.marshal(k) | input.odd[_] == k]]", "object.get({Y: 1}, X, 0)", "to_number(\"1.0\") == X", "json.marshal(NAME_(X)) == json.marshal(NAME_(Y))")
+		x, y := "input.odd["+g.pick("0", "1")+"]", g.pick("input.odd[0]", "input.odd[1]", "1", "input.nums[0]", `to_number("1.0")`, `to_number("1.0")`)
+		fmt.Fprintf(&b, "%s := %s\n\n", name, strings.NewReplacer("X", x, "Y", y, "NAME", name).Replace(form))
+		fmt.Fprintf(&b, "%s_(a) := [a]\n\n", name)
+	case "stale": // what one definition or every leaves in the locals of the next
+		for range 2 + g.r.Intn(3) {
+			if uniform {
+				value = g.scalar()
+			}
+			body := g.stale()
+			if g.chance(50) {
+				body += "\n\t" + g.simple()
+			}
+			fmt.Fprintf(&b, "%s := %s if {\n\t%s\n}", name, value, body)
+			for g.chance(30) {
+				fmt.Fprintf(&b, " else := %s if {\n\t%s\n}", g.scalar(), g.stale())
+			}
+			b.WriteString("\n\n")
+		}
+	case "reader": // of one such rule by a key
+		from := "input.o"
+		for _, r := range g.r.Perm(len(g.rules)) {
+			if g.rules[r].kind == "overbase" {
+				from = g.rules[r].name
+			}
+		}
+		key := g.pick("i := "+g.pick(`input.k`, `["0", 1, "+1"][_]`, `"1"`, "1")+"; ", "i = input.a; ", "")
+		at := from + "[i]"
+		if key == "" || g.chance(30) {
+			key, at = "", from+g.partialKey(nil)
+		}
+		fmt.Fprintf(&b, "%s := %s if {\n\t%s%s\n}\n\n", name, g.scalar(), key, g.pick(at, "not "+at, "count([1 | "+at+"]) == "+g.pick("0", "1"), "every w in [1] { "+at+"; w == 1 }"))
+	case "overbase":
+		form := g.pick("NAME contains I if { BODY }", "NAME contains [\"a\", I] if { BODY }", "NAME contains {\"r\": I} if { BODY }", "NAME contains {I} if { BODY }",
+			"NAME[I] := J if { BODY }", "NAME[I] := VALUE if { BODY }", "NAME[I][J] := VALUE if { BODY }", "NAME[I] contains J if { BODY }", "NAME contains J if { BODY; I == I }")
+		for range definitions {
+			body, keys := g.overBase()
+			b.WriteString(strings.NewReplacer("NAME", name, "VALUE", g.scalar(), "I", keys[0], "J", keys[1], "BODY", body).Replace(form) + "\n\n")
 		}
 	case "nested":
 		for range definitions {
@@ -632,6 +784,9 @@ func (g *generator) rule(name string) (string, genRule) {
 // policy writes the modules; documents are the rules of package p that are not
 // functions. Rules that OPA's compiler does not take are written anew.
 func (g *generator) policy() (modules, documents []string) {
+	if g.chance(4) {
+		g.odd = 3
+	}
 	modules = []string{"package p\n\n", "package lib\n\n", "package mix\n\n"}
 	add := func(module int, name string) (genRule, bool) {
 		for range 8 {
@@ -658,6 +813,7 @@ func (g *generator) policy() (modules, documents []string) {
 	}
 	g.main = true
 	for i := range 3 + g.r.Intn(4) {
+		g.first = i == 0
 		if r, ok := add(0, fmt.Sprintf("r%d", i)); ok {
 			g.rules = append(g.rules, r)
 		}
@@ -697,6 +853,9 @@ func (g *generator) value(depth int) string {
 
 // input writes a random input document.
 func (g *generator) input() string {
+	if g.odd = 0; g.chance(15) {
+		g.odd = 10
+	}
 	if g.chance(3) {
 		return g.value(1)
 	}
@@ -707,10 +866,17 @@ func (g *generator) input() string {
 		}
 	}
 	if g.chance(80) {
+		pair := g.pick("1, 1", "2, 1", "1, 3")
+		if g.chance(20) {
+			pair = g.pick("1, 1.0", "1.0, 1", "1e400, 10e399", "10e399, 1e400", "0, -0", "1e0, 1", "2.5, 2.50")
+		}
+		list = append(list, `"odd": [`+pair+"]")
+	}
+	if g.chance(80) {
 		list = append(list, `"list": [`+g.scalar()+", "+g.scalar()+", "+g.scalar()+"]")
 	}
 	if g.chance(80) {
-		list = append(list, `"nums": [`+g.pick("1", "2", "1.0", `"x"`)+", "+g.pick("1", "2", "0")+"]")
+		list = append(list, `"nums": [`+g.pick("1", "2", "1.5", `"x"`)+", "+g.pick("1", "2", "0")+"]")
 	}
 	return "{" + strings.Join(list, ", ") + "}"
 }

@@ -29,6 +29,7 @@ func (c *compilation) dot(s *ir.DotStmt) code {
 		if k == nil {
 			return m.fail(UndefinedOperand)
 		}
+		m.firm(k)
 		v := dot(src.get(fr), k)
 		if v == nil {
 			return undefined
@@ -70,6 +71,7 @@ func (c *compilation) chain(stmts []ir.Stmt) (out code, n int) {
 			if k == nil {
 				return m.fail(UndefinedOperand)
 			}
+			m.firm(k)
 			if v = dot(v, k); v == nil {
 				return undefined
 			}

@@ -28,6 +28,8 @@ const (
 	Overlay Reason = "overlay"
 	// UndefinedOperand: a statement lacked a value that it needs.
 	UndefinedOperand Reason = "undefined_operand"
+	// OddNumber: a number is not written the usual way (1.0, 1e3), or no double.
+	OddNumber Reason = "odd_number"
 	// Budget: the evaluation took too many steps, values or nested calls.
 	Budget Reason = "budget"
 	// Cancelled: the context ended.
@@ -106,6 +108,7 @@ type machine struct {
 	memos       []memo
 	saved       []memo // those of the outside, while a with is evaluated
 	calls       map[callKey]*node
+	lists       map[argsKey]int
 	generation  int64
 	generations int64
 
@@ -139,11 +142,12 @@ func (m *machine) release() {
 	clear(m.results)
 	m.results = m.results[:0]
 	clear(m.calls)
+	clear(m.lists)
 	if m.p.poison {
 		m.arena.poison()
 	} else if m.arena.reset(); len(m.arena.nodes) == 0 { // given up: let nothing keep it
 		clear(m.memos)
-		m.saved, m.calls, m.stack = nil, nil, make([]*node, stackSize)
+		m.saved, m.calls, m.lists, m.stack = nil, nil, nil, make([]*node, stackSize)
 	}
 	m.p.pool.Put(m)
 }
@@ -172,6 +176,10 @@ func (m *machine) look() bool {
 	m.fuel = stepInterval
 	if err := m.ctx.Err(); err != nil {
 		m.err = handover(Cancelled, err)
+		return false
+	}
+	if m.arena.odd {
+		m.fail(OddNumber)
 		return false
 	}
 	if m.budget < 0 || m.arena.used() > m.p.limits.Nodes {
@@ -277,12 +285,18 @@ func (m *machine) evaluate(ctx context.Context, input *node, now time.Time, seed
 	if err := ctx.Err(); err != nil {
 		return handover(Cancelled, err)
 	}
+	if m.arena.odd { // in the input
+		return handover(OddNumber, nil)
+	}
 	fr := m.frame(m.p.locals)
 	fr[ir.Input], fr[ir.Data] = input, m.p.data
 	for _, c := range m.p.plan {
 		if c(m, fr) == failed {
 			return m.err
 		}
+	}
+	if m.arena.odd {
+		return handover(OddNumber, nil)
 	}
 	if m.arena.used() > m.p.limits.Nodes {
 		return handover(Budget, nil)

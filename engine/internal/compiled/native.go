@@ -200,15 +200,29 @@ func extreme(a *node, sign int) *node {
 	return best
 }
 
-// toNumber reads plain integers only; every other text is OPA's business.
+// toNumber reads plain numbers only; every other text is OPA's business. An amount
+// such as 80.50 is mostly compared, and may be.
 func toNumber(m *machine, a *node) *node {
 	switch {
 	case a.k == kNum:
 		return a
-	case a.k == kStr && plainInteger(a.s):
+	case a.k == kStr && (plainInteger(a.s) || usual(a.s)):
 		return m.arena.num(a.s)
+	case a.k == kStr && looseAmount(a.s):
+		n := m.arena.node()
+		n.setNumber(a.s)
+		n.loose = true
+		return n
 	}
 	return delegate
+}
+
+// looseAmount tells whether text is an amount that only ends in zeros too many.
+func looseAmount(text string) bool {
+	if len(text) > maxDigits || !strings.Contains(text, ".") || text[0] == '-' || text[len(text)-1] != '0' {
+		return false
+	}
+	return usual(strings.TrimRight(text, "0") + "1")
 }
 
 // member is "a in b": among the elements, or the values of an object.

@@ -2,6 +2,7 @@ package compiled
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
@@ -30,6 +31,46 @@ func plainInteger(text string) bool {
 		}
 	}
 	return true
+}
+
+// maxDigits is how many significant digits a double surely keeps.
+const maxDigits = 15
+
+// usual tells whether a number is written the one usual way, so that two equal
+// numbers are one text: an integer of 64 bits, or a plain decimal of few digits
+// that does not end in 0. 1.0, 1e3 or 1e400 are not. Which of two equal texts OPA
+// keeps (in sets, as keys, in the results of calls) depends on the order of the
+// evaluation, and beyond the doubles equal numbers need not even find each other.
+func usual(text string) bool {
+	digits := strings.TrimPrefix(text, "-")
+	whole, fraction, decimal := strings.Cut(digits, ".")
+	if whole == "" || whole[0] == '0' && len(whole) > 1 || text == "-0" {
+		return false
+	}
+	for _, part := range []string{whole, fraction} {
+		for i := range len(part) {
+			if part[i] < '0' || part[i] > '9' {
+				return false
+			}
+		}
+	}
+	if !decimal {
+		_, err := strconv.ParseInt(text, 10, 64)
+		return err == nil
+	}
+	if whole == "0" {
+		whole = ""
+	}
+	return fraction != "" && fraction[len(fraction)-1] != '0' && len(whole)+len(fraction) <= maxDigits
+}
+
+// firm notes that a value goes where its text may matter: into a composite, to a
+// function, or to a builtin that does not just compare. Values in composites are
+// firm.
+func (m *machine) firm(n *node) {
+	if n != nil && n.loose {
+		m.arena.odd = true
+	}
 }
 
 func (n *node) numText() string {

@@ -107,7 +107,7 @@ func (s *subject) compile(ctx context.Context, data rar.Value, off Passes) {
 		s.policy, err = planQuery(ctx, s.compiler, s.plain.Copy())
 	}
 	if err == nil {
-		s.program, err = compilePolicy(ctx, s.policy, &Options{Compiler: s.compiler, Data: data, Off: off, poison: true})
+		s.program, err = compilePolicy(ctx, s.policy, &Options{Compiler: s.compiler, Data: data, Off: off, query: s.body, poison: true})
 	}
 	s.refusal = err
 }
@@ -199,7 +199,7 @@ func (s *subject) judgeAgainst(ctx context.Context, input ast.Value, want ast.Se
 		return handedOver, string(h.Reason)
 	case wantErr != nil:
 		return wrong, fmt.Sprintf("topdown fails: %s; got %.200v", firstLine(wantErr), got)
-	case got.Compare(want) != 0:
+	case got.Compare(want) != 0 || got.String() != want.String(): // 1 and 1.0 are equal, and read otherwise
 		return wrong, fmt.Sprintf("got %.300v, topdown %.300v", got, want)
 	}
 	return same, ""

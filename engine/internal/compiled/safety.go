@@ -24,12 +24,18 @@ type safety struct {
 }
 
 // judge refuses policies on which topdown and the plan are known to differ.
-func judge(compiler *ast.Compiler, policy *ir.Policy, data rar.Value) (*safety, error) {
+func judge(compiler *ast.Compiler, policy *ir.Policy, query ast.Body, data rar.Value) (*safety, error) {
 	s := &safety{compiler: compiler, data: data, fallible: map[*ast.TreeNode]bool{}}
-	if policy.Funcs == nil {
-		return s, nil
+	var err error
+	ast.WalkTerms(query, func(t *ast.Term) bool {
+		err = judgeNumber(t)
+		return err != nil
+	})
+	if err != nil || policy.Funcs == nil {
+		return s, err
 	}
 	seen := map[*ast.Rule]bool{}
+	var all []*ast.Rule
 	for _, f := range policy.Funcs.Funcs {
 		rules := compiler.GetRulesWithPrefix(functionRef(f))
 		if len(rules) == 0 {
@@ -41,11 +47,15 @@ func judge(compiler *ast.Compiler, policy *ir.Policy, data rar.Value) (*safety, 
 		for _, r := range rules {
 			if !seen[r] {
 				seen[r] = true
+				all = append(all, r)
 				if err := s.judgeRule(r); err != nil {
 					return nil, err
 				}
 			}
 		}
+	}
+	if err := s.judgePartials(all, query); err != nil {
+		return nil, err
 	}
 	if s.enumerates && s.overlays {
 		return nil, refuse("a with puts a document among rules that are enumerated")
@@ -89,7 +99,15 @@ func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
 	return nil
 }
 
+//nolint:gochecknoglobals // a constant
+var nextVersion = ast.Ref{ast.VarTerm("rego"), ast.StringTerm("v2")}
+
 func (s *safety) judgeRule(r *ast.Rule) error {
+	for _, i := range r.Module.Imports {
+		if ref, ok := i.Path.Value.(ast.Ref); ok && ref.Equal(nextVersion) {
+			return refuse("%v: Rego of another version", i.Location)
+		}
+	}
 	var err error
 	visit := func(x any) bool {
 		if err != nil {
@@ -100,9 +118,15 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 			if err = s.judgeComprehension(x); err == nil {
 				err = s.judgeRef(x)
 			}
+			if err == nil {
+				err = judgeNumber(x)
+			}
 		case *ast.Expr:
 			if err = judgeNegation(x); err == nil {
 				err = judgeTerm(x)
+			}
+			if err == nil {
+				err = judgeForm(x)
 			}
 		case *ast.With:
 			err = s.judgeWith(x)
@@ -208,6 +232,16 @@ func judgeTerm(x *ast.Expr) error {
 	return refuse("%v: an expression that is just a value", x.Location)
 }
 
+// judgeForm refuses what Rego's next version adds (not, and, or over blocks): the
+// planner asks for what a block left in the turn of the loop before.
+func judgeForm(x *ast.Expr) error {
+	switch x.Terms.(type) {
+	case *ast.Term, []*ast.Term, *ast.SomeDecl, *ast.Every:
+		return nil
+	}
+	return refuse("%v: an expression of another version of Rego", x.Location)
+}
+
 // judgeWith refuses replaced functions, which are for tests of policies: the
 // planner loses count of them in nested rules, and can fail at it.
 func (s *safety) judgeWith(w *ast.With) error {
@@ -227,6 +261,14 @@ func (s *safety) judgeWith(w *ast.With) error {
 		if len(r.Head.Args) > 0 {
 			return refuse("%v: with replaces the function %v", w.Location, w.Target)
 		}
+	}
+	return nil
+}
+
+// judgeNumber refuses constants that an evaluation would hand over.
+func judgeNumber(t *ast.Term) error {
+	if n, ok := t.Value.(ast.Number); ok && !usual(string(n)) {
+		return refuse("%v: the number %s is not written the usual way", t.Location, n)
 	}
 	return nil
 }

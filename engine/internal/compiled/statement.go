@@ -65,7 +65,7 @@ func compilePolicy(ctx context.Context, policy *ir.Policy, o *Options) (*Program
 	}
 	c.declare()
 	var err error
-	if c.safety, err = judge(o.Compiler, policy, o.Data); err != nil {
+	if c.safety, err = judge(o.Compiler, policy, o.query, o.Data); err != nil {
 		return nil, err
 	}
 	if policy.Funcs != nil {
@@ -80,6 +80,9 @@ func compilePolicy(ctx context.Context, policy *ir.Policy, o *Options) (*Program
 	}
 	plan := policy.Plans.Plans[0]
 	c.begin(plan.Blocks)
+	if err := c.judgeLocals("the query", plan.Blocks, nil, -1); err != nil {
+		return nil, err
+	}
 	if p.plan, err = c.blocks(plan.Blocks); err != nil {
 		return nil, err
 	}
@@ -99,6 +102,9 @@ func (c *compilation) freezeData(data rar.Value) error {
 	c.p.data = a.composite(kObj, nil, nil, true)
 	if data.Kind() != rar.Absent {
 		c.p.data = fromJSON(&a, c.p.intern, data)
+	}
+	if a.odd {
+		return refuse("the data has a number that is not written the usual way")
 	}
 	if c.p.data.k != kObj {
 		return refuse("the data is not an object")
@@ -162,6 +168,9 @@ func (c *compilation) function(f *ir.Func) error {
 			x.early = true
 			c.p.stats.earlyExits++
 		}
+	}
+	if err := c.judgeLocals(f.Name, f.Blocks, f.Params, f.Return); err != nil {
+		return err
 	}
 	body, err := c.blocks(f.Blocks)
 	if err != nil {

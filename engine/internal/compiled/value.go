@@ -26,6 +26,9 @@ type node struct {
 	plain bool
 	// base marks composites of the base documents, see dot.
 	base bool
+	// loose: a number that is not written the usual way and may only be compared,
+	// see firm.
+	loose bool
 	// own marks composites that the evaluation at hand is building.
 	own bool
 	i   int64

@@ -16,6 +16,7 @@ func (c *compilation) with(s *ir.WithStmt) (code, error) {
 	overlay := s.Local == ir.Data
 	return func(m *machine, fr []*node) int {
 		outer, v := fr[l], val.get(fr)
+		m.firm(v)
 		if len(path) > 0 {
 			if v == nil {
 				return m.fail(UndefinedOperand)

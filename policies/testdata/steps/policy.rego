@@ -19,7 +19,7 @@ permit["proof-audited"] := {
 	calls({"any", "proof", "audited"})
 }
 
-permit["audited"] := {"priority": 300, "obligations": [{"id": "audit"}, {"id": "tell", "n": 1.50}]} if calls({"audited"})
+permit["audited"] := {"priority": 300, "obligations": [{"id": "audit"}, {"id": "tell", "n": 1.5}]} if calls({"audited"})
 
 permit["login"] := {"priority": 50, "require": [
 	authzd.authentication({"acr_values": ["high", "higher"]}),

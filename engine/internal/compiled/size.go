@@ -1,0 +1,58 @@
+package compiled
+
+import "github.com/open-policy-agent/opa/v1/ast"
+
+// OPA's planner goes one call deeper for each term of a rule, and its time grows
+// with the square of their number: 10,000 terms take it seconds, 40,000 a minute
+// and a half. Lists of that size belong into data.
+const (
+	maxRuleTerms   = 10_000
+	maxPolicyTerms = 100_000
+)
+
+// judgeSize refuses what would take too long to plan, before it is planned.
+func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
+	seen := map[*ast.Rule]bool{}
+	var open []*ast.Rule
+	add := func(r *ast.Rule) {
+		if !seen[r] {
+			seen[r] = true
+			open = append(open, r)
+		}
+	}
+	for _, ref := range documents {
+		for _, r := range compiler.GetRulesWithPrefix(ref) {
+			add(r)
+		}
+	}
+	total := 0
+	for len(open) > 0 {
+		r := open[len(open)-1]
+		open = open[:len(open)-1]
+		if r.Else != nil {
+			add(r.Else)
+		}
+		n := termsOf(r)
+		if total += n; n > maxRuleTerms || total > maxPolicyTerms {
+			return refuse("%v: more than %d terms in a rule, or %d in all", r.Location, maxRuleTerms, maxPolicyTerms)
+		}
+		for next := range compiler.Graph.Dependencies(r) {
+			if next, ok := next.(*ast.Rule); ok {
+				add(next)
+			}
+		}
+	}
+	return nil
+}
+
+// termsOf counts the terms of a rule without its else branch.
+func termsOf(r *ast.Rule) int {
+	n := 0
+	count := func(*ast.Term) bool {
+		n++
+		return n > maxRuleTerms
+	}
+	ast.WalkTerms(r.Head, count)
+	ast.WalkTerms(r.Body, count)
+	return n
+}

@@ -8,7 +8,8 @@ import (
 // binds the head's variables before the body. A data.x[i] in the body, where the
 // plan tries every i, is then a storage path, which is text: 42 finds "42". So a
 // policy is refused in which a partial rule is read by a key that may be bound,
-// and something that it reaches finds base documents by what is no constant.
+// and something that it reaches finds base documents by what is no constant, or a
+// key of its head is composite.
 // Whole documents, and iterations over all keys, come to the same both ways.
 
 // partials looks for such rules.
@@ -32,11 +33,31 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 		}
 	}
 	for _, r := range rules {
+		if by := p.bound[r]; by != nil && compositeKey(r.Head) {
+			return refuse("%v: %v reads a partial rule by a key, and the keys of that rule are made of variables", by.Location, by)
+		}
 		if by := p.bound[r]; by != nil && p.reachesBase(r, map[*ast.Rule]bool{}) {
 			return refuse("%v: %v reads a partial rule by a key, and that rule reads base documents by variables", by.Location, by)
 		}
 	}
 	return nil
+}
+
+// compositeKey tells whether a key of a head is more than a variable or a
+// constant. topdown unifies it with the key that is read before the body: a set
+// that holds a variable, and an object with a variable for a key, then match
+// nothing, though the body would make just that value.
+func compositeKey(h *ast.Head) bool {
+	keys := append(ast.Ref{}, h.Reference...)
+	if h.Key != nil {
+		keys = append(keys, h.Key)
+	}
+	for _, t := range keys {
+		if _, isVar := t.Value.(ast.Var); !isVar && !ast.IsScalar(t.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 // partial tells whether a rule is one of those that make a set or an object.

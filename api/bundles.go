@@ -71,7 +71,7 @@ func pushed(r registry.Result) *authzdv1.PushBundleResponse {
 // receive reads the messages of an upload.
 func (s *Server) receive(ctx context.Context, stream authzdv1.BundleService_PushBundleServer, c call) (registry.Push, error) {
 	var p registry.Push
-	next := pieces(ctx, stream)
+	next := pieces(ctx, stream, uploadIdle)
 	first, err := next()
 	if err != nil {
 		return p, err
@@ -107,7 +107,7 @@ func archiveTooLarge() error {
 
 // pieces reads the messages in a goroutine of their own, which ends with the
 // stream: grpc-go offers no other way to stop waiting for one.
-func pieces(ctx context.Context, stream authzdv1.BundleService_PushBundleServer) (next func() (*authzdv1.PushBundleRequest, error)) {
+func pieces(ctx context.Context, stream authzdv1.BundleService_PushBundleServer, idle time.Duration) (next func() (*authzdv1.PushBundleRequest, error)) {
 	type received struct {
 		m   *authzdv1.PushBundleRequest
 		err error
@@ -127,13 +127,13 @@ func pieces(ctx context.Context, stream authzdv1.BundleService_PushBundleServer)
 		}
 	}()
 	return func() (*authzdv1.PushBundleRequest, error) {
-		silent := time.NewTimer(uploadIdle)
+		silent := time.NewTimer(idle)
 		defer silent.Stop()
 		select {
 		case r := <-read:
 			return r.m, r.err
 		case <-silent.C:
-			return nil, errorf(CodeRequestBody, "", "nothing came for %s", uploadIdle)
+			return nil, errorf(CodeRequestBody, "", "nothing came for %s", idle)
 		case <-ctx.Done():
 			return nil, ctx.Err() //nolint:wrapcheck // classed by its identity
 		}
@@ -208,7 +208,7 @@ func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 		// that has no deadlines needs none.
 		deadline, control := time.Now().Add(pushTime), http.NewResponseController(w)
 		_ = control.SetWriteDeadline(deadline.Add(s.opts.MaxDuration))
-		upload := &impatient{from: r.Body, control: control, until: deadline}
+		upload := &impatient{from: r.Body, control: control, idle: uploadIdle, until: deadline}
 		p.Archive, err = io.ReadAll(io.LimitReader(upload, bundles.DefaultMaxArchiveBytes+1))
 		_ = control.SetReadDeadline(deadline) // or the end of a silence would end the push
 		if err != nil {
@@ -231,16 +231,16 @@ func (s *Server) restPush(w http.ResponseWriter, r *http.Request, c call) {
 	writeJSON(w, http.StatusOK, append(body, '\n'))
 }
 
-// impatient reads a body that may be silent for uploadIdle, and lasts until a
-// time.
+// impatient reads a body that may be silent for a while, and lasts until a time.
 type impatient struct {
 	from    io.Reader
 	control *http.ResponseController
+	idle    time.Duration
 	until   time.Time
 }
 
 func (i *impatient) Read(p []byte) (int, error) {
-	late := time.Now().Add(uploadIdle)
+	late := time.Now().Add(i.idle)
 	if late.After(i.until) {
 		late = i.until
 	}

@@ -196,7 +196,6 @@ func (s *Server) restDownload(w http.ResponseWriter, r *http.Request, c call) {
 // WatchBundles tells what happens until the caller goes, or watchTime.
 func (b *bundleService) WatchBundles(m *authzdv1.WatchBundlesRequest, stream authzdv1.BundleService_WatchBundlesServer) error {
 	s, c := b.server, callFrom(stream.Context())
-	var ended bool
 	err := s.guardFor(stream.Context(), c, watchTime+downloadTime, func(ctx context.Context) error {
 		r, err := s.registry()
 		if err != nil {
@@ -214,17 +213,16 @@ func (b *bundleService) WatchBundles(m *authzdv1.WatchBundlesRequest, stream aut
 		default:
 			return errorf(CodeOverloaded, "", "%d clients watch bundles already", maxWatchers)
 		}
-		ended, err = s.tellNews(ctx, c, r, m, stream)
-		return err
+		return s.tellNews(ctx, c, r, m, stream)
 	})
-	if err != nil && !ended {
+	if err != nil {
 		return grpcError(err, c.requestID)
 	}
 	return nil
 }
 
-// tellNews sends what there is, and then what comes. Ended: its time is over.
-func (s *Server) tellNews(ctx context.Context, c call, r *registry.Registry, m *authzdv1.WatchBundlesRequest, stream authzdv1.BundleService_WatchBundlesServer) (ended bool, err error) {
+// tellNews sends what there is, and then what comes, for watchTime.
+func (s *Server) tellNews(ctx context.Context, c call, r *registry.Registry, m *authzdv1.WatchBundlesRequest, stream authzdv1.BundleService_WatchBundlesServer) (err error) {
 	late := time.NewTimer(watchTime)
 	defer late.Stop()
 	to := newSender(stream)
@@ -236,28 +234,28 @@ func (s *Server) tellNews(ctx context.Context, c call, r *registry.Registry, m *
 	}
 	for first := true; ; first = false {
 		if err != nil {
-			return false, err //nolint:wrapcheck // classed by its code
+			return err //nolint:wrapcheck // classed by its code
 		}
 		out := newsOf(&news, m.GetName())
 		if !first && len(out.GetEvents()) > 0 { // for who may still hear of it
 			if err := s.enter(ctx, &c, authzdv1.BundleService_WatchBundles_FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) }); err != nil {
-				return false, err
+				return err
 			}
 		}
 		if first || len(out.GetEvents()) > 0 {
 			if err := to.send(ctx, out); err != nil {
-				return false, err
+				return err
 			}
 		}
 		if len(news.Events) == 0 {
 			select {
 			case <-news.More:
 			case <-late.C:
-				return true, nil
+				return nil
 			case <-s.health.ended:
-				return false, &engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}
+				return &engine.Error{Code: engine.CodeNotReady, Err: errors.New("the server is stopping")}
 			case <-ctx.Done():
-				return false, ctx.Err() //nolint:wrapcheck // classed by its identity
+				return ctx.Err() //nolint:wrapcheck // classed by its identity
 			}
 		}
 		news, err = r.Since(ctx, news.Position)

@@ -48,3 +48,14 @@ func TestMemoryBudget(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+// What the new settings can not mean is refused at the start, by name.
+func TestSettingsRefused(t *testing.T) {
+	p := &pushStand{dir: t.TempDir()}
+	for _, args := range [][]string{
+		{"--memory-budget", "2GB"}, {"--memory-budget", "1MiB"}, {"--evaluator", "wasm"}, {"--evaluator", ""}, {"--verify-sample", "-1"},
+	} {
+		p.want(t, 1, args[0][2:]+": ", append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)...)
+	}
+	p.want(t, 1, "evaluator: ", "proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--resource", "http://127.0.0.1:1", "--bundle", "x=x", "--evaluator", "fast")
+}

@@ -233,6 +233,8 @@ func (d *definite) closed(s ir.Stmt, at *flow, exits ways, exit func(int)) *flow
 			if loop {
 				inside.set.drop(l)
 				inside.fresh.drop(l)
+			} else {
+				after.fresh.drop(l) // a negation may have left something there
 			}
 		}
 	})

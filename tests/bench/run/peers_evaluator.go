@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// settle waits until no authzd is still compiling its policy.
+// settle waits until every authzd tells what evaluates its policy. It is compiled
+// before the server says that it is ready.
 func (p *peers) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -20,7 +21,7 @@ func (p *peers) settle(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", e.label, err)
 			}
-			if state != "" && state != "pending" {
+			if state != "" {
 				break
 			}
 			pause(ctx, 50*time.Millisecond)

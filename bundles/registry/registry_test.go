@@ -632,3 +632,30 @@ func TestNamesFull(t *testing.T) {
 	}
 	s.push(t, registry.Push{Archive: bundle(t, "v2", 2)})
 }
+
+// With several bundles the rollback of each is ready, and the active policy
+// still is; with one, no more is kept than that needs.
+func TestRollbackOfEachIsPrepared(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil)
+	if _, err := s.Load(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		s.push(t, registry.Push{Archive: bundle(t, fmt.Sprint("v", i), i), Activate: true})
+	}
+	if n := s.Compiled(); n != 3 {
+		t.Errorf("%d snapshots of one bundle are kept", n)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		for i := range 2 {
+			s.push(t, registry.Push{Name: name, Activate: true, Archive: pack(t, true,
+				file{".manifest", fmt.Sprintf(`{"revision":"%s%d","roots":[%q],"metadata":{"authzd":{"contract":1}}}`, name, i, name)},
+				file{name + "/data.json", fmt.Sprintf(`{"n":%d}`, i)})})
+		}
+	}
+	s.Prepare(t.Context())
+	if n := s.Compiled(); n < 5 || n > 6 {
+		t.Errorf("%d snapshots of four bundles are kept, want the active one and four to go back to", n)
+	}
+}

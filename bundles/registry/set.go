@@ -11,6 +11,7 @@ import (
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/store"
 )
 
 // set is bundles that make one snapshot, as of one generation.
@@ -75,7 +76,7 @@ func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, err
 		return b, err
 	}
 	warm(ctx, b.snapshot)
-	r.compiled.put(s.key, b)
+	r.compiled.put(s.key, b, keeps(len(s.bundles)))
 	return b, nil
 }
 
@@ -176,9 +177,12 @@ type cached struct {
 	built built
 }
 
-// maxCompiled is the active one, the one before, and one that is being pushed. A
-// rollback to another compiles: snapshots are large.
-const maxCompiled = 3
+// keeps is how many snapshots of sets of n bundles stay: the active one, one for
+// the rollback of each bundle, and one that is being pushed, but not more than
+// maxCompiled, for they are large. Another rollback compiles.
+func keeps(n int) int { return min(n+2, maxCompiled) }
+
+const maxCompiled = store.Keep + 2
 
 func (c *cache) get(key string) (built, bool) {
 	c.mu.Lock()
@@ -192,13 +196,12 @@ func (c *cache) get(key string) (built, bool) {
 	return built{}, false
 }
 
-func (c *cache) put(key string, b built) {
+func (c *cache) put(key string, b built, most int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == key })
-	if c.list = append(c.list, cached{key, b}); len(c.list) > maxCompiled {
-		c.list = slices.Delete(c.list, 0, 1)
-	}
+	c.list = append(c.list, cached{key, b})
+	c.list = slices.Delete(c.list, 0, max(len(c.list)-most, 0))
 }
 
 // hold keeps a verified archive, which needs no verifying when it is activated

@@ -15,7 +15,7 @@ import (
 // pool, all on one snapshot.
 func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatchRequest) (*authzdv1.CheckBatchResponse, error) {
 	s := d.server
-	shared, err := s.sharedParts(m)
+	shared, err := s.sharedParts(callFrom(ctx), m)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatch
 
 // sharedParts decodes what the queries of a batch have in common, and checks it
 // once for all.
-func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
+func (s *Server) sharedParts(c call, m *authzdv1.CheckBatchRequest) (parts, error) {
 	switch n := len(m.GetQueries()); {
 	case n == 0:
 		return parts{}, errorf(CodeEmpty, "/queries", "a batch needs at least one query")
@@ -54,7 +54,7 @@ func (s *Server) sharedParts(m *authzdv1.CheckBatchRequest) (parts, error) {
 	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
 		return parts{}, err
 	}
-	w := s.wire()
+	w := s.wire(c)
 	p := parts{ask: w.ask, require: w.require(m.GetRequireRevision()), credentials: w.credentials(m.GetCredentials())}
 	if w.err != nil {
 		return parts{}, w.err
@@ -69,7 +69,7 @@ func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, share
 	decode := func() (Request, error) {
 		p := shared
 		p.require = nil // waited for already
-		w := s.wire()
+		w := s.wire(c)
 		w.query(&p, q)
 		if w.err != nil {
 			return Request{}, w.err

@@ -30,8 +30,8 @@ func (s *Server) guardFor(ctx context.Context, c call, bound time.Duration, run 
 	m := s.metrics.doors[c.door]
 	m.inFlight.Inc()
 	defer m.inFlight.Dec()
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
+	within := &deadline{Context: ctx, at: time.Now().Add(bound)}
+	defer within.end()
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicError(v)
@@ -40,7 +40,7 @@ func (s *Server) guardFor(ctx context.Context, c call, bound time.Duration, run 
 			err = s.account(ctx, c, err)
 		}
 	}()
-	return run(ctx)
+	return run(within) //nolint:contextcheck // it is ctx, with an end
 }
 
 // panicError makes an internal error of a panic, keeping the stack that it

@@ -27,7 +27,7 @@ func (d *decisionService) FilterTools(ctx context.Context, m *authzdv1.FilterToo
 	s, c := d.server, callFrom(ctx)
 	var tools []engine.ListedTool
 	r, err := s.prepare(ctx, c, func() (Request, error) {
-		w := s.wire()
+		w := s.wire(c)
 		r, list, err := w.filter(m)
 		tools = list
 		return r, err

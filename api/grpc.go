@@ -164,7 +164,7 @@ type decisionService struct {
 func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (*authzdv1.CheckResponse, error) {
 	s := d.server
 	c := callFrom(ctx)
-	decode := func() (Request, error) { w := s.wire(); return w.request(m) }
+	decode := func() (Request, error) { w := s.wire(c); return w.request(m) }
 	var r Request
 	var err error
 	waits := m.GetRequireRevision() != nil || s.verifying()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"unsafe"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -17,11 +18,15 @@ type wire struct {
 	limits    Limits
 	verifying bool
 	ask       asker
-	err       *Error
+	// received: the messages came over the wire, so nobody else has their bytes,
+	// and values may be views of them. A caller within the process may write to its
+	// own.
+	received bool
+	err      *Error
 }
 
-func (s *Server) wire() wire {
-	return wire{limits: s.opts.Limits, verifying: s.verifying(), ask: s.asker()}
+func (s *Server) wire(c call) wire {
+	return wire{limits: s.opts.Limits, verifying: s.verifying(), ask: s.asker(), received: c.door == doorGRPC}
 }
 
 func (w *wire) fail(err *Error) {
@@ -43,7 +48,7 @@ func (w *wire) object(data []byte, below int, at, name string) rar.Value {
 	if len(data) == 0 || w.err != nil {
 		return rar.Value{}
 	}
-	v, err := rar.DecodeStrict(data, w.limits.strict(below))
+	v, err := w.decode(data, w.limits.strict(below))
 	if err != nil {
 		w.fail(requestError(err, at+"/"+name))
 		return rar.Value{}
@@ -52,6 +57,13 @@ func (w *wire) object(data []byte, below int, at, name string) rar.Value {
 		w.fail(wrongType(at+"/"+name, "an object", v))
 	}
 	return v
+}
+
+func (w *wire) decode(data []byte, l rar.Limits) (rar.Value, error) {
+	if !w.received {
+		return rar.DecodeStrict(data, l) //nolint:wrapcheck // named by the caller
+	}
+	return rar.DecodeText(unsafe.String(unsafe.SliceData(data), len(data)), l) //nolint:wrapcheck,gosec // nobody writes to it
 }
 
 // queryMessage is what a single query and one of a batch have in common.
@@ -67,8 +79,10 @@ type queryMessage interface {
 
 // request decodes a CheckRequest.
 func (w *wire) request(m *authzdv1.CheckRequest) (Request, error) {
-	if err := checkKnown(m.ProtoReflect(), ""); err != nil {
-		return Request{}, err
+	if !onlyKnown(m) {
+		if err := checkKnown(m.ProtoReflect(), ""); err != nil {
+			return Request{}, err
+		}
 	}
 	p := parts{require: w.require(m.GetRequireRevision()), ask: w.ask}
 	w.query(&p, m)
@@ -151,6 +165,23 @@ func (w *wire) credentials(list []*authzdv1.Credential) credentialSet {
 		}
 	}
 	return set
+}
+
+// onlyKnown tells without walking by reflection that checkKnown finds nothing in
+// a CheckRequest; every message below it is named here.
+func onlyKnown(m *authzdv1.CheckRequest) bool {
+	for _, c := range m.GetCredentials() {
+		if len(c.ProtoReflect().GetUnknown()) > 0 {
+			return false
+		}
+	}
+	return len(m.ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetMcp().ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetSubject().ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetAction().ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetResource().ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetCommit().ProtoReflect().GetUnknown()) == 0 &&
+		len(m.GetRequireRevision().ProtoReflect().GetUnknown()) == 0
 }
 
 // checkKnown refuses fields that the contract does not have, as REST refuses

@@ -15,18 +15,19 @@ func callDigest(in *input) string {
 	if m == nil {
 		return ""
 	}
-	doc := rar.ObjectValue(
-		rar.Member{Name: "tenant", Value: rar.StringValue(in.query.tenant())},
-		rar.Member{Name: "subject", Value: rar.ArrayValue(rar.StringValue(in.subject.Issuer), rar.StringValue(in.subject.ID))},
-		rar.Member{Name: "server", Value: rar.StringValue(in.query.audience())},
-		rar.Member{Name: "method", Value: rar.StringValue(m.Method)},
-		rar.Member{Name: "params", Value: digestParams(m.Params)},
-	)
-	sum := sha256.Sum256(doc.AppendCanonical(make([]byte, 0, 512)))
+	text := append(make([]byte, 0, 512), `{"method":`...)
+	text = rar.StringValue(m.Method).AppendCanonical(text)
+	text = appendDigestParams(append(text, `,"params":`...), m.Params)
+	text = rar.StringValue(in.query.audience()).AppendCanonical(append(text, `,"server":`...))
+	text = rar.StringValue(in.subject.Issuer).AppendCanonical(append(text, `,"subject":[`...))
+	text = rar.StringValue(in.subject.ID).AppendCanonical(append(text, ','))
+	text = rar.StringValue(in.query.tenant()).AppendCanonical(append(text, `],"tenant":`...))
+	sum := sha256.Sum256(append(text, '}'))
 	return "sha-256:" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func digestParams(p rar.Value) rar.Value {
+// appendDigestParams appends params without what a retry changes.
+func appendDigestParams(dst []byte, p rar.Value) []byte {
 	members := make([]rar.Member, 0, p.Len())
 	for i := range p.Len() {
 		switch m := p.Member(i); m.Name {
@@ -35,5 +36,7 @@ func digestParams(p rar.Value) rar.Value {
 			members = append(members, m)
 		}
 	}
-	return rar.ObjectValue(members...)
+	return rar.ObjectOf(len(members), func(i int) (string, rar.Value) {
+		return members[i].Name, members[i].Value
+	}).AppendCanonical(dst)
 }

@@ -94,6 +94,15 @@ func withIssuer(s Subject) rar.Value {
 	if s.Issuer == "" {
 		return s.Properties
 	}
+	if _, given := s.Properties.Get("issuer"); !given {
+		return rar.ObjectOf(1+s.Properties.Len(), func(i int) (string, rar.Value) {
+			if i == 0 {
+				return "issuer", rar.StringValue(s.Issuer)
+			}
+			m := s.Properties.Member(i - 1)
+			return m.Name, m.Value
+		})
+	}
 	members := []rar.Member{{Name: "issuer", Value: rar.StringValue(s.Issuer)}}
 	for i := range s.Properties.Len() {
 		if m := s.Properties.Member(i); m.Name != "issuer" {

@@ -40,7 +40,7 @@ func AuthZENCalls(details Value) ([]AuthZENCall, error) {
 		return nil, err
 	}
 	var calls []AuthZENCall
-	for i, v := range details.kids {
+	for i, v := range details.list() {
 		if v.kind != Object {
 			return nil, notObject(i, v)
 		}
@@ -63,8 +63,8 @@ func authZENCall(v Value) (*AuthZENCall, *Error) {
 	if !ok || name.kind != String {
 		return nil, &Error{Code: CodeMissingType, Err: errors.New("the object has no type that is a string")}
 	}
-	batch := strings.EqualFold(name.text, typeEvaluations)
-	if !batch && !strings.EqualFold(name.text, typeEvaluation) {
+	batch := strings.EqualFold(name.str(), typeEvaluations)
+	if !batch && !strings.EqualFold(name.str(), typeEvaluation) {
 		return nil, nil //nolint:nilnil // another type
 	}
 	for i := range v.Len() {
@@ -80,7 +80,7 @@ func authZENCall(v Value) (*AuthZENCall, *Error) {
 		err.Path = "/request" + err.Path
 		return nil, err
 	}
-	return &AuthZENCall{Type: name.text, Batch: batch, Body: body}, nil
+	return &AuthZENCall{Type: name.str(), Batch: batch, Body: body}, nil
 }
 
 func missingField(path string) *Error {
@@ -108,7 +108,7 @@ func checkAuthZEN(body Value, batch bool) *Error {
 		if items.kind != Array {
 			return &Error{Code: CodeWrongType, Path: "/evaluations", Err: fmt.Errorf("%s where an array belongs", items.kind)}
 		}
-		for i, item := range items.kids {
+		for i, item := range items.list() {
 			if item.kind != Object {
 				return &Error{Code: CodeWrongType, Path: "/evaluations/" + strconv.Itoa(i), Err: fmt.Errorf("%s where an object belongs", item.kind)}
 			}
@@ -119,7 +119,7 @@ func checkAuthZEN(body Value, batch bool) *Error {
 			return err
 		}
 		_, shared := body.Get(e[0])
-		for i, item := range items.kids {
+		for i, item := range items.list() {
 			if err := checkEntity(item, "/evaluations/"+strconv.Itoa(i), e, !shared); err != nil {
 				return err
 			}

@@ -217,15 +217,15 @@ func (n *check) valid(v Value) bool {
 		if v.Len() < n.minItems || v.Len() > n.maxItems {
 			return false
 		}
-		for _, e := range v.kids {
+		for _, e := range v.list() {
 			if !n.items.valid(e) {
 				return false
 			}
 		}
 	case String:
-		return n.validString(v.text)
+		return n.validString(v.str())
 	case Number:
-		return n.validNumber(v.text)
+		return n.validNumber(v.str())
 	case Absent, Null, Bool:
 	}
 	return true
@@ -240,12 +240,12 @@ func (n *check) validObject(v Value) bool {
 			return false
 		}
 	}
-	for i := 0; i < len(v.kids); i += 2 {
-		sub, ok := n.props[v.kids[i].text]
+	for i := 0; i < len(v.list()); i += 2 {
+		sub, ok := n.props[v.list()[i].str()]
 		if !ok {
 			sub = n.other
 		}
-		if !sub.valid(v.kids[i+1]) {
+		if !sub.valid(v.list()[i+1]) {
 			return false
 		}
 	}

@@ -60,19 +60,19 @@ func newFinder(v Value) finder {
 	f := finder{v: v}
 	if v.Len() > fewMembers {
 		f.index = make(map[string]int, v.Len())
-		for i := 0; i < len(v.kids); i += 2 {
-			f.index[v.kids[i].text] = i + 1
+		for i := 0; i < len(v.list()); i += 2 {
+			f.index[v.list()[i].str()] = i + 1
 		}
 	}
 	return f
 }
 
 func (f finder) get(name string) (Value, bool) {
-	i, ok := f.v.find(name, f.index)
+	i, ok := find(f.v.list(), name, f.index)
 	if !ok {
 		return Value{}, false
 	}
-	return f.v.kids[i], true
+	return f.v.list()[i], true
 }
 
 // fields compares two objects member by member. The member type of the whole
@@ -83,20 +83,20 @@ func (c *comparer) fields(n *node, granted, required Value, p *place, top bool) 
 	}
 	inGranted, inRequired := newFinder(granted), newFinder(required)
 	ok := true
-	for i := 0; i < len(required.kids) && (ok || c.explain); i += 2 {
-		name := required.kids[i].text
+	for i := 0; i < len(required.list()) && (ok || c.explain); i += 2 {
+		name := required.list()[i].str()
 		if top && name == "type" {
 			continue
 		}
 		rule, at := n.child(name), c.at(p, name)
 		if value, present := inGranted.get(name); present {
-			ok = c.value(rule, value, required.kids[i+1], at) && ok
+			ok = c.value(rule, value, required.list()[i+1], at) && ok
 		} else {
-			ok = c.because(at, absentInGranted(rule, required.kids[i+1])) && ok
+			ok = c.because(at, absentInGranted(rule, required.list()[i+1])) && ok
 		}
 	}
-	for i := 0; i < len(granted.kids) && (ok || c.explain); i += 2 {
-		name := granted.kids[i].text
+	for i := 0; i < len(granted.list()) && (ok || c.explain); i += 2 {
+		name := granted.list()[i].str()
 		if top && name == "type" {
 			continue
 		}
@@ -133,13 +133,13 @@ func (n *node) alone(required Value) Code {
 		case required.Len() == 0:
 			return CodeRequiredEmpty
 		}
-		for _, e := range required.kids {
+		for _, e := range required.list() {
 			if !n.items.membersAlone(e) {
 				return CodeNotSubset
 			}
 		}
 	case ruleMax, ruleMin:
-		if required.kind != Number && (required.kind != String || !isDecimalText(required.text)) {
+		if required.kind != Number && (required.kind != String || !isDecimalText(required.str())) {
 			return CodeNotANumber
 		}
 	case rulePrefix, ruleGlob:
@@ -155,13 +155,13 @@ func (n *node) membersAlone(element Value) bool {
 	if n == nil || element.kind != Object {
 		return true
 	}
-	for i := 0; i < len(element.kids); i += 2 {
-		member := n.child(element.kids[i].text)
+	for i := 0; i < len(element.list()); i += 2 {
+		member := n.child(element.list()[i].str())
 		switch {
 		case member == nil:
-		case member.rule == ruleFields && !member.membersAlone(element.kids[i+1]):
+		case member.rule == ruleFields && !member.membersAlone(element.list()[i+1]):
 			return false
-		case member.alone(element.kids[i+1]) != "":
+		case member.alone(element.list()[i+1]) != "":
 			return false
 		}
 	}
@@ -171,7 +171,7 @@ func (n *node) membersAlone(element Value) bool {
 // textsAlone judges required paths or values without anything granted.
 func textsAlone(r rule, required Value) Code {
 	if required.kind == String {
-		return textAlone(r, required.text)
+		return textAlone(r, required.str())
 	}
 	if required.kind != Array {
 		return CodeTypeMismatch
@@ -179,11 +179,11 @@ func textsAlone(r rule, required Value) Code {
 	if required.Len() == 0 {
 		return CodeRequiredEmpty
 	}
-	for _, e := range required.kids {
+	for _, e := range required.list() {
 		if e.kind != String {
 			return CodeTypeMismatch
 		}
-		if code := textAlone(r, e.text); code != "" {
+		if code := textAlone(r, e.str()); code != "" {
 			return code
 		}
 	}
@@ -203,7 +203,7 @@ func textAlone(r rule, s string) Code {
 
 // value compares a field that both sides have.
 func (c *comparer) value(n *node, granted, required Value, p *place) bool {
-	if !c.spend(1 + len(granted.text) + len(required.text)) {
+	if !c.spend(1 + len(granted.str()) + len(required.str())) {
 		return false
 	}
 	r := ruleEqual
@@ -240,13 +240,13 @@ func limit(r rule, granted, required Value) Code {
 	case granted.kind != required.kind:
 		return CodeTypeMismatch
 	case granted.kind == String:
-		if !isDecimalText(granted.text) || !isDecimalText(required.text) {
+		if !isDecimalText(granted.str()) || !isDecimalText(required.str()) {
 			return CodeNotANumber
 		}
 	case granted.kind != Number:
 		return CodeNotANumber
 	}
-	order := compareDecimals(parseDecimal(required.text), parseDecimal(granted.text))
+	order := compareDecimals(parseDecimal(required.str()), parseDecimal(granted.str()))
 	switch {
 	case r == ruleMax && order > 0:
 		return CodeAboveMax
@@ -272,9 +272,9 @@ func (c *comparer) subset(n *node, granted, required Value) Code {
 	if required.Len() > fewPairs/(granted.Len()+1) {
 		return c.hashedSubset(n, granted, required)
 	}
-	for _, r := range required.kids {
+	for _, r := range required.list() {
 		found := false
-		for _, g := range granted.kids {
+		for _, g := range granted.list() {
 			if found = Equal(g, r) || n.includes(g, r); found {
 				break
 			}
@@ -291,7 +291,7 @@ func (n *node) includes(granted, required Value) bool {
 	if n.implies == nil || granted.kind != String || required.kind != String {
 		return false
 	}
-	_, ok := n.implies[granted.text][required.text]
+	_, ok := n.implies[granted.str()][required.str()]
 	return ok
 }
 
@@ -300,7 +300,7 @@ func (n *node) includes(granted, required Value) bool {
 func (c *comparer) hashedSubset(n *node, granted, required Value) Code {
 	have := make(map[string]struct{}, granted.Len())
 	var buf []byte
-	for _, g := range granted.kids {
+	for _, g := range granted.list() {
 		buf = g.AppendCanonical(buf[:0])
 		have[string(buf)] = struct{}{}
 		if !c.spend(len(buf)) {
@@ -309,15 +309,15 @@ func (c *comparer) hashedSubset(n *node, granted, required Value) Code {
 		if g.kind != String {
 			continue
 		}
-		if !c.spend(len(n.implies[g.text])) {
+		if !c.spend(len(n.implies[g.str()])) {
 			return CodeNotSubset
 		}
-		for implied := range n.implies[g.text] {
+		for implied := range n.implies[g.str()] {
 			buf = appendQuoted(buf[:0], implied)
 			have[string(buf)] = struct{}{}
 		}
 	}
-	for _, r := range required.kids {
+	for _, r := range required.list() {
 		buf = r.AppendCanonical(buf[:0])
 		if _, ok := have[string(buf)]; !ok || !c.spend(len(buf)) {
 			return CodeNotSubset
@@ -330,9 +330,9 @@ func (c *comparer) hashedSubset(n *node, granted, required Value) Code {
 // covers it alone: parts of two elements never combine.
 func (c *comparer) itemsSubset(items *node, granted, required Value) Code {
 	inner := comparer{work: c.work}
-	for _, r := range required.kids {
+	for _, r := range required.list() {
 		found := false
-		for _, g := range granted.kids {
+		for _, g := range granted.list() {
 			if g.kind == Object && r.kind == Object {
 				found = inner.fields(items, g, r, nil, false)
 			} else {
@@ -360,8 +360,8 @@ func (c *comparer) texts(r rule, granted, required Value) Code {
 	case required.Len() == 0:
 		return CodeRequiredEmpty
 	}
-	for _, e := range required.kids {
-		if code := c.oneOfTexts(r, granted.kids, e); code != "" {
+	for _, e := range required.list() {
+		if code := c.oneOfTexts(r, granted.list(), e); code != "" {
 			return code
 		}
 	}
@@ -382,14 +382,14 @@ func (c *comparer) oneOfTexts(r rule, granted []Value, required Value) Code {
 	if r == ruleGlob {
 		no = CodeNoGlobMatch
 	}
-	if required.kind != String || !c.spend(len(required.text)) {
+	if required.kind != String || !c.spend(len(required.str())) {
 		return no
 	}
-	if code := textAlone(r, required.text); code != "" {
+	if code := textAlone(r, required.str()); code != "" {
 		return code
 	}
 	for _, g := range granted {
-		if g.kind == String && c.textCovers(r, g.text, required.text) {
+		if g.kind == String && c.textCovers(r, g.str(), required.str()) {
 			return ""
 		}
 	}

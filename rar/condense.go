@@ -78,19 +78,19 @@ func mayOverlap(groups []*group) bool {
 // members notes which members v has, apart those on which a grant may be silent.
 func (n *node) members(v Value, always, optional *[]byte) {
 	for _, i := range v.sortedNames() {
-		child := n.child(v.kids[i].text)
+		child := n.child(v.list()[i].str())
 		switch {
 		case child == nil:
 		case child.rule == ruleIgnore:
 			continue
 		case child.absentAny:
-			*optional = appendQuoted(*optional, v.kids[i].text)
+			*optional = appendQuoted(*optional, v.list()[i].str())
 			continue
 		}
-		*always = appendQuoted(*always, v.kids[i].text)
-		if child != nil && child.rule == ruleFields && v.kids[i+1].kind == Object {
+		*always = appendQuoted(*always, v.list()[i].str())
+		if child != nil && child.rule == ruleFields && v.list()[i+1].kind == Object {
 			*always, *optional = append(*always, '{'), append(*optional, '{')
-			child.members(v.kids[i+1], always, optional)
+			child.members(v.list()[i+1], always, optional)
 			*always, *optional = append(*always, '}'), append(*optional, '}')
 		}
 	}
@@ -177,14 +177,14 @@ func (n *node) appendShape(dst []byte, v Value, path []string, axes *[]axis) []b
 	case n.rule == ruleFields && v.kind == Object:
 		dst = append(dst, '{')
 		for _, i := range v.sortedNames() {
-			name := v.kids[i].text
+			name := v.list()[i].str()
 			child := n.child(name)
 			if child != nil && child.rule == ruleIgnore {
 				continue
 			}
 			dst = append(appendQuoted(dst, name), ':')
 			below := append(path[:len(path):len(path)], name)
-			dst = append(child.appendShape(dst, v.kids[i+1], below, axes), ',')
+			dst = append(child.appendShape(dst, v.list()[i+1], below, axes), ',')
 		}
 		return append(dst, '}')
 	case n.isSet() && v.kind == Array, n.isLimit() && limitKind(v) != Absent:
@@ -203,7 +203,7 @@ func (n *node) isLimit() bool { return n.rule == ruleMax || n.rule == ruleMin }
 
 // limitKind returns the kind of a value that max and min can judge.
 func limitKind(v Value) Kind {
-	if v.kind == Number || (v.kind == String && isDecimalText(v.text)) {
+	if v.kind == Number || (v.kind == String && isDecimalText(v.str())) {
 		return v.kind
 	}
 	return Absent
@@ -222,11 +222,11 @@ func replaceAt(v Value, path []string, to Value) Value {
 	if len(path) == 0 {
 		return to
 	}
-	kids := append([]Value(nil), v.kids...)
+	kids := append([]Value(nil), v.list()...)
 	for i := 0; i < len(kids); i += 2 {
-		if kids[i].text == path[0] {
+		if kids[i].str() == path[0] {
 			kids[i+1] = replaceAt(kids[i+1], path[1:], to)
 		}
 	}
-	return Value{kind: Object, kids: kids}
+	return listValue(Object, kids)
 }

@@ -134,7 +134,7 @@ func (g *grid) divide(a int, axis axis) (own [][]int, ok bool) {
 		for _, s := range axis.stepsOf(valueAt(v, axis.path)) {
 			text := s.AppendCanonical(nil)
 			if axis.node.isLimit() && s.kind == String { // equal limits in two spellings
-				text = append(parseDecimal(s.text).appendTo([]byte{'"'}), '"')
+				text = append(parseDecimal(s.str()).appendTo([]byte{'"'}), '"')
 			}
 			at, met := known[string(text)]
 			if !met {
@@ -170,9 +170,9 @@ func (a axis) stepsOf(v Value) []Value {
 	if a.node.isLimit() {
 		return []Value{v}
 	}
-	out := make([]Value, len(v.kids))
-	for i, e := range v.kids {
-		out[i] = Value{kind: Array, kids: []Value{e}}
+	out := make([]Value, len(v.list()))
+	for i, e := range v.list() {
+		out[i] = listValue(Array, []Value{e})
 	}
 	return out
 }
@@ -259,19 +259,19 @@ func (g *grid) whole(a int, steps []int) Value {
 	}
 	all := make([]Value, len(steps))
 	for i, s := range steps {
-		all[i] = g.steps[a][s].kids[0]
+		all[i] = g.steps[a][s].list()[0]
 	}
 	if n.rule != ruleSubset || n.implies != nil || n.items != nil {
 		all = g.c.outermost(n, all)
 	}
-	return Value{kind: Array, kids: all}
+	return listValue(Array, all)
 }
 
 // outermost leaves out elements that another one takes in; of two that take in
 // each other the first stays.
 func (c *condenser) outermost(n *node, all []Value) []Value {
 	takesIn := func(g, r Value) bool {
-		one := func(v Value) Value { return Value{kind: Array, kids: []Value{v}} }
+		one := func(v Value) Value { return listValue(Array, []Value{v}) }
 		return c.cmp.value(n, one(g), one(r), nil) && *c.cmp.work >= 0
 	}
 	var out []Value

@@ -34,20 +34,20 @@ func withoutPlace(v Value, pointer string) Value {
 	token, rest, deeper := strings.Cut(pointer[1:], "/")
 	name, _ := unescapeToken(token)
 	if v.kind == Array {
-		list := append([]Value(nil), v.kids...)
+		list := append([]Value(nil), v.list()...)
 		if i, err := strconv.Atoi(name); err == nil && deeper && i >= 0 && i < len(list) {
 			list[i] = withoutPlace(list[i], "/"+rest)
 		}
-		return Value{kind: Array, kids: list}
+		return listValue(Array, list)
 	}
-	kids := make([]Value, 0, len(v.kids))
-	for i := 0; i < len(v.kids); i += 2 {
+	kids := make([]Value, 0, len(v.list()))
+	for i := 0; i < len(v.list()); i += 2 {
 		switch {
-		case v.kids[i].text != name:
-			kids = append(kids, v.kids[i], v.kids[i+1])
+		case v.list()[i].str() != name:
+			kids = append(kids, v.list()[i], v.list()[i+1])
 		case deeper:
-			kids = append(kids, v.kids[i], withoutPlace(v.kids[i+1], "/"+rest))
+			kids = append(kids, v.list()[i], withoutPlace(v.list()[i+1], "/"+rest))
 		}
 	}
-	return Value{kind: Object, kids: kids}
+	return listValue(Object, kids)
 }

@@ -55,7 +55,15 @@ func orDefault(n, byDefault int) int {
 // error is an *Error; a syntax error wins over a duplicate name wherever each
 // of them stands. The result does not alias data.
 func DecodeStrict(data []byte, l Limits) (Value, error) {
-	v, names, err := decode(data, l.withDefaults())
+	if l = l.withDefaults(); len(data) > l.MaxBytes {
+		return Value{}, l.tooLarge(len(data)) // before it is copied
+	}
+	return DecodeText(string(data), l)
+}
+
+// DecodeText is DecodeStrict of a string, of which the result holds views.
+func DecodeText(text string, l Limits) (Value, error) {
+	v, names, err := decode(text, l.withDefaults())
 	if err != nil {
 		return Value{}, err
 	}
@@ -86,20 +94,21 @@ func joinReversed(tokens []string) string {
 	return pointer
 }
 
-// decode is DecodeStrict with the fault of names kept apart; l has no zeros.
-func decode(data []byte, l Limits) (Value, *nameFault, error) {
-	if len(data) > l.MaxBytes {
-		return Value{}, nil, &Error{
-			Code: CodeTooLarge,
-			Err:  fmt.Errorf("%d bytes where %d are allowed", len(data), l.MaxBytes),
-		}
+func (l Limits) tooLarge(n int) error {
+	return &Error{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes where %d are allowed", n, l.MaxBytes)}
+}
+
+// decode is DecodeText with the fault of names kept apart; l has no zeros.
+func decode(text string, l Limits) (Value, *nameFault, error) {
+	if len(text) > l.MaxBytes {
+		return Value{}, nil, l.tooLarge(len(text))
 	}
 	scratch, _ := scratches.Get().(*[]Value)
 	if scratch == nil {
 		made := make([]Value, 0, scratchValues)
 		scratch = &made
 	}
-	d := decoder{src: string(data), limits: l, stack: *scratch}
+	d := decoder{src: text, limits: l, stack: *scratch}
 	v, err := d.document()
 	if cap(d.stack) <= mostScratch {
 		*scratch = d.stack[:0]
@@ -200,7 +209,7 @@ func (d *decoder) value() error {
 	switch c := d.src[d.pos]; {
 	case c == '"':
 		s, err := d.text()
-		d.stack = append(d.stack, Value{kind: String, text: s})
+		d.stack = append(d.stack, textValue(String, s))
 		return err
 	case c == '{':
 		return d.container(Object)
@@ -208,7 +217,7 @@ func (d *decoder) value() error {
 		return d.container(Array)
 	case c == '-' || (c >= '0' && c <= '9'):
 		literal, err := d.number()
-		d.stack = append(d.stack, Value{kind: Number, text: literal})
+		d.stack = append(d.stack, textValue(Number, literal))
 		return err
 	case d.literal("true"):
 		d.stack = append(d.stack, Value{kind: Bool, bool: true})
@@ -249,7 +258,7 @@ func (d *decoder) container(kind Kind) error {
 	}
 	d.depth--
 	kids := d.keep(d.stack[base:])
-	d.stack = append(d.stack[:base], Value{kind: kind, kids: kids})
+	d.stack = append(d.stack[:base], listValue(kind, kids))
 	return nil
 }
 
@@ -327,7 +336,7 @@ func (d *decoder) member(name string) error {
 	}
 	d.pos++
 	d.space()
-	d.stack = append(d.stack, Value{kind: String, text: name})
+	d.stack = append(d.stack, textValue(String, name))
 	faulty := d.names != nil
 	if err := d.value(); err != nil {
 		return below(err, name)

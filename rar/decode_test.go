@@ -3,6 +3,7 @@ package rar_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -244,4 +245,27 @@ func FuzzDecodeStrict(f *testing.F) {
 			t.Fatalf("canonical form %q of %q is not stable: %v", canonical, data, err)
 		}
 	})
+}
+
+// A text that is decoded in place says the same as one that is copied, also
+// where it is refused.
+func TestDecodeTextIsDecodeStrict(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"a":[1,"x",{"b":null}],"c":"\u0041é"}`, `""`, `[]`, ``, `{"a":1,"a":2}`, `[1] 2`, "\"\xff\"", `[[[[1]]]]`, `"0123456789012345678901234567890123456789"`} {
+		limits := rar.Limits{MaxDepth: 3, MaxBytes: 40}
+		want, wantErr := rar.DecodeStrict([]byte(text), limits)
+		got, err := rar.DecodeText(text, limits)
+		if !rar.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%s: %s, %v, want %s, %v", text, got.AppendJSON(nil), err, want.AppendJSON(nil), wantErr)
+		}
+	}
+	data := []byte(`["text",12]`)
+	v, err := rar.DecodeStrict(data, rar.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(data, `[1,2,3,4,5]`)
+	if got := string(v.AppendJSON(nil)); got != `["text",12]` {
+		t.Errorf("what DecodeStrict returned follows its data: %s", got)
+	}
 }

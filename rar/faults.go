@@ -64,7 +64,7 @@ type locator map[*Value]finder
 func (l locator) places(v Value, path []string) []int {
 	at := make([]int, 0, len(path))
 	for _, token := range path {
-		i := len(v.kids)
+		i := len(v.list())
 		next := Value{}
 		switch {
 		case v.kind == Array:
@@ -72,14 +72,14 @@ func (l locator) places(v Value, path []string) []int {
 				i = n
 			}
 			next, _ = v.step(token)
-		case v.kind == Object && len(v.kids) > 0:
-			f, ok := l[&v.kids[0]]
+		case v.kind == Object && len(v.list()) > 0:
+			f, ok := l[&v.list()[0]]
 			if !ok {
 				f = newFinder(v)
-				l[&v.kids[0]] = f
+				l[&v.list()[0]] = f
 			}
-			if j, ok := v.find(token, f.index); ok {
-				i, next = j, v.kids[j]
+			if j, ok := find(v.list(), token, f.index); ok {
+				i, next = j, v.list()[j]
 			}
 		}
 		at = append(at, i)

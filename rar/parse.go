@@ -11,7 +11,7 @@ import (
 // each element object, repeated names, type, declared, schema.
 func (t *Types) Parse(text []byte, l Limits) ([]Value, error) {
 	l = l.withDefaults()
-	v, names, err := decode(text, l)
+	v, names, err := decode(string(text), l)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (t *Types) parse(v Value, names *nameFault, l Limits) ([]Value, error) {
 	if err := boundedArray(v, l); err != nil {
 		return nil, err
 	}
-	for i, e := range v.kids {
+	for i, e := range v.list() {
 		if e.kind != Object {
 			return nil, notObject(i, e)
 		}
@@ -38,7 +38,7 @@ func (t *Types) parse(v Value, names *nameFault, l Limits) ([]Value, error) {
 			return nil, below(err, strconv.Itoa(i))
 		}
 	}
-	return v.kids, nil
+	return v.list(), nil
 }
 
 // Validate holds authorization_details against the declared types as an
@@ -51,7 +51,7 @@ func (t *Types) Validate(details Value) []*Error {
 		return []*Error{err}
 	}
 	var faults []*Error
-	for i, e := range details.kids {
+	for i, e := range details.list() {
 		if e.kind != Object {
 			faults = append(faults, notObject(i, e))
 		} else if err := t.validate(e); err != nil {
@@ -94,7 +94,7 @@ func (t *Types) validate(v Value) *Error {
 	case name.kind != String:
 		return &Error{Code: CodeMissingType, Path: "/type", Err: errors.New("type is not a string")}
 	}
-	ty := t.lookup(name.text)
+	ty := t.lookup(name.str())
 	if ty == nil {
 		return &Error{Code: CodeUnknownType, Path: "/type", Err: errors.New("the type is not declared")}
 	}
@@ -158,12 +158,12 @@ func (t *Types) granted(claim Value, l Limits) (usable []Value, skipped []Skippe
 	if err := boundedArray(claim, l); err != nil {
 		return nil, wholeClaim(claim, err)
 	}
-	for i, e := range claim.kids {
+	for i, e := range claim.list() {
 		if e.kind != Object {
 			return nil, wholeClaim(claim, notObject(i, e))
 		}
 	}
-	for i, e := range claim.kids {
+	for i, e := range claim.list() {
 		err := t.validate(e)
 		if err == nil {
 			usable = append(usable, e)
@@ -181,5 +181,5 @@ func typeOf(v Value) string {
 	if !ok || name.kind != String {
 		return ""
 	}
-	return name.text
+	return name.str()
 }

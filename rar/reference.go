@@ -110,16 +110,16 @@ func (n *node) appendCanonical(dst []byte, v Value) []byte {
 	case ruleSubset, rulePrefix, ruleGlob:
 		if v.kind == Array {
 			texts := make([][]byte, v.Len())
-			for i, e := range v.kids {
+			for i, e := range v.list() {
 				texts[i] = n.appendElement(nil, e)
 			}
 			return appendSet(dst, texts)
 		}
 	case ruleMax, ruleMin:
-		if v.kind == String && isDecimalText(v.text) {
+		if v.kind == String && isDecimalText(v.str()) {
 			// Quoted, so that it stays distinct from a number.
 			dst = append(dst, '"')
-			return append(parseDecimal(v.text).appendTo(dst), '"')
+			return append(parseDecimal(v.str()).appendTo(dst), '"')
 		}
 	case ruleEqual, ruleIgnore:
 	}
@@ -140,7 +140,7 @@ func (n *node) appendObject(dst []byte, v Value) []byte {
 	dst = append(dst, '{')
 	first := true
 	for _, i := range v.sortedNames() {
-		name := v.kids[i].text
+		name := v.list()[i].str()
 		rule := n.child(name)
 		if rule != nil && rule.rule == ruleIgnore {
 			continue
@@ -150,7 +150,7 @@ func (n *node) appendObject(dst []byte, v Value) []byte {
 		}
 		first = false
 		dst = append(appendQuoted(dst, name), ':')
-		dst = rule.appendCanonical(dst, v.kids[i+1])
+		dst = rule.appendCanonical(dst, v.list()[i+1])
 	}
 	return append(dst, '}')
 }

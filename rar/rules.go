@@ -203,7 +203,7 @@ func (c *ruleCompiler) option(n *node, m Member, at string, steps []stepInto) {
 	switch {
 	case m.Name == "rule":
 	case m.Name == "absent" && n.rule != ruleIgnore:
-		if m.Value.kind != String || m.Value.text != "any" {
+		if m.Value.kind != String || m.Value.str() != "any" {
 			c.fault(at, `absent can only be "any"`)
 		}
 		n.absentAny = true
@@ -244,7 +244,7 @@ func (c *ruleCompiler) implications(doc Value, at string) map[string]map[string]
 				c.fault(appendToken(at, m.Name), "not an array of strings")
 				break
 			}
-			direct[m.Name] = append(direct[m.Name], e.text)
+			direct[m.Name] = append(direct[m.Name], e.str())
 		}
 	}
 	closure, err := closeOver(direct)

@@ -220,9 +220,9 @@ func (s *nameSet) fill(kids []Value, fold bool) {
 		s.folded = make(map[string]struct{}, len(kids))
 	}
 	for i := 0; i < len(kids); i += 2 {
-		s.exact[kids[i].text] = struct{}{}
+		s.exact[kids[i].str()] = struct{}{}
 		if fold {
-			s.folded[foldName(kids[i].text)] = struct{}{}
+			s.folded[foldName(kids[i].str())] = struct{}{}
 		}
 	}
 }
@@ -230,10 +230,10 @@ func (s *nameSet) fill(kids []Value, fold bool) {
 func scanNames(kids []Value, name string, fold bool) Code {
 	variant := false
 	for i := 0; i < len(kids); i += 2 {
-		if kids[i].text == name {
+		if kids[i].str() == name {
 			return CodeDuplicateKey
 		}
-		variant = variant || (fold && strings.EqualFold(kids[i].text, name))
+		variant = variant || (fold && strings.EqualFold(kids[i].str(), name))
 	}
 	if variant {
 		return CodeCaseVariantKey

@@ -349,13 +349,13 @@ func fromAny(x any) Value {
 	case string:
 		return StringValue(x)
 	case json.Number:
-		return Value{kind: Number, text: x.String()}
+		return textValue(Number, x.String())
 	case []any:
 		list := make([]Value, len(x))
 		for i, e := range x {
 			list[i] = fromAny(e)
 		}
-		return Value{kind: Array, kids: list}
+		return listValue(Array, list)
 	case map[string]any:
 		members := make([]Member, 0, len(x))
 		for name, e := range x {

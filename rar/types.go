@@ -198,11 +198,11 @@ func (c *typeCompiler) members(doc Value) {
 // named takes the name from the document and holds the folder's against it.
 func (c *typeCompiler) named(d Declaration) bool {
 	name, _ := d.Document.Get("type")
-	if name.kind != String || name.text == "" {
+	if name.kind != String || name.str() == "" {
 		c.fault(c.base+"/type", "the declaration names no type")
 		return false
 	}
-	c.name = name.text
+	c.name = name.str()
 	decoded, err := url.PathUnescape(d.Name)
 	if err != nil || decoded != c.name {
 		c.fault(c.base+"/type", "type %q stands under the name %q", c.name, d.Name)

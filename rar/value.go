@@ -2,10 +2,12 @@ package rar
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Kind is the JSON kind of a Value.
@@ -43,18 +45,56 @@ func (k Kind) String() string {
 }
 
 // Value is a JSON value that keeps numbers as they were written and members in
-// document order. It is immutable, so it may be shared and copied freely.
+// document order. It is immutable, so it may be shared and copied freely; it
+// can not be compared with ==, see Equal.
 //
 // Strings and number literals are views of the decoded text: a Value that is
 // kept for long keeps its whole document alive.
+//
+// It is two words, because a decision makes and drops hundreds of them.
 type Value struct {
+	_ [0]func() // not comparable: == would compare places in memory
+	// at is the first byte of a String's or Number's text, or the first of an
+	// Array's elements or an Object's name, value, name, value, …; nil if size is
+	// 0. textValue, listValue, str and list alone look at it.
+	at   unsafe.Pointer
+	size uint32 // bytes of the text, or Values
 	kind Kind
 	bool bool
-	text string
-	// kids holds the elements of an array, or name, value, name, value, … of an
-	// object. One slice for both keeps Value small and lets a whole document
-	// share one allocation.
-	kids []Value
+}
+
+// textValue returns a String or Number. A text of 4 GiB is Absent, and so is
+// below a list so long: a size must never be another one. No Limits admit them.
+func textValue(kind Kind, text string) Value {
+	if uint64(len(text)) > math.MaxUint32 {
+		return Value{}
+	}
+	return Value{at: unsafe.Pointer(unsafe.StringData(text)), size: uint32(len(text)), kind: kind} //nolint:gosec // see Value
+}
+
+// listValue returns an Array or Object, which takes the slice over.
+func listValue(kind Kind, kids []Value) Value {
+	if uint64(len(kids)) > math.MaxUint32 {
+		return Value{}
+	}
+	return Value{at: unsafe.Pointer(unsafe.SliceData(kids)), size: uint32(len(kids)), kind: kind} //nolint:gosec // see Value
+}
+
+// str returns the text of a String or Number, else "".
+func (v Value) str() string {
+	if v.kind != String && v.kind != Number {
+		return ""
+	}
+	return unsafe.String((*byte)(v.at), v.size) //nolint:gosec // see Value
+}
+
+// list returns the elements of an Array, or name, value, name, value, … of an
+// Object, else nil.
+func (v Value) list() []Value {
+	if v.kind != Array && v.kind != Object {
+		return nil
+	}
+	return unsafe.Slice((*Value)(v.at), v.size) //nolint:gosec // see Value
 }
 
 // Member is one name with its value in an object.
@@ -72,7 +112,7 @@ func BoolValue(b bool) Value { return Value{kind: Bool, bool: b} }
 // StringValue returns a JSON string. Bytes that are not UTF-8 have no place in
 // JSON and become U+FFFD.
 func StringValue(s string) Value {
-	return Value{kind: String, text: strings.ToValidUTF8(s, "\uFFFD")}
+	return textValue(String, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // NumberValue returns the number that literal spells, kept letter by letter. It
@@ -85,60 +125,60 @@ func NumberValue(literal string) (Value, error) {
 	if d.pos != len(literal) {
 		return Value{}, d.fail(CodeSyntax, "not a number")
 	}
-	return Value{kind: Number, text: literal}, nil
+	return textValue(Number, literal), nil
 }
 
 // IntValue returns the number i.
 func IntValue(i int64) Value {
-	return Value{kind: Number, text: strconv.FormatInt(i, 10)}
+	return textValue(Number, strconv.FormatInt(i, 10))
 }
 
 // ArrayValue returns an array of the elements.
 func ArrayValue(elements ...Value) Value {
-	return Value{kind: Array, kids: slices.Clone(elements)}
+	return listValue(Array, slices.Clone(elements))
 }
 
 // ObjectValue returns an object of the members, in their order. Of members with
 // one name the last stays, in the place of the first.
 func ObjectValue(members ...Member) Value {
-	v := Value{kind: Object, kids: make([]Value, 0, 2*len(members))}
+	kids := make([]Value, 0, 2*len(members))
 	var seen map[string]int // in place of scanning, for many members
 	if len(members) > fewMembers {
 		seen = make(map[string]int, len(members))
 	}
 	for _, m := range members {
 		name := StringValue(m.Name)
-		at, ok := v.find(name.text, seen)
+		at, ok := find(kids, name.str(), seen)
 		if ok {
-			v.kids[at] = m.Value
+			kids[at] = m.Value
 			continue
 		}
 		if seen != nil {
-			seen[name.text] = len(v.kids) + 1
+			seen[name.str()] = len(kids) + 1
 		}
-		v.kids = append(v.kids, name, m.Value)
+		kids = append(kids, name, m.Value)
 	}
-	return v
+	return listValue(Object, kids)
 }
 
 // ArrayOf returns an array of n elements.
 func ArrayOf(n int, element func(i int) Value) Value {
-	v := Value{kind: Array, kids: make([]Value, n)}
-	for i := range v.kids {
-		v.kids[i] = element(i)
+	kids := make([]Value, n)
+	for i := range kids {
+		kids[i] = element(i)
 	}
-	return v
+	return listValue(Array, kids)
 }
 
 // ObjectOf returns an object of n members, in their order, whose names are all
 // different: who can not be sure of that takes ObjectValue.
 func ObjectOf(n int, member func(i int) (name string, value Value)) Value {
-	v := Value{kind: Object, kids: make([]Value, 2*n)}
+	kids := make([]Value, 2*n)
 	for i := range n {
 		name, value := member(i)
-		v.kids[2*i], v.kids[2*i+1] = StringValue(name), value
+		kids[2*i], kids[2*i+1] = StringValue(name), value
 	}
-	return v
+	return listValue(Object, kids)
 }
 
 // Kind returns the JSON kind, Absent for the zero Value.
@@ -149,31 +189,32 @@ func (v Value) Bool() bool { return v.kind == Bool && v.bool }
 
 // Text returns the content of a String, unescaped, or the literal of a Number
 // as it was written; "" for every other kind.
-func (v Value) Text() string { return v.text }
+func (v Value) Text() string { return v.str() }
 
 // Len returns the number of elements of an Array or members of an Object, else 0.
 func (v Value) Len() int {
 	if v.kind == Object {
-		return len(v.kids) / 2
+		return int(v.size) / 2
 	}
-	return len(v.kids)
+	return len(v.list())
 }
 
 // Index returns element i of an Array; an Absent value if there is none.
 func (v Value) Index(i int) Value {
-	if v.kind != Array || i < 0 || i >= len(v.kids) {
+	if v.kind != Array || i < 0 || i >= int(v.size) {
 		return Value{}
 	}
-	return v.kids[i]
+	return v.list()[i]
 }
 
 // Member returns member i of an Object in document order; the zero Member if
 // there is none.
 func (v Value) Member(i int) Member {
-	if v.kind != Object || i < 0 || i >= len(v.kids)/2 {
+	if v.kind != Object || i < 0 || i >= int(v.size)/2 {
 		return Member{}
 	}
-	return Member{Name: v.kids[2*i].text, Value: v.kids[2*i+1]}
+	kids := v.list()
+	return Member{Name: kids[2*i].str(), Value: kids[2*i+1]}
 }
 
 // Get returns the member of an Object with exactly this name. It scans, which
@@ -182,22 +223,23 @@ func (v Value) Get(name string) (Value, bool) {
 	if v.kind != Object {
 		return Value{}, false
 	}
-	i, ok := v.find(name, nil)
+	kids := v.list()
+	i, ok := find(kids, name, nil)
 	if !ok {
 		return Value{}, false
 	}
-	return v.kids[i], true
+	return kids[i], true
 }
 
-// find returns the place in kids of a member's value: by the index of an
-// object's names if there is one, else by scanning.
-func (v Value) find(name string, index map[string]int) (int, bool) {
+// find returns the place of a member's value among an object's kids: by the
+// index of its names if there is one, else by scanning.
+func find(kids []Value, name string, index map[string]int) (int, bool) {
 	if index != nil {
 		i, ok := index[name]
 		return i, ok
 	}
-	for i := 0; i < len(v.kids); i += 2 {
-		if v.kids[i].text == name {
+	for i := 0; i < len(kids); i += 2 {
+		if kids[i].str() == name {
 			return i + 1, true
 		}
 	}
@@ -244,10 +286,10 @@ func (v Value) step(token string) (Value, bool) {
 		}
 		i = 10*i + int(c-'0')
 	}
-	if i >= len(v.kids) {
+	if i >= len(v.list()) {
 		return Value{}, false
 	}
-	return v.kids[i], true
+	return v.list()[i], true
 }
 
 // unescapeToken reverses RFC 6901 §3; false for a "~" that escapes nothing.
@@ -288,17 +330,17 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	switch v.kind {
 	case Object:
 		dst = append(dst, '{')
-		for i := 0; i < len(v.kids); i += 2 {
+		for i := 0; i < len(v.list()); i += 2 {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendQuoted(dst, v.kids[i].text), ':')
-			dst = v.kids[i+1].AppendJSON(dst)
+			dst = append(appendQuoted(dst, v.list()[i].str()), ':')
+			dst = v.list()[i+1].AppendJSON(dst)
 		}
 		return append(dst, '}')
 	case Array:
 		dst = append(dst, '[')
-		for i, e := range v.kids {
+		for i, e := range v.list() {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -306,7 +348,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 		}
 		return append(dst, ']')
 	case Number:
-		return append(dst, v.text...)
+		return append(dst, v.str()...)
 	case Absent, Null, Bool, String:
 	}
 	return v.appendAtom(dst)
@@ -324,13 +366,13 @@ func (v Value) AppendCanonical(dst []byte) []byte {
 			if n > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendQuoted(dst, v.kids[i].text), ':')
-			dst = v.kids[i+1].AppendCanonical(dst)
+			dst = append(appendQuoted(dst, v.list()[i].str()), ':')
+			dst = v.list()[i+1].AppendCanonical(dst)
 		}
 		return append(dst, '}')
 	case Array:
 		dst = append(dst, '[')
-		for i, e := range v.kids {
+		for i, e := range v.list() {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -338,7 +380,7 @@ func (v Value) AppendCanonical(dst []byte) []byte {
 		}
 		return append(dst, ']')
 	case Number:
-		return parseDecimal(v.text).appendTo(dst)
+		return parseDecimal(v.str()).appendTo(dst)
 	case Absent, Null, Bool, String:
 	}
 	return v.appendAtom(dst)
@@ -348,7 +390,7 @@ func (v Value) AppendCanonical(dst []byte) []byte {
 func (v Value) appendAtom(dst []byte) []byte {
 	switch v.kind {
 	case String:
-		return appendQuoted(dst, v.text)
+		return appendQuoted(dst, v.str())
 	case Null:
 		return append(dst, "null"...)
 	case Bool:
@@ -361,11 +403,11 @@ func (v Value) appendAtom(dst []byte) []byte {
 // sortedNames returns the places in kids of an object's names, sorted. UTF-8
 // sorts bytewise as its code points do.
 func (v Value) sortedNames() []int {
-	at := make([]int, len(v.kids)/2)
+	at := make([]int, len(v.list())/2)
 	for i := range at {
 		at[i] = 2 * i
 	}
-	slices.SortFunc(at, func(a, b int) int { return strings.Compare(v.kids[a].text, v.kids[b].text) })
+	slices.SortFunc(at, func(a, b int) int { return strings.Compare(v.list()[a].str(), v.list()[b].str()) })
 	return at
 }
 
@@ -408,19 +450,19 @@ func (v Value) Any() any {
 	case Bool:
 		return v.bool
 	case Number:
-		return json.Number(v.text)
+		return json.Number(v.str())
 	case String:
-		return v.text
+		return v.str()
 	case Array:
-		list := make([]any, len(v.kids))
-		for i, e := range v.kids {
+		list := make([]any, len(v.list()))
+		for i, e := range v.list() {
 			list[i] = e.Any()
 		}
 		return list
 	case Object:
-		m := make(map[string]any, len(v.kids)/2)
-		for i := 0; i < len(v.kids); i += 2 {
-			m[v.kids[i].text] = v.kids[i+1].Any()
+		m := make(map[string]any, len(v.list())/2)
+		for i := 0; i < len(v.list()); i += 2 {
+			m[v.list()[i].str()] = v.list()[i+1].Any()
 		}
 		return m
 	case Absent, Null:
@@ -432,19 +474,19 @@ func (v Value) Any() any {
 // exact value, strings by code points without normalisation (RFC 9396 §12). Two
 // Absent values are equal.
 func Equal(a, b Value) bool {
-	if a.kind != b.kind || len(a.kids) != len(b.kids) {
+	if a.kind != b.kind || len(a.list()) != len(b.list()) {
 		return false
 	}
 	switch a.kind {
 	case Bool:
 		return a.bool == b.bool
 	case String:
-		return a.text == b.text
+		return a.str() == b.str()
 	case Number:
-		return a.text == b.text || compareDecimals(parseDecimal(a.text), parseDecimal(b.text)) == 0
+		return a.str() == b.str() || compareDecimals(parseDecimal(a.str()), parseDecimal(b.str())) == 0
 	case Array:
-		for i := range a.kids {
-			if !Equal(a.kids[i], b.kids[i]) {
+		for i := range a.list() {
+			if !Equal(a.list()[i], b.list()[i]) {
 				return false
 			}
 		}
@@ -461,26 +503,26 @@ const fewMembers = 16
 
 // equalObjects compares two objects of equal length without quadratic work.
 func equalObjects(a, b Value) bool {
-	if len(a.kids) > 2*fewMembers {
+	if len(a.list()) > 2*fewMembers {
 		as, bs := a.sortedNames(), b.sortedNames()
 		for n := range as {
 			i, j := as[n], bs[n]
-			if a.kids[i].text != b.kids[j].text || !Equal(a.kids[i+1], b.kids[j+1]) {
+			if a.list()[i].str() != b.list()[j].str() || !Equal(a.list()[i+1], b.list()[j+1]) {
 				return false
 			}
 		}
 		return true
 	}
-	for i := 0; i < len(a.kids); i += 2 {
+	for i := 0; i < len(a.list()); i += 2 {
 		// The same place first: documents of one origin share their order.
-		other := b.kids[i+1]
-		if b.kids[i].text != a.kids[i].text {
+		other := b.list()[i+1]
+		if b.list()[i].str() != a.list()[i].str() {
 			var ok bool
-			if other, ok = b.Get(a.kids[i].text); !ok {
+			if other, ok = b.Get(a.list()[i].str()); !ok {
 				return false
 			}
 		}
-		if !Equal(a.kids[i+1], other) {
+		if !Equal(a.list()[i+1], other) {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ const (
 	differencesInput = `{
 		"k": "0", "one": 1, "n": ONE, "m": 1, "list": [1, 2, 3], "f": [ONE, TWO], "s": "s", "o": {"1": "a"}, "arr": ["q", "r"], "z": "zz",
 		"role": "admin", "t": true, "fa": false, "mix": [1, 2, 1], "e": [], "deep": {"a": {"b": [1, {"c": 2}]}}, "nested": [["a", 1], ["b", 2]],
-		"two": 2, "o2": {"z": 1, "a": 6}, "objs": [{"k": 1, "v": "a"}, {"k": 2, "v": "b"}]NUMBERS
+		"same": "s", "oo": {"s": "q", "q": 3}, "two": 2, "o2": {"z": 1, "a": 6}, "objs": [{"k": 1, "v": "a"}, {"k": 2, "v": "b"}]NUMBERS
 	}`
 )
 

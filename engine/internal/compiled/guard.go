@@ -6,7 +6,7 @@ import "github.com/open-policy-agent/opa/v1/ir"
 // for a constant before one look-up replaces asking one after the other.
 const guardMin = 3
 
-// guard is what a definition asks before anything else: input.path == want.
+// guard is one of the conditions that a definition begins with: input.path == want.
 type guard struct {
 	path []*node
 	want *node
@@ -24,24 +24,26 @@ func (g *guard) sameField(o *guard) bool {
 	return true
 }
 
-// guardOf reads the guard of a block: look-ups from the input by constant keys,
-// then equality with a constant string. Nothing before it can fail, so where the
-// guard does not hold, topdown too finds the definition undefined and no more.
-func (c *compilation) guardOf(b *ir.Block) *guard {
-	g := &guard{}
+// guardsOf reads the guards of a block: look-ups from the input by constant keys,
+// then equality with a constant string, as many as stand in a row before anything
+// else. None of them can fail, so where one does not hold, topdown too finds the
+// definition undefined and no more, whichever it asks first.
+func (c *compilation) guardsOf(b *ir.Block) []guard {
+	var list []guard
+	var path []*node
 	at := ir.Input
 	for _, s := range b.Stmts {
 		switch s := s.(type) {
 		case *ir.ResetLocalStmt:
-			if len(g.path) > 0 {
-				return nil
+			if len(path) > 0 {
+				return list
 			}
 		case *ir.DotStmt:
 			k, ok := s.Key.Value.(ir.StringIndex)
 			if !ok || s.Source.Value != ir.Val(at) {
-				return nil
+				return list
 			}
-			g.path = append(g.path, c.p.strs[k])
+			path = append(path, c.p.strs[k])
 			at = s.Target
 		case *ir.EqualStmt:
 			x, y := s.A, s.B
@@ -49,16 +51,16 @@ func (c *compilation) guardOf(b *ir.Block) *guard {
 				x, y = y, x
 			}
 			k, ok := y.Value.(ir.StringIndex)
-			if len(g.path) == 0 || x.Value != ir.Val(at) || !ok {
-				return nil
+			if len(path) == 0 || x.Value != ir.Val(at) || !ok {
+				return list
 			}
-			g.want = c.p.strs[k]
-			return g
+			list = append(list, guard{path: path, want: c.p.strs[k]})
+			path, at = nil, ir.Input
 		default:
-			return nil
+			return list
 		}
 	}
-	return nil
+	return list
 }
 
 // closes tells whether b only hands a definition's value on to the function's.
@@ -77,15 +79,25 @@ func closes(b *ir.Block, result ir.Local) bool {
 // unit is one definition of a function: its block, and the one that hands its
 // value on.
 type unit struct {
-	guard    *guard
+	guards   []guard
 	from, to int
+}
+
+// on is the guard that asks the field of another.
+func (u *unit) on(field *guard) *guard {
+	for i := range u.guards {
+		if u.guards[i].sameField(field) {
+			return &u.guards[i]
+		}
+	}
+	return nil
 }
 
 func (c *compilation) units(f *ir.Func) []unit {
 	var list []unit
 	for i := 0; i < len(f.Blocks); {
-		u := unit{guard: c.guardOf(f.Blocks[i]), from: i, to: i + 1}
-		if u.guard != nil && u.to < len(f.Blocks) && closes(f.Blocks[u.to], f.Return) {
+		u := unit{guards: c.guardsOf(f.Blocks[i]), from: i, to: i + 1}
+		if u.guards != nil && u.to < len(f.Blocks) && closes(f.Blocks[u.to], f.Return) {
 			u.to++
 		}
 		list = append(list, u)
@@ -103,24 +115,43 @@ func (c *compilation) guard(f *ir.Func, body []code) []code {
 	units := c.units(f)
 	out := make([]code, 0, len(body))
 	for i := 0; i < len(units); {
-		j := i + 1
-		for j < len(units) && units[i].guard.sameField(units[j].guard) {
-			j++
-		}
-		if units[i].guard == nil || j-i < guardMin {
-			out = append(out, body[units[i].from:units[j-1].to]...)
-			i = j
+		field, j := widest(units, i)
+		if field == nil || j-i < guardMin {
+			out = append(out, body[units[i].from:units[i].to]...)
+			i++
 			continue
 		}
 		byWant := map[string][]code{}
 		for _, u := range units[i:j] {
-			byWant[u.guard.want.s] = append(byWant[u.guard.want.s], body[u.from:u.to]...)
+			want := u.on(field).want.s
+			byWant[want] = append(byWant[want], body[u.from:u.to]...)
 		}
 		c.p.stats.guarded += j - i
-		out = append(out, guarded(units[i].guard.path, byWant))
+		out = append(out, guarded(field.path, byWant))
 		i = j
 	}
 	return out
+}
+
+// widest finds the field that tells the most definitions apart from units[from]
+// on, and where the run of those that ask it ends.
+func widest(units []unit, from int) (field *guard, to int) {
+	most := 0
+	for k := range units[from].guards {
+		candidate := &units[from].guards[k]
+		values, end := map[*node]bool{}, from
+		for ; end < len(units); end++ {
+			g := units[end].on(candidate)
+			if g == nil {
+				break
+			}
+			values[g.want] = true
+		}
+		if len(values) > most {
+			field, to, most = candidate, end, len(values)
+		}
+	}
+	return field, to
 }
 
 func guarded(path []*node, byWant map[string][]code) code {

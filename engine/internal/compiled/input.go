@@ -104,7 +104,7 @@ func (o Object) Add(name Name, v Value) {
 	if o.in.m.p.poison && c.find(name.n) >= 0 {
 		panic("the member " + name.n.s + " is there already")
 	}
-	c.sorted = len(c.keys) == 0
+	c.sorted, c.table = len(c.keys) == 0, nil // a table that SetText made does not know it
 	c.keys, c.vals = append(c.keys, name.n), append(c.vals, v.n)
 }
 

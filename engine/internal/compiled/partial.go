@@ -1,6 +1,8 @@
 package compiled
 
 import (
+	"strconv"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -15,16 +17,54 @@ import (
 // partials looks for such rules.
 type partials struct {
 	compiler *ast.Compiler
-	rules    []*ast.Rule // all that are planned, without their else branches
+	// groups are the partial rules that are planned: those of a group are read by
+	// a key by the same references.
+	groups map[string]*partialGroup
 	// bound are the rules whose heads may be bound.
 	bound map[*ast.Rule]*ast.Term
 	// base remembers what reaches base documents by variables.
 	base map[*ast.Rule]bool
 }
 
+// partialGroup are definitions whose heads begin with the same constants and are
+// of one length.
+type partialGroup struct {
+	head  ast.Ref
+	rules []*ast.Rule
+	bound bool
+}
+
+func groupPartials(rules []*ast.Rule) map[string]*partialGroup {
+	groups := map[string]*partialGroup{}
+	for _, r := range rules {
+		if !partial(r) {
+			continue
+		}
+		head := r.Ref()
+		name := strconv.Itoa(len(head)) + " " + head[:constants(head)].String()
+		if groups[name] == nil {
+			groups[name] = &partialGroup{head: head}
+		}
+		groups[name].rules = append(groups[name].rules, r)
+	}
+	return groups
+}
+
+// constants is how far a reference is made of its root and texts.
+func constants(ref ast.Ref) int {
+	n := 1
+	for n < len(ref) {
+		if _, ok := ref[n].Value.(ast.String); !ok {
+			break
+		}
+		n++
+	}
+	return n
+}
+
 // judgePartials refuses partial rules as above among the planned rules.
 func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
-	p := &partials{compiler: s.compiler, rules: rules, bound: map[*ast.Rule]*ast.Term{}, base: map[*ast.Rule]bool{}}
+	p := &partials{compiler: s.compiler, groups: groupPartials(rules), bound: map[*ast.Rule]*ast.Term{}, base: map[*ast.Rule]bool{}}
 	p.readsIn(query, nil)
 	for grown := -1; grown != len(p.bound); {
 		grown = len(p.bound)
@@ -140,31 +180,22 @@ func (p *partials) readsInTerm(t *ast.Term, free func(*ast.Term) bool) {
 	if !ok || !ref.HasPrefix(ast.DefaultRootRef) {
 		return
 	}
-	ground := 1
-	for ground < len(ref) {
-		if _, ok := ref[ground].Value.(ast.String); !ok {
-			break
+	ground := constants(ref)
+	for _, g := range p.groups {
+		if g.bound || !meets(g.head, ref, ground, free) {
+			continue
 		}
-		ground++
-	}
-	for _, r := range p.rules {
-		if partial(r) && meets(r, ref, ground, free) && p.bound[r] == nil {
+		g.bound = true
+		for _, r := range g.rules {
 			p.bound[r] = t
 		}
 	}
 }
 
 // meets tells whether a reference, constant up to ground, may read a part of the
-// document that r is in by a key that may be bound.
-func meets(r *ast.Rule, ref ast.Ref, ground int, free func(*ast.Term) bool) bool {
-	head := r.Ref()
-	fixed := 1
-	for fixed < len(head) {
-		if _, ok := head[fixed].Value.(ast.String); !ok {
-			break
-		}
-		fixed++
-	}
+// document that rules with this head are in by a key that may be bound.
+func meets(head, ref ast.Ref, ground int, free func(*ast.Term) bool) bool {
+	fixed := constants(head)
 	for i := 1; i < min(fixed, ground); i++ {
 		if !head[i].Value.(ast.String).Equal(ref[i].Value.(ast.String)) { //nolint:forcetypeassert // they are, up to there
 			return false

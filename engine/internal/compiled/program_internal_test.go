@@ -497,6 +497,53 @@ func TestResultForms(t *testing.T) {
 	}
 }
 
+// TestManyMembers: members that are added last are found in an object of many that
+// came in no order.
+func TestManyMembers(t *testing.T) {
+	t.Parallel()
+	x := newExample(t, "many", "package p\n\nallow if not input.agent\n\ndeny contains input.agent\n", map[string]any{}, Passes{})
+	agent := x.program.Name("agent")
+	for _, n := range []int{5, 24, 25, 26, 27, 60} {
+		in := x.program.NewInput()
+		o := in.Object(n + 1)
+		for i := n; i > 0; i-- {
+			o.SetText("m"+strconv.Itoa(i), in.Bool(true))
+		}
+		o.Add(agent, in.Text("a"))
+		results, err := in.Eval(t.Context(), o.Value(), time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(results[1].Value.AppendJSON(nil)); results[0].Value.Bool() || got != `["a"]` {
+			t.Errorf("%d members: allow %v, deny %s", n, results[0].Value.Bool(), got)
+		}
+		in.Release()
+	}
+}
+
+// TestGuards: the field that tells most definitions apart finds them, though all ask another one first.
+func TestGuards(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("package p\n\n")
+	for i := range 50 {
+		text.WriteString(strings.ReplaceAll("allow if {\n\tinput.action == \"call\"\n\tinput.tool == \"tN\"\n\tinput.role == \"rN\"\n}\n\n", "N", strconv.Itoa(i)))
+	}
+	x := newExample(t, "guards", text.String(), map[string]any{}, Passes{})
+	if got := x.program.stats.guarded; got != 50 {
+		t.Errorf("%d definitions are found by a look-up, want 50", got)
+	}
+	for input, want := range map[string]bool{
+		`{"action": "call", "tool": "t7", "role": "r7"}`: true, `{"action": "call", "tool": "t7", "role": "r8"}`: false,
+		`{"action": "other", "tool": "t7", "role": "r7"}`: false, `{"tool": "t7", "role": "r7"}`: false, `{"action": "call", "role": "r7"}`: false,
+	} {
+		results, err := x.eval(t.Context(), mustJSON(t, input))
+		if err != nil || (results[0].Defined && results[0].Value.Bool()) != want {
+			t.Errorf("%s: %+v, %v", input, results, err)
+		}
+	}
+}
+
 // TestTopdownIsNotTouched: compiling leaves the compiler as it was, for topdown.
 func TestTopdownIsNotTouched(t *testing.T) {
 	t.Parallel()

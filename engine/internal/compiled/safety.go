@@ -121,6 +121,9 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 			if err == nil {
 				err = judgeNumber(x)
 			}
+			if err == nil {
+				err = judgeLiteral(x)
+			}
 		case *ast.Expr:
 			if err = judgeNegation(x); err == nil {
 				err = judgeTerm(x)
@@ -230,6 +233,28 @@ func judgeTerm(x *ast.Expr) error {
 		return nil
 	}
 	return refuse("%v: an expression that is just a value", x.Location)
+}
+
+// judgeLiteral refuses objects and sets of several members whose keys are no
+// constants. topdown reads such a literal before it knows whether keys are equal: in
+// the order of its variables, both of two equal ones, and as a pattern all keys
+// before any value.
+func judgeLiteral(t *ast.Term) error {
+	computed := false
+	key := func(k *ast.Term) { computed = computed || !ast.IsConstant(k.Value) }
+	n := 0
+	switch v := t.Value.(type) {
+	case ast.Object:
+		n = v.Len()
+		v.Foreach(func(k, _ *ast.Term) { key(k) })
+	case ast.Set:
+		n = v.Len()
+		v.Foreach(key)
+	}
+	if n > 1 && computed {
+		return refuse("%v: the keys of %v are computed", t.Location, t)
+	}
+	return nil
 }
 
 // judgeForm refuses what Rego's next version adds (not, and, or over blocks): the

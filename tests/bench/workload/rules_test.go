@@ -67,3 +67,59 @@ func TestRulesLimits(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRules is a decision on many definitions of one permit, each for a tool of its own.
+func BenchmarkRules(b *testing.B) {
+	for _, n := range []int{10, 1000, 100_000} {
+		r, err := workload.NewRules(n, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		requests, err := r.Requests(500)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := rulesSnapshot(b, r)
+		qs := make([]*engine.Query, len(requests))
+		for i := range requests {
+			qs[i] = decodeQuery(b, requests[i].Query)
+		}
+		for _, compiled := range []bool{false, true} {
+			e := engine.New(engine.Options{Compiled: compiled})
+			if compiled {
+				e.Prepare(s)
+			}
+			e.Swap(s)
+			state, why := s.Evaluator()
+			b.Run(strconv.Itoa(n)+"/"+string(state), func(b *testing.B) {
+				b.ReportAllocs()
+				if compiled != (state == engine.EvaluatorCompiled) {
+					b.Fatal(state, why)
+				}
+				for i := 0; b.Loop(); i = (i + 1) % len(qs) {
+					if d, err := e.Decide(b.Context(), qs[i]); err != nil || d.Allow != requests[i].Allow {
+						b.Fatal(d, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func rulesSnapshot(t testing.TB, r *workload.Rules) *engine.Snapshot {
+	t.Helper()
+	dir := t.TempDir()
+	if err := r.WriteBundle(dir, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	content, err := bundles.Open(dir, bundles.Limits{MaxBytes: 1 << 30, MaxFileBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content.Bundle.Name = "bench"
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{content.Bundle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

@@ -14,7 +14,7 @@ type deadline struct {
 	at              time.Time
 
 	mu sync.Mutex
-	// timed is the context as the library makes it, once Done or Value was asked.
+	// timed is the context as the library makes it, once Done was asked.
 	timed  context.Context //nolint:containedctx // as above
 	cancel context.CancelFunc
 	err    error

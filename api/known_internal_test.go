@@ -71,3 +71,21 @@ func eachMessage(m protoreflect.Message, visit func(protoreflect.Message)) {
 		return true
 	})
 }
+
+// A caller within the process may write to its message afterwards; what was read
+// of it stays.
+func TestValuesOfALocalCallerAreCopies(t *testing.T) {
+	t.Parallel()
+	s := &Server{}
+	for d, shared := range map[door]bool{doorGRPC: true, doorLocal: false, doorREST: false, doorGateway: false} {
+		w := s.wire(call{door: d})
+		w.limits = Limits{}.withDefaults()
+		data := []byte(`{"name":"pay"}`)
+		v := w.object(data, 1, "", "context")
+		copy(data, `{"name":"buy"}`)
+		name, _ := v.Get("name")
+		if want := map[bool]string{false: "pay", true: "buy"}[shared]; name.Text() != want {
+			t.Errorf("%s: %q, want %q", d, name.Text(), want)
+		}
+	}
+}

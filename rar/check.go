@@ -240,12 +240,13 @@ func (n *check) validObject(v Value) bool {
 			return false
 		}
 	}
-	for i := 0; i < len(v.list()); i += 2 {
-		sub, ok := n.props[v.list()[i].str()]
+	kids := v.list()
+	for i := 0; i < len(kids); i += 2 {
+		sub, ok := n.props[kids[i].str()]
 		if !ok {
 			sub = n.other
 		}
-		if !sub.valid(v.list()[i+1]) {
+		if !sub.valid(kids[i+1]) {
 			return false
 		}
 	}

@@ -330,12 +330,13 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	switch v.kind {
 	case Object:
 		dst = append(dst, '{')
-		for i := 0; i < len(v.list()); i += 2 {
+		kids := v.list()
+		for i := 0; i < len(kids); i += 2 {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendQuoted(dst, v.list()[i].str()), ':')
-			dst = v.list()[i+1].AppendJSON(dst)
+			dst = append(appendQuoted(dst, kids[i].str()), ':')
+			dst = kids[i+1].AppendJSON(dst)
 		}
 		return append(dst, '}')
 	case Array:
@@ -362,12 +363,13 @@ func (v Value) AppendCanonical(dst []byte) []byte {
 	switch v.kind {
 	case Object:
 		dst = append(dst, '{')
+		kids := v.list()
 		for n, i := range v.sortedNames() {
 			if n > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendQuoted(dst, v.list()[i].str()), ':')
-			dst = v.list()[i+1].AppendCanonical(dst)
+			dst = append(appendQuoted(dst, kids[i].str()), ':')
+			dst = kids[i+1].AppendCanonical(dst)
 		}
 		return append(dst, '}')
 	case Array:
@@ -403,11 +405,12 @@ func (v Value) appendAtom(dst []byte) []byte {
 // sortedNames returns the places in kids of an object's names, sorted. UTF-8
 // sorts bytewise as its code points do.
 func (v Value) sortedNames() []int {
-	at := make([]int, len(v.list())/2)
+	kids := v.list()
+	at := make([]int, len(kids)/2)
 	for i := range at {
 		at[i] = 2 * i
 	}
-	slices.SortFunc(at, func(a, b int) int { return strings.Compare(v.list()[a].str(), v.list()[b].str()) })
+	slices.SortFunc(at, func(a, b int) int { return strings.Compare(kids[a].str(), kids[b].str()) })
 	return at
 }
 

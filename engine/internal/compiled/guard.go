@@ -6,6 +6,10 @@ import "github.com/open-policy-agent/opa/v1/ir"
 // for a constant before one look-up replaces asking one after the other.
 const guardMin = 3
 
+// guardMax bounds a run of definitions under one look-up, or choosing among fields
+// could take time that grows with the square of their number.
+const guardMax = 1024
+
 // guard is one of the conditions that a definition begins with: input.path == want.
 type guard struct {
 	path []*node
@@ -116,7 +120,7 @@ func (c *compilation) guard(f *ir.Func, body []code) []code {
 	out := make([]code, 0, len(body))
 	for i := 0; i < len(units); {
 		field, j := widest(units, i)
-		if field == nil || j-i < guardMin {
+		if field == nil {
 			out = append(out, body[units[i].from:units[i].to]...)
 			i++
 			continue
@@ -134,20 +138,21 @@ func (c *compilation) guard(f *ir.Func, body []code) []code {
 }
 
 // widest finds the field that tells the most definitions apart from units[from]
-// on, and where the run of those that ask it ends.
+// on, among those that guardMin of them ask, and where the run ends; nil if there is
+// none.
 func widest(units []unit, from int) (field *guard, to int) {
 	most := 0
 	for k := range units[from].guards {
 		candidate := &units[from].guards[k]
 		values, end := map[*node]bool{}, from
-		for ; end < len(units); end++ {
+		for ; end < min(len(units), from+guardMax); end++ {
 			g := units[end].on(candidate)
 			if g == nil {
 				break
 			}
 			values[g.want] = true
 		}
-		if len(values) > most {
+		if end-from >= guardMin && len(values) > most {
 			field, to, most = candidate, end, len(values)
 		}
 	}

@@ -526,20 +526,53 @@ func TestGuards(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	text.WriteString("package p\n\n")
-	for i := range 50 {
+	for i := range 2500 { // more than guardMax
 		text.WriteString(strings.ReplaceAll("allow if {\n\tinput.action == \"call\"\n\tinput.tool == \"tN\"\n\tinput.role == \"rN\"\n}\n\n", "N", strconv.Itoa(i)))
 	}
 	x := newExample(t, "guards", text.String(), map[string]any{}, Passes{})
-	if got := x.program.stats.guarded; got != 50 {
-		t.Errorf("%d definitions are found by a look-up, want 50", got)
+	if got := x.program.stats.guarded; got != 2500 {
+		t.Errorf("%d definitions are found by a look-up, want all", got)
 	}
 	for input, want := range map[string]bool{
-		`{"action": "call", "tool": "t7", "role": "r7"}`: true, `{"action": "call", "tool": "t7", "role": "r8"}`: false,
+		`{"action": "call", "tool": "t7", "role": "r7"}`: true, `{"action": "call", "tool": "t1500", "role": "r1500"}`: true, `{"action": "call", "tool": "t2499", "role": "r2499"}`: true, `{"action": "call", "tool": "t7", "role": "r8"}`: false,
 		`{"action": "other", "tool": "t7", "role": "r7"}`: false, `{"tool": "t7", "role": "r7"}`: false, `{"action": "call", "role": "r7"}`: false,
 	} {
 		results, err := x.eval(t.Context(), mustJSON(t, input))
 		if err != nil || (results[0].Defined && results[0].Value.Bool()) != want {
 			t.Errorf("%s: %+v, %v", input, results, err)
+		}
+	}
+}
+
+// TestLargePolicies: what would take too long to plan is refused before, and many
+// definitions that ask fields in turn are compiled at once.
+func TestLargePolicies(t *testing.T) {
+	t.Parallel()
+	text := func(n int, definition func(i int) string) string {
+		var b strings.Builder
+		b.WriteString("package p\n\n")
+		for i := range n {
+			b.WriteString(definition(i))
+		}
+		return b.String()
+	}
+	long := func(terms int) string { return "allow if input.n in [" + strings.Repeat("1, ", terms) + "2]\n\n" }
+	for name, c := range map[string]struct {
+		policy   string
+		compiled bool
+	}{
+		"a rule of 10,000 terms": {text(1, func(int) string { return long(11_000) }), false},
+		"a rule of 2,000 terms":  {text(1, func(int) string { return long(2_000) }), true},
+		"many rules of 5,000":    {text(20, func(int) string { return long(5_000) }), false},
+		"half a million terms":   {text(2_600, func(int) string { return long(200) }), false},
+		"6,000, and pairs of them": {text(6_000, func(i int) string {
+			return "allow if {\n\tinput.a == \"x\"\n\tinput." + string(rune('b'+i/2%9)) + " == \"" + strconv.Itoa(i) + "\"\n}\n\n"
+		}), true},
+	} {
+		_, err := Compile(t.Context(), Options{Compiler: compilerOf(t, c.policy), Documents: []ast.Ref{ast.MustParseRef("data.p.allow")}, Data: rar.ObjectValue()})
+		var refused *RefusalError
+		if (err == nil) != c.compiled || err != nil && (!errors.As(err, &refused) || !strings.Contains(refused.What, "terms in a rule")) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

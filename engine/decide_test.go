@@ -244,6 +244,8 @@ func TestCredentialChecks(t *testing.T) {
 		{"scope a list", "scope", `["a"]`, engine.CodeTokenClaims},
 		{"bound, not proved", "cnf", `{"jkt": "x"}`, engine.CodeTokenProof},
 		{"actor a string", "act", `"agent"`, engine.CodeTokenActors},
+		{"actor null", "act", `null`, engine.CodeTokenActors},
+		{"inner actor null", "act", `{"sub": "a", "act": null}`, engine.CodeTokenActors},
 		{"actor without sub", "act", `{"iss": "x"}`, engine.CodeTokenActors},
 		{"actors too deep", "act", strings.Repeat(`{"sub": "a", "act": `, 9) + `{"sub": "a"}` + strings.Repeat("}", 9), engine.CodeTokenActors},
 	} {

@@ -171,7 +171,7 @@ func readToken(c map[string]any) *token {
 		k.code = "token.issuer"
 	case k.sub == "" || k.exp.IsZero():
 		k.code = "token.claims"
-	case !k.readActors(claims["act"]):
+	case !k.readActors(claims):
 		k.code = "token.actors"
 	}
 	return k
@@ -187,9 +187,9 @@ func wholeSeconds(v any) (int64, bool) {
 	return whole.Int64(), r.Sign() > 0 && whole.Sign() > 0 && whole.Cmp(big.NewInt(253402300799)) <= 0
 }
 
-// readActors walks the chain, outermost first.
-func (k *token) readActors(act any) bool {
-	for ; act != nil; act = at(act, "act") {
+// readActors walks the chain, outermost first. A null is there, and is no actor.
+func (k *token) readActors(claims map[string]any) bool {
+	for act, given := claims["act"]; given; act, given = object(act)["act"] {
 		sub, iss := stringOf(at(act, "sub")), stringOf(at(act, "iss"))
 		if v := at(act, "iss"); v != nil && !isText(v) || sub == "" {
 			return false

@@ -24,6 +24,7 @@ const planTime = 2 * time.Minute
 type evaluation struct {
 	topdown *topdownEvaluator
 	fast    atomic.Pointer[program]
+	habit   habit
 	// once is of make; from is let go of with it.
 	once sync.Once
 	from func(context.Context) (*program, error)
@@ -104,7 +105,8 @@ func (s *Snapshot) Evaluator() (state EvaluatorState, why string) {
 type Evaluations struct {
 	// Compiled are evaluations by Go closures, Interpreted those by topdown alone.
 	Compiled, Interpreted uint64
-	// HandedOver are evaluations that the closures left to topdown, by reason.
+	// HandedOver are evaluations that the closures left to topdown, by reason; those
+	// of "habit" they were not asked for, because they leave most to topdown.
 	HandedOver map[string]uint64
 	// Verified were compared with topdown, Different came out otherwise, Unverified
 	// were chosen, and nobody had time.
@@ -116,6 +118,7 @@ type counters struct {
 	compiled, interpreted           atomic.Uint64
 	verified, different, unverified atomic.Uint64
 	handedOver                      [len(handoverReasons)]atomic.Uint64
+	habitual                        atomic.Uint64
 }
 
 //nolint:gochecknoglobals // a constant
@@ -144,6 +147,7 @@ func (e *Engine) Evaluations() Evaluations {
 	for i, r := range handoverReasons {
 		out.HandedOver[string(r)] = c.handedOver[i].Load()
 	}
+	out.HandedOver[reasonHabit] = c.habitual.Load()
 	return out
 }
 
@@ -167,8 +171,15 @@ func (b *bounded) Err() error {
 
 // evaluate asks the policy of s, until then at the latest.
 func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input) (output, *Fault) {
-	if fast := s.eval.fast.Load(); fast != nil && !e.distrusted.Load() {
+	fast := s.eval.fast.Load()
+	switch {
+	case fast == nil || e.distrusted.Load():
+		e.counters.interpreted.Add(1)
+	case s.eval.habit.resting():
+		e.counters.habitual.Add(1)
+	default:
 		out, handover := fast.evaluate(&bounded{ctx, until}, in) //nolint:contextcheck // it is ctx, with an end
+		s.eval.habit.note(handover != nil)
 		if handover == nil {
 			e.counters.compiled.Add(1)
 			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret
@@ -177,8 +188,6 @@ func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in 
 			return out, nil
 		}
 		e.counters.handover(handover.Reason)
-	} else {
-		e.counters.interpreted.Add(1)
 	}
 	ctx, stop := context.WithDeadline(ctx, until)
 	defer stop()

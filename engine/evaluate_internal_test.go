@@ -194,3 +194,40 @@ func TestShapeOf(t *testing.T) {
 }
 
 func prepare(s *Snapshot) { New(Options{Compiled: true}).Prepare(s) }
+
+// A policy that hands most over is not asked for a while, then again; what it
+// answers does not change.
+func TestHabit(t *testing.T) {
+	t.Parallel()
+	s := internalSnapshot(t, "package authz\n\npermit[\"x\"] := {} if to_number(input.resource.id) == 1\n")
+	prepare(s)
+	e := New(Options{})
+	e.Swap(s)
+	ask := func(id string, times int) {
+		t.Helper()
+		for range times {
+			d, err := e.Decide(t.Context(), readQuery(id))
+			if err != nil || d.Allow != (id == "1") || (d.Error != nil) != (id == "x") {
+				t.Fatal(id, d, err)
+			}
+		}
+	}
+	expect := func(compiled, failed, habit uint64) {
+		t.Helper()
+		got := e.Evaluations()
+		if got.Compiled != compiled || got.HandedOver["builtin_error"] != failed || got.HandedOver[reasonHabit] != habit || got.Interpreted != 0 {
+			t.Errorf("%+v; want %d compiled, %d failed, %d by habit", got, compiled, failed, habit)
+		}
+	}
+	ask("1", habitWindow/2)
+	ask("x", habitWindow/2) // a half is not most
+	expect(habitWindow/2, habitWindow/2, 0)
+	ask("x", habitWindow)
+	expect(habitWindow/2, habitWindow*3/2, 0)
+	ask("1", habitRest/2)
+	ask("x", habitRest/2)
+	expect(habitWindow/2, habitWindow*3/2, habitRest)
+	ask("1", habitWindow)
+	ask("1", 1)
+	expect(habitWindow*3/2+1, habitWindow*3/2, habitRest)
+}

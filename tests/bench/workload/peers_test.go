@@ -101,7 +101,7 @@ func TestPlainForms(t *testing.T) {
 		by    func(engine.Evaluations) uint64
 	}{
 		"plain":       {workload.Plain, engine.EvaluatorCompiled, func(e engine.Evaluations) uint64 { return e.Compiled }},
-		"handed over": {workload.HandedOver, engine.EvaluatorCompiled, func(e engine.Evaluations) uint64 { return e.HandedOver["ambiguous_key"] }},
+		"handed over": {workload.HandedOver, engine.EvaluatorCompiled, func(e engine.Evaluations) uint64 { return e.HandedOver["ambiguous_key"] + e.HandedOver["habit"] }},
 		"refused":     {workload.Refused, engine.EvaluatorRefused, func(e engine.Evaluations) uint64 { return e.Interpreted }},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -59,7 +59,7 @@ type Limits struct {
 	// DataNodes bounds the base documents, which are kept as nodes; default 2
 	// million.
 	DataNodes int
-	// Statements bounds the plan; default 1 million.
+	// Statements bounds the plan; default 5 million.
 	Statements int
 }
 
@@ -77,7 +77,7 @@ func (l Limits) withDefaults() Limits {
 		l.DataNodes = 2_000_000
 	}
 	if l.Statements <= 0 {
-		l.Statements = 1_000_000
+		l.Statements = 5_000_000
 	}
 	return l
 }

@@ -11,7 +11,6 @@ type folding struct {
 	open map[ir.Local]int
 	// reads counts the reads by statements that are folded.
 	reads map[ir.Local]int
-	arena arena
 }
 
 // fold compiles the making of constant composites, which begins at stmts[0], to
@@ -83,9 +82,9 @@ func (f *folding) take(s ir.Stmt) (change int, ok bool) {
 	case *ir.MakeSetStmt:
 		return f.begin(s.Target, kSet)
 	case *ir.MakeNumberRefStmt:
-		return 0, f.set(s.Target, f.arena.num(f.c.p.strs[s.Index].s))
+		return 0, f.set(s.Target, f.c.constants.num(f.c.p.strs[s.Index].s))
 	case *ir.MakeNumberIntStmt:
-		return 0, f.set(s.Target, f.arena.int(s.Value))
+		return 0, f.set(s.Target, f.c.constants.int(s.Value))
 	case *ir.MakeNullStmt:
 		return 0, f.set(s.Target, nodeNull)
 	case *ir.ArrayAppendStmt:
@@ -109,7 +108,7 @@ func (f *folding) set(l ir.Local, n *node) bool {
 }
 
 func (f *folding) begin(l ir.Local, k kind) (change int, ok bool) {
-	n := f.arena.composite(k, nil, nil, true)
+	n := f.c.constants.composite(k, nil, nil, true)
 	if !f.set(l, n) {
 		return 0, false
 	}

@@ -6,7 +6,7 @@ import "github.com/open-policy-agent/opa/v1/ir"
 // for a constant before one look-up replaces asking one after the other.
 const guardMin = 3
 
-// guardMax bounds a run of definitions under one look-up, or choosing among fields
+// guardMax bounds how many definitions are looked at to choose among fields, which
 // could take time that grows with the square of their number.
 const guardMax = 1024
 
@@ -138,8 +138,8 @@ func (c *compilation) guard(f *ir.Func, body []code) []code {
 }
 
 // widest finds the field that tells the most definitions apart from units[from]
-// on, among those that guardMin of them ask, and where the run ends; nil if there is
-// none.
+// on, of the first guardMax, among those that guardMin of them ask, and where the run
+// of definitions that ask it ends; nil if there is none.
 func widest(units []unit, from int) (field *guard, to int) {
 	most := 0
 	for k := range units[from].guards {
@@ -155,6 +155,9 @@ func widest(units []unit, from int) (field *guard, to int) {
 		if end-from >= guardMin && len(values) > most {
 			field, to, most = candidate, end, len(values)
 		}
+	}
+	for field != nil && to < len(units) && units[to].on(field) != nil {
+		to++
 	}
 	return field, to
 }

@@ -39,6 +39,8 @@ type compilation struct {
 	ctx    context.Context //nolint:containedctx // a compilation lives for one call of Compile
 	policy *ir.Policy
 	safety *safety
+	// constants is where composites are that are made once.
+	constants arena
 
 	// Of the function at hand:
 	labels  []label

@@ -128,12 +128,13 @@ func (a *Analysis) checkReads(data rar.Value) []Finding {
 		severity = Warning
 	}
 	var found []Finding
+	look := dataLooks{data: data, names: map[string]map[string]int{}}
 	for _, r := range a.data {
 		if r.orders != 0 {
 			found = append(found, r.compare(data)...)
 			continue
 		}
-		v, ok := lookSteps(data, r.path)
+		v, ok := look.steps(r.path)
 		name := "data" + pathText(r.path)
 		switch {
 		case !ok || v.Kind() == rar.Null:
@@ -151,6 +152,52 @@ func (a *Analysis) checkReads(data rar.Value) []Finding {
 		}
 	}
 	return found
+}
+
+// manyMembers is the size from which an object's names are kept, for the next look.
+const manyMembers = 64
+
+// dataLooks looks many paths up in one value, of which thousands may go through the
+// same large object.
+type dataLooks struct {
+	data rar.Value
+	// names are those of large objects, by the path of the object.
+	names map[string]map[string]int
+}
+
+func (d *dataLooks) steps(path []step) (rar.Value, bool) {
+	v, at := d.data, ""
+	for i, s := range path {
+		if s.kind != stepName || v.Kind() != rar.Object {
+			return lookSteps(v, path[i:])
+		}
+		next, ok := d.member(v, at, s.name)
+		if !ok {
+			return rar.Value{}, false
+		}
+		v, at = next, at+strconv.Quote(s.name)
+	}
+	return v, true
+}
+
+// member finds a member of the object v, which lies at a path.
+func (d *dataLooks) member(v rar.Value, at, name string) (rar.Value, bool) {
+	if v.Len() < manyMembers {
+		return v.Get(name)
+	}
+	names := d.names[at]
+	if names == nil {
+		names = make(map[string]int, v.Len())
+		for i := range v.Len() {
+			names[v.Member(i).Name] = i
+		}
+		d.names[at] = names
+	}
+	i, ok := names[name]
+	if !ok {
+		return rar.Value{}, false
+	}
+	return v.Member(i).Value, true
 }
 
 func lookSteps(v rar.Value, path []step) (rar.Value, bool) {

@@ -2,9 +2,14 @@ package workload_test
 
 import (
 	"errors"
+	"flag"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
@@ -68,9 +73,18 @@ func TestRulesLimits(t *testing.T) {
 	}
 }
 
+// rulesCounts are the sizes of BenchmarkRules; 100,000 take a minute and 7 GB to make.
+//
+//nolint:gochecknoglobals // a flag
+var rulesCounts = flag.String("rules", "10,1000", "how many definitions BenchmarkRules has")
+
 // BenchmarkRules is a decision on many definitions of one permit, each for a tool of its own.
 func BenchmarkRules(b *testing.B) {
-	for _, n := range []int{10, 1000, 10_000} {
+	for text := range strings.SplitSeq(*rulesCounts, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
 		r, err := workload.NewRules(n, 0)
 		if err != nil {
 			b.Fatal(err)
@@ -79,7 +93,7 @@ func BenchmarkRules(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s := rulesSnapshot(b, r)
+		s := rulesSnapshot(b, rulesBundle(b, r))
 		qs := make([]*engine.Query, len(requests))
 		for i := range requests {
 			qs[i] = decodeQuery(b, requests[i].Query)
@@ -106,7 +120,62 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
-func rulesSnapshot(t testing.TB, r *workload.Rules) *engine.Snapshot {
+// BenchmarkCompileRules is what a bundle of 10,000 rules costs until it decides, and
+// until it decides compiled, beside OPA's parser and compiler on the same text.
+func BenchmarkCompileRules(b *testing.B) {
+	r, err := workload.NewRules(10_000, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	bundle := rulesBundle(b, r)
+	library, err := engine.Library()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("OPA", func(b *testing.B) {
+		for b.Loop() {
+			modules := map[string]*ast.Module{}
+			for _, m := range append(library, bundle.Modules...) {
+				parsed, err := ast.ParseModuleWithOpts(m.Path, m.Text, ast.ParserOptions{RegoVersion: ast.RegoV1, ProcessAnnotation: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				modules[m.Path] = parsed
+			}
+			c := ast.NewCompiler()
+			if c.Compile(modules); c.Failed() {
+				b.Fatal(c.Errors)
+			}
+		}
+	})
+	b.Run("decides", func(b *testing.B) {
+		for b.Loop() {
+			rulesSnapshot(b, bundle)
+		}
+	})
+	b.Run("decides compiled", func(b *testing.B) {
+		for b.Loop() {
+			s := rulesSnapshot(b, bundle)
+			prepared := make(chan struct{})
+			go func() {
+				engine.New(engine.Options{Compiled: true}).Prepare(s)
+				close(prepared)
+			}()
+			state, why := s.Evaluator()
+			for ; state == engine.EvaluatorInterpreted; state, why = s.Evaluator() {
+				time.Sleep(time.Millisecond)
+			}
+			if state != engine.EvaluatorCompiled {
+				b.Fatal(state, why)
+			}
+			b.StopTimer() // what is left is for FilterTools
+			<-prepared
+			b.StartTimer()
+		}
+	})
+}
+
+func rulesBundle(t testing.TB, r *workload.Rules) engine.Bundle {
 	t.Helper()
 	dir := t.TempDir()
 	if err := r.WriteBundle(dir, "r1"); err != nil {
@@ -117,7 +186,12 @@ func rulesSnapshot(t testing.TB, r *workload.Rules) *engine.Snapshot {
 		t.Fatal(err)
 	}
 	content.Bundle.Name = "bench"
-	s, _, err := engine.Compile(t.Context(), []engine.Bundle{content.Bundle})
+	return content.Bundle
+}
+
+func rulesSnapshot(t testing.TB, b engine.Bundle) *engine.Snapshot {
+	t.Helper()
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,10 @@ FUZZ_SKIP ?= ^$$
 ORACLE_PAIRS ?= 10000000
 # How many random calls make filter-oracle asks about.
 FILTER_CASES ?= 100000
-# How long make compiled-oracle runs, and the seed of its first policy.
+# How long make compiled-oracle runs, and the seed of its first policy; 0: somewhere
+# new, which it prints.
 COMPILED_TIME ?= 1h
-COMPILED_SEED ?= 1
+COMPILED_SEED ?= 0
 # How many random questions make decide-oracle asks.
 DECIDE_CASES ?= 1000000
 # How many sessions make soak begins, and for how long.

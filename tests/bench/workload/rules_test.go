@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/ast" //nolint:depguard // its own compilation is what ours is compared with
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
@@ -74,8 +74,6 @@ func TestRulesLimits(t *testing.T) {
 }
 
 // rulesCounts are the sizes of BenchmarkRules; 100,000 take a minute and 7 GB to make.
-//
-//nolint:gochecknoglobals // a flag
 var rulesCounts = flag.String("rules", "10,1000", "how many definitions BenchmarkRules has")
 
 // BenchmarkRules is a decision on many definitions of one permit, each for a tool of its own.

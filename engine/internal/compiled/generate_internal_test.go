@@ -44,6 +44,10 @@ const genData = `{
 	"a": {"b": {"c": 1}}
 }`
 
+func (g *generator) random() *rand.Rand { return g.r }
+
+func (*generator) data() string { return genData }
+
 func (g *generator) pick(list ...string) string { return list[g.r.Intn(len(list))] }
 
 func (g *generator) chance(percent int) bool { return g.r.Intn(100) < percent }

@@ -707,7 +707,7 @@ func TestOrdinaryForms(t *testing.T) {
 }
 
 // compilerOf compiles a policy with the library.
-func compilerOf(t *testing.T, policy string) *ast.Compiler {
+func compilerOf(t testing.TB, policy string) *ast.Compiler {
 	t.Helper()
 	modules := map[string]*ast.Module{"policy.rego": ast.MustParseModuleWithOpts(policy, ast.ParserOptions{RegoVersion: ast.RegoV1})}
 	err := fs.WalkDir(policies.FS(), policies.Library, func(path string, e fs.DirEntry, err error) error {

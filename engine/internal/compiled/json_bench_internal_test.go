@@ -1,0 +1,130 @@
+package compiled
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/authzd/authzd/rar"
+	"github.com/authzd/authzd/tests/bench/workload"
+)
+
+// BenchmarkJSON evaluates the plain policy of tests/bench/workload from the text of an
+// input document to the text of the answer: compiled, and in the best form of topdown,
+// which reads strictly too, makes terms directly and is asked without package rego.
+func BenchmarkJSON(b *testing.B) {
+	w, err := workload.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	if err := w.WritePlainOPA(dir, workload.Plain); err != nil {
+		b.Fatal(err)
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // it was written above
+		if err != nil {
+			b.Fatal(err)
+		}
+		return string(text)
+	}
+	inputs := make([][]byte, len(w.Requests))
+	for i := range w.Requests {
+		if inputs[i], err = workload.PolicyInput(w.Requests[i].Query); err != nil {
+			b.Fatal(err)
+		}
+	}
+	x := &subject{compiler: compilerOf(b, read("policy.rego"))}
+	data, ref := mustJSON(b, read("data.json")), ast.MustParseRef("data.authz.allow")
+	p, err := Compile(b.Context(), Options{Compiler: x.compiler, Documents: []ast.Ref{ref}, Data: data})
+	if err != nil {
+		b.Fatal(err)
+	}
+	check := func(b *testing.B, i int, got []byte) {
+		b.Helper()
+		if want := w.Requests[i].Allow; string(got) != "true" && want || string(got) != "false" && !want {
+			b.Fatalf("request %d: %s, want %v", i, got, want)
+		}
+	}
+	b.Run("compiled", func(b *testing.B) {
+		b.ReportAllocs()
+		var out []byte
+		for i := 0; b.Loop(); i = (i + 1) % len(inputs) {
+			v, err := rar.DecodeStrict(inputs[i], rar.Limits{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			in := p.NewInput()
+			results, err := in.Eval(b.Context(), in.JSON(v), x.now, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			out = results[0].Value.AppendJSON(out[:0])
+			in.Release()
+			check(b, i, out)
+		}
+	})
+	b.Run("topdown", func(b *testing.B) {
+		store := inmem.NewFromASTObject(mustObject(b, ast.MustParseTerm(read("data.json")).Value))
+		txn, err := store.NewTransaction(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		qc := x.compiler.QueryCompiler()
+		body, err := qc.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm("x"), ast.NewTerm(ref))))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		var out []byte
+		for i := 0; b.Loop(); i = (i + 1) % len(inputs) {
+			v, err := rar.DecodeStrict(inputs[i], rar.Limits{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			err = topdown.NewQuery(body).WithQueryCompiler(qc).WithCompiler(x.compiler).WithStore(store).WithTransaction(txn).
+				WithInput(termOf(v)).WithTime(x.now).WithStrictBuiltinErrors(true).
+				Iter(b.Context(), func(qr topdown.QueryResult) error {
+					for _, t := range qr {
+						out = append(out[:0], t.String()...)
+					}
+					return nil
+				})
+			if err != nil {
+				b.Fatal(err)
+			}
+			check(b, i, out)
+		}
+	})
+}
+
+// termOf makes terms as package engine does, but for the strings that it keeps.
+func termOf(v rar.Value) *ast.Term {
+	switch v.Kind() {
+	case rar.Bool:
+		return ast.InternedTerm(v.Bool())
+	case rar.String:
+		return ast.StringTerm(v.Text())
+	case rar.Number:
+		return ast.NewTerm(ast.Number(v.Text()))
+	case rar.Array:
+		terms := make([]*ast.Term, v.Len())
+		for i := range terms {
+			terms[i] = termOf(v.Index(i))
+		}
+		return ast.ArrayTerm(terms...)
+	case rar.Object:
+		kv := make([][2]*ast.Term, v.Len())
+		for i := range kv {
+			m := v.Member(i)
+			kv[i] = [2]*ast.Term{ast.StringTerm(m.Name), termOf(m.Value)}
+		}
+		return ast.NewTerm(ast.NewObject(kv...))
+	default:
+		return ast.NullTerm()
+	}
+}

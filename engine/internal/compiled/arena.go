@@ -1,8 +1,16 @@
 package compiled
 
+import "github.com/authzd/authzd/rar"
+
 // arena hands out what one evaluation makes; all of it dies with the
 // evaluation, and the memory is used again by the next.
 type arena struct {
+	// unmade is the coll of composites that nobody has looked into yet, raws what
+	// they are, see lazy.
+	unmade coll
+	raws   []rar.Value
+	intern map[string]*node // the Program's
+
 	nodes          [][]node
 	colls          [][]coll
 	ptrs           [][]*node
@@ -70,10 +78,12 @@ func (a *arena) slice(n int) []*node {
 
 // reset forgets everything; strings are released to the garbage collector.
 func (a *arena) reset() {
-	if len(a.nodes) > keptChunks || len(a.colls) > 4*keptChunks || len(a.ptrs) > 2*keptChunks {
+	if len(a.nodes) > keptChunks || len(a.colls) > 4*keptChunks || len(a.ptrs) > 2*keptChunks || cap(a.raws) > keptChunks*nodeChunk {
 		*a = arena{} // do not keep what one huge input needed
 		return
 	}
+	clear(a.raws)
+	a.raws = a.raws[:0]
 	clearChunks(a.nodes, a.nodeAt)
 	clearChunks(a.colls, a.collAt)
 	clearChunks(a.ptrs, a.ptrAt)
@@ -106,6 +116,7 @@ func (a *arena) poison() {
 			chunk[i] = ambiguous
 		}
 	}
+	a.unmade.owner = nil
 	*a = arena{}
 }
 
@@ -142,7 +153,8 @@ func (a *arena) num(text string) *node {
 // order if sorted says so.
 func (a *arena) composite(k kind, keys, vals []*node, sorted bool) *node {
 	n := a.node()
-	n.k, n.c = k, a.coll()
-	n.c.keys, n.c.vals, n.c.sorted = keys, vals, sorted
+	c := a.coll()
+	c.keys, c.vals, c.sorted = keys, vals, sorted
+	n.k, n.made = k, c
 	return n
 }

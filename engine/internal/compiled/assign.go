@@ -89,7 +89,7 @@ func (c *compilation) length(s *ir.LenStmt) code {
 	o, t := c.operand(s.Source), c.local(s.Target)
 	return func(m *machine, fr []*node) int {
 		v := o.get(fr)
-		if v == nil || v.c == nil {
+		if v == nil || v.coll() == nil {
 			return m.fail(UndefinedOperand)
 		}
 		fr[t] = m.arena.int(int64(v.size()))
@@ -100,7 +100,7 @@ func (c *compilation) length(s *ir.LenStmt) code {
 // size is how many elements or members a composite has.
 func (n *node) size() int {
 	if n.k == kArr {
-		return len(n.c.vals)
+		return len(n.coll().vals)
 	}
-	return len(n.c.keys)
+	return len(n.coll().keys)
 }

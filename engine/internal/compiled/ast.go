@@ -52,21 +52,21 @@ func (n *node) toAST() *ast.Term {
 	case kStr:
 		return &ast.Term{Value: ast.String(n.s)}
 	case kArr:
-		terms := make([]*ast.Term, len(n.c.vals))
-		for i, v := range n.c.vals {
+		terms := make([]*ast.Term, len(n.coll().vals))
+		for i, v := range n.coll().vals {
 			terms[i] = v.toAST()
 		}
 		return &ast.Term{Value: ast.NewArray(terms...)}
 	case kSet:
-		terms := make([]*ast.Term, len(n.c.keys))
-		for i, v := range n.c.keys {
+		terms := make([]*ast.Term, len(n.coll().keys))
+		for i, v := range n.coll().keys {
 			terms[i] = v.toAST()
 		}
 		return &ast.Term{Value: ast.NewSet(terms...)}
 	case kObj:
-		pairs := make([][2]*ast.Term, len(n.c.keys))
-		for i, k := range n.c.keys {
-			pairs[i] = [2]*ast.Term{k.toAST(), n.c.vals[i].toAST()}
+		pairs := make([][2]*ast.Term, len(n.coll().keys))
+		for i, k := range n.coll().keys {
+			pairs[i] = [2]*ast.Term{k.toAST(), n.coll().vals[i].toAST()}
 		}
 		return &ast.Term{Value: ast.NewObject(pairs...)}
 	default:

@@ -52,7 +52,7 @@ func (c *compilation) append(s *ir.ArrayAppendStmt) code {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(v)
-		list.c.vals = append(list.c.vals, v)
+		list.coll().vals = append(list.coll().vals, v)
 		return next
 	}
 }
@@ -65,7 +65,7 @@ func (c *compilation) add(s *ir.SetAddStmt) code {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(v)
-		set.c.add(v)
+		set.coll().add(v)
 		return next
 	}
 }
@@ -81,16 +81,16 @@ func (c *compilation) insert(object ir.Local, key, value ir.Operand, once bool) 
 		}
 		m.firm(kn)
 		m.firm(vn)
-		old := obj.c.get(kn)
+		old := obj.coll().get(kn)
 		switch {
 		case old == nil:
-			obj.c.insert(kn, vn)
-		case obj.c.mixed && kn.k != kStr:
+			obj.coll().insert(kn, vn)
+		case obj.coll().mixed && kn.k != kStr:
 			// An object of OPA that gets a key again may lose others of the same hash,
 			// which true and 1 have, or 0.5 and 0.7.
 			return m.fail(RepeatedKey)
 		case !once:
-			obj.c.insert(kn, vn)
+			obj.coll().insert(kn, vn)
 		case !equal(old, vn):
 			return m.fail(Conflict)
 		}
@@ -117,16 +117,16 @@ func (m *machine) merge(a, b *node) *node {
 	if a == nil || b == nil || a.k != kObj || b.k != kObj || !m.charge(a.size()+b.size()) {
 		return nil
 	}
-	a.c.sort()
-	n := m.arena.composite(kObj, append([]*node(nil), a.c.keys...), append([]*node(nil), a.c.vals...), true)
-	for i, k := range b.c.keys {
-		v := b.c.vals[i]
-		if old := a.c.get(k); old != nil {
+	a.coll().sort()
+	n := m.arena.composite(kObj, append([]*node(nil), a.coll().keys...), append([]*node(nil), a.coll().vals...), true)
+	for i, k := range b.coll().keys {
+		v := b.coll().vals[i]
+		if old := a.coll().get(k); old != nil {
 			if v = m.merge(old, v); v == nil {
 				return nil
 			}
 		}
-		n.c.insert(k, v)
+		n.coll().insert(k, v)
 	}
 	return n
 }

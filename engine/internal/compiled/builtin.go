@@ -169,7 +169,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 			}
 			m.firm(v)
 			operands[i] = v.toAST()
-			if v.c != nil && !m.charge(v.weight(maxWeight)/4) {
+			if v.coll() != nil && !m.charge(v.weight(maxWeight)/4) {
 				return failed
 			}
 		}

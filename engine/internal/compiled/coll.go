@@ -19,6 +19,8 @@ type coll struct {
 	text map[string]*node
 	// table finds keys of a large coll that is being built out of order.
 	table map[uint64][]int32
+	// owner marks the unmade of an arena: the composite is yet to be made.
+	owner *arena
 }
 
 const (
@@ -150,21 +152,21 @@ func hashNode(n *node) uint64 {
 	case kStr:
 		return maphash.String(hashSeed, n.s)
 	case kArr:
-		h := uint64(len(n.c.vals)) + 3
-		for _, v := range n.c.vals {
+		h := uint64(len(n.coll().vals)) + 3
+		for _, v := range n.coll().vals {
 			h = h*1_099_511_628_211 + hashNode(v)
 		}
 		return h
 	case kSet:
-		h := uint64(len(n.c.keys)) + 5
-		for _, v := range n.c.keys {
+		h := uint64(len(n.coll().keys)) + 5
+		for _, v := range n.coll().keys {
 			h += hashNode(v) * 0x9e3779b97f4a7c15
 		}
 		return h
 	case kObj:
-		h := uint64(len(n.c.keys)) + 7
-		for i, k := range n.c.keys {
-			h += (hashNode(k)*31 + hashNode(n.c.vals[i])) * 0x9e3779b97f4a7c15
+		h := uint64(len(n.coll().keys)) + 7
+		for i, k := range n.coll().keys {
+			h += (hashNode(k)*31 + hashNode(n.coll().vals[i])) * 0x9e3779b97f4a7c15
 		}
 		return h
 	default:

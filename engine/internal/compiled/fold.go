@@ -120,7 +120,7 @@ func (f *folding) begin(l ir.Local, k kind) (change int, ok bool) {
 
 func (f *folding) change(l ir.Local, apply func([]*node, *coll), operands ...ir.Operand) (change int, ok bool) {
 	target, ok := f.values[l]
-	if !ok || target.c == nil {
+	if !ok || target.coll() == nil {
 		return 0, false
 	}
 	values := make([]*node, len(operands))
@@ -140,7 +140,7 @@ func (f *folding) change(l ir.Local, apply func([]*node, *coll), operands ...ir.
 		}
 	}
 	f.reads[l]++
-	apply(values, target.c)
+	apply(values, target.coll())
 	if f.open[l]--; f.open[l] == 0 {
 		return -1, true
 	}

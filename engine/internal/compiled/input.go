@@ -83,7 +83,7 @@ func (in *Input) Array(elements ...Value) Value {
 // JSON is a JSON value; numbers stay letter by letter. Absent becomes null, as in
 // the input that topdown gets.
 func (in *Input) JSON(v rar.Value) Value {
-	return Value{fromJSON(&in.m.arena, in.m.p.intern, v)}
+	return Value{in.m.arena.fromJSON(v)}
 }
 
 // Object is an object in the making.
@@ -100,7 +100,7 @@ func (in *Input) Object(size int) Object {
 
 // Add adds a member whose name the object does not have yet.
 func (o Object) Add(name Name, v Value) {
-	c := o.n.c
+	c := o.n.coll()
 	if o.in.m.p.poison && c.find(name.n) >= 0 {
 		panic("the member " + name.n.s + " is there already")
 	}
@@ -109,17 +109,17 @@ func (o Object) Add(name Name, v Value) {
 }
 
 // Set adds a member, or replaces it.
-func (o Object) Set(name Name, v Value) { o.n.c.insert(name.n, v.n) }
+func (o Object) Set(name Name, v Value) { o.n.coll().insert(name.n, v.n) }
 
 // SetText is Set for a name that is not known beforehand.
-func (o Object) SetText(name string, v Value) { o.n.c.insert(o.in.Text(name).n, v.n) }
+func (o Object) SetText(name string, v Value) { o.n.coll().insert(o.in.Text(name).n, v.n) }
 
 // Value is the object.
 func (o Object) Value() Value { return Value{o.n} }
 
-// fromJSON makes nodes of a JSON value; names that the policy mentions become
-// the Program's own nodes, so that look-ups mostly compare pointers.
-func fromJSON(a *arena, intern map[string]*node, v rar.Value) *node {
+// fromJSON makes a node of a JSON value. Composites are made when somebody looks into
+// them, one level at a time: a policy reads little of what a query says.
+func (a *arena) fromJSON(v rar.Value) *node {
 	switch v.Kind() {
 	case rar.Bool:
 		return boolNode(v.Bool())
@@ -128,23 +128,45 @@ func fromJSON(a *arena, intern map[string]*node, v rar.Value) *node {
 	case rar.String:
 		return a.str(v.Text())
 	case rar.Array:
-		vals := a.slice(v.Len())
-		for i := range v.Len() {
-			vals = append(vals, fromJSON(a, intern, v.Index(i)))
-		}
-		return a.composite(kArr, nil, vals, true)
+		return a.lazy(kArr, v)
 	case rar.Object:
-		keys, vals := a.slice(v.Len()), a.slice(v.Len())
-		for i := range v.Len() {
-			m := v.Member(i)
-			k := intern[m.Name]
-			if k == nil {
-				k = a.str(m.Name)
-			}
-			keys, vals = append(keys, k), append(vals, fromJSON(a, intern, m.Value))
-		}
-		return a.composite(kObj, keys, vals, false)
+		return a.lazy(kObj, v)
 	default:
 		return nodeNull
 	}
+}
+
+func (a *arena) lazy(k kind, v rar.Value) *node {
+	n := a.node()
+	a.unmade.owner = a
+	n.k, n.made, n.i = k, &a.unmade, int64(len(a.raws))
+	a.raws = append(a.raws, v)
+	return n
+}
+
+// expand makes the members of n; names that the policy mentions become the
+// Program's own nodes, so that look-ups mostly compare pointers.
+func (n *node) expand() *coll {
+	a := n.made.owner
+	v := a.raws[n.i]
+	size := v.Len()
+	c := a.coll()
+	c.vals = a.slice(size)
+	if c.sorted = n.k == kArr; c.sorted {
+		for i := range size {
+			c.vals = append(c.vals, a.fromJSON(v.Index(i)))
+		}
+	} else {
+		c.keys = a.slice(size)
+		for i := range size {
+			m := v.Member(i)
+			k := a.intern[m.Name]
+			if k == nil {
+				k = a.str(m.Name)
+			}
+			c.keys, c.vals = append(c.keys, k), append(c.vals, a.fromJSON(m.Value))
+		}
+	}
+	n.made, n.i = c, 0
+	return c
 }

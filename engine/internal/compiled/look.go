@@ -13,7 +13,7 @@ func (c *compilation) dot(s *ir.DotStmt) code {
 				return undefined
 			}
 			if v.k == kObj {
-				v = v.c.getText(k)
+				v = v.coll().getText(k)
 			} else if v = dot(v, k); v == ambiguous {
 				return m.fail(AmbiguousKey)
 			}

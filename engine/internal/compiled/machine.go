@@ -133,6 +133,7 @@ func (p *Program) take() *machine {
 	if m == nil {
 		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, stackSize)}
 	}
+	m.arena.intern = p.intern // reset may have dropped it
 	return m
 }
 
@@ -261,16 +262,19 @@ func (in *Input) Eval(ctx context.Context, input Value, now time.Time, seed io.R
 	}
 	results = make([]Result, len(m.p.vars))
 	for i, name := range m.p.vars {
-		list := m.results[0].c.getText(name.n)
-		if list == nil || list.k != kArr || len(list.c.vals) > 1 {
+		list := m.results[0].coll().getText(name.n)
+		if list == nil || list.k != kArr || len(list.coll().vals) > 1 {
 			return nil, handover(Failed, errors.New("a document is not one value"))
 		}
-		if len(list.c.vals) == 0 {
+		if len(list.coll().vals) == 0 {
 			continue
 		}
-		if results[i], err = list.c.vals[0].read(); err != nil {
+		if results[i], err = list.coll().vals[0].read(); err != nil {
 			return nil, err
 		}
+	}
+	if m.arena.odd { // in a part of the input that is a result
+		return nil, handover(OddNumber, nil)
 	}
 	return results, nil
 }

@@ -141,7 +141,7 @@ func count(m *machine, a *node) *node {
 	if a.k == kStr {
 		return m.arena.int(int64(utf8.RuneCountInString(a.s)))
 	}
-	if a.c == nil {
+	if a.coll() == nil {
 		return delegate
 	}
 	return m.arena.int(int64(a.size()))
@@ -162,10 +162,10 @@ func sum(m *machine, a, b *node, sign int64) *node {
 func (n *node) elements() []*node {
 	switch n.k {
 	case kArr:
-		return n.c.vals
+		return n.coll().vals
 	case kSet:
-		n.c.sort()
-		return n.c.keys
+		n.coll().sort()
+		return n.coll().keys
 	default:
 		return nil
 	}
@@ -229,12 +229,12 @@ func looseAmount(text string) bool {
 func member(m *machine, a, b *node) *node {
 	switch b.k {
 	case kSet:
-		return boolNode(b.c.find(a) >= 0)
+		return boolNode(b.coll().find(a) >= 0)
 	case kArr, kObj:
-		if !m.charge(len(b.c.vals) / 8) {
+		if !m.charge(len(b.coll().vals) / 8) {
 			return delegate // which ends at once
 		}
-		for _, v := range b.c.vals {
+		for _, v := range b.coll().vals {
 			if equal(a, v) {
 				return nodeTrue
 			}
@@ -249,14 +249,14 @@ func member3(_ *machine, key, a, b *node) *node {
 	var v *node
 	switch b.k {
 	case kSet:
-		if b.c.find(key) >= 0 {
+		if b.coll().find(key) >= 0 {
 			v = key
 		}
 	case kObj:
-		v = b.c.get(key)
+		v = b.coll().get(key)
 	case kArr:
-		if key.k == kNum && key.isInt && key.i >= 0 && key.i < int64(len(b.c.vals)) {
-			v = b.c.vals[key.i]
+		if key.k == kNum && key.isInt && key.i >= 0 && key.i < int64(len(b.coll().vals)) {
+			v = b.coll().vals[key.i]
 		}
 	default:
 	}

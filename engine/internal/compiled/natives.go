@@ -89,7 +89,7 @@ func format(m *machine, text, args *node) *node {
 		return delegate
 	}
 	var b strings.Builder
-	list := args.c.vals
+	list := args.coll().vals
 	for i := 0; i < len(text.s); i++ {
 		c := text.s[i]
 		if c != '%' {
@@ -122,9 +122,9 @@ func objectGet(_ *machine, object, key, otherwise *node) *node {
 	}
 	var v *node
 	if key.k == kStr {
-		v = object.c.getText(key)
+		v = object.coll().getText(key)
 	} else {
-		v = object.c.get(key)
+		v = object.coll().get(key)
 	}
 	if v == nil {
 		return otherwise
@@ -136,8 +136,8 @@ func objectKeys(m *machine, a *node) *node {
 	if a.k != kObj || !m.charge(a.size()/8) {
 		return delegate
 	}
-	keys := append(m.arena.slice(len(a.c.keys)), a.c.keys...)
-	return m.arena.composite(kSet, keys, nil, a.c.sorted)
+	keys := append(m.arena.slice(len(a.coll().keys)), a.coll().keys...)
+	return m.arena.composite(kSet, keys, nil, a.coll().sorted)
 }
 
 // unionObjects merges objects, whose members are again merged where both are
@@ -146,19 +146,19 @@ func unionObjects(m *machine, a, b *node) *node {
 	if a.k != kObj || b.k != kObj || !m.charge(1+(a.size()+b.size())/4) {
 		return delegate
 	}
-	n := m.arena.composite(kObj, append(m.arena.slice(a.size()+b.size()), a.c.keys...), append(m.arena.slice(a.size()+b.size()), a.c.vals...), a.c.sorted)
-	for i, k := range b.c.keys {
-		v := b.c.vals[i]
-		if at := n.c.find(k); at >= 0 {
-			if old := n.c.vals[at]; old.k == kObj && v.k == kObj {
+	n := m.arena.composite(kObj, append(m.arena.slice(a.size()+b.size()), a.coll().keys...), append(m.arena.slice(a.size()+b.size()), a.coll().vals...), a.coll().sorted)
+	for i, k := range b.coll().keys {
+		v := b.coll().vals[i]
+		if at := n.coll().find(k); at >= 0 {
+			if old := n.coll().vals[at]; old.k == kObj && v.k == kObj {
 				if v = unionObjects(m, old, v); v == delegate {
 					return delegate
 				}
 			}
-			n.c.vals[at] = v
+			n.coll().vals[at] = v
 			continue
 		}
-		n.c.insert(k, v)
+		n.coll().insert(k, v)
 	}
 	return n
 }
@@ -167,8 +167,8 @@ func concatArrays(m *machine, a, b *node) *node {
 	if a.k != kArr || b.k != kArr || !m.charge(1+(a.size()+b.size())/8) {
 		return delegate
 	}
-	vals := append(m.arena.slice(a.size()+b.size()), a.c.vals...)
-	return m.arena.composite(kArr, nil, append(vals, b.c.vals...), true)
+	vals := append(m.arena.slice(a.size()+b.size()), a.coll().vals...)
+	return m.arena.composite(kArr, nil, append(vals, b.coll().vals...), true)
 }
 
 // selectFrom keeps the elements of a that are in b, or those that are not.
@@ -177,21 +177,21 @@ func selectFrom(m *machine, a, b *node, in bool) *node {
 		return delegate
 	}
 	keys := m.arena.slice(a.size())
-	for _, k := range a.c.keys {
-		if (b.c.find(k) >= 0) == in {
+	for _, k := range a.coll().keys {
+		if (b.coll().find(k) >= 0) == in {
 			keys = append(keys, k)
 		}
 	}
-	return m.arena.composite(kSet, keys, nil, a.c.sorted)
+	return m.arena.composite(kSet, keys, nil, a.coll().sorted)
 }
 
 func union(m *machine, a, b *node) *node {
 	if a.k != kSet || b.k != kSet || !m.charge(1+(a.size()+b.size())/4) {
 		return delegate
 	}
-	n := m.arena.composite(kSet, append(m.arena.slice(a.size()+b.size()), a.c.keys...), nil, a.c.sorted)
-	for _, k := range b.c.keys {
-		n.c.add(k)
+	n := m.arena.composite(kSet, append(m.arena.slice(a.size()+b.size()), a.coll().keys...), nil, a.coll().sorted)
+	for _, k := range b.coll().keys {
+		n.coll().add(k)
 	}
 	return n
 }
@@ -201,7 +201,7 @@ func subArray(m *machine, a, b *node) *node {
 	if a.k != kArr || b.k != kArr {
 		return delegate
 	}
-	x, y := a.c.vals, b.c.vals
+	x, y := a.coll().vals, b.coll().vals
 	if !m.charge(len(x) * (1 + len(y)) / 8) {
 		return delegate
 	}

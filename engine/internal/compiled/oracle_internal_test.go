@@ -165,9 +165,9 @@ func (s *subject) compiled(ctx context.Context, input ast.Value) (out ast.Set, e
 	out = ast.NewSet()
 	for _, r := range m.results {
 		o := ast.NewObject()
-		for i, k := range r.c.keys {
+		for i, k := range r.coll().keys {
 			if !strings.HasPrefix(k.s, "^") { // the query's expressions, which rego captures
-				o.Insert(ast.StringTerm(k.s), r.c.vals[i].toAST())
+				o.Insert(ast.StringTerm(k.s), r.coll().vals[i].toAST())
 			}
 		}
 		out.Add(ast.NewTerm(o))

@@ -20,13 +20,13 @@ func compare(a, b *node) int {
 	case kStr:
 		return strings.Compare(a.s, b.s)
 	case kArr:
-		return compareLists(a.c.vals, b.c.vals)
+		return compareLists(a.coll().vals, b.coll().vals)
 	case kSet:
-		a.c.sort()
-		b.c.sort()
-		return compareLists(a.c.keys, b.c.keys)
+		a.coll().sort()
+		b.coll().sort()
+		return compareLists(a.coll().keys, b.coll().keys)
 	case kObj:
-		return compareObjects(a.c, b.c)
+		return compareObjects(a.coll(), b.coll())
 	default:
 		panic("a value was used after its release")
 	}
@@ -67,17 +67,17 @@ func equal(a, b *node) bool {
 	case kStr:
 		return a.s == b.s
 	case kArr:
-		if len(a.c.vals) != len(b.c.vals) {
+		if len(a.coll().vals) != len(b.coll().vals) {
 			return false
 		}
-		for i, v := range a.c.vals {
-			if !equal(v, b.c.vals[i]) {
+		for i, v := range a.coll().vals {
+			if !equal(v, b.coll().vals[i]) {
 				return false
 			}
 		}
 		return true
 	case kObj, kSet:
-		if len(a.c.keys) != len(b.c.keys) {
+		if len(a.coll().keys) != len(b.coll().keys) {
 			return false
 		}
 	default:

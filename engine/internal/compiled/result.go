@@ -27,8 +27,8 @@ func (n *node) read() (Result, error) {
 		v := r.json(n, 0)
 		return Result{Defined: true, Value: v}, r.fault()
 	}
-	n.c.sort()
-	v := r.list(n.c.keys, 1)
+	n.coll().sort()
+	v := r.list(n.coll().keys, 1)
 	return Result{Defined: true, Set: true, Value: v}, r.fault()
 }
 
@@ -71,7 +71,7 @@ func (r *reading) json(n *node, depth int) rar.Value {
 	case kStr:
 		return rar.StringValue(n.s)
 	case kArr:
-		return r.list(n.c.vals, depth+1)
+		return r.list(n.coll().vals, depth+1)
 	case kObj:
 		return r.object(n, depth)
 	default:
@@ -80,13 +80,13 @@ func (r *reading) json(n *node, depth int) rar.Value {
 }
 
 func (r *reading) object(n *node, depth int) rar.Value {
-	n.c.sort()
-	for _, k := range n.c.keys {
+	n.coll().sort()
+	for _, k := range n.coll().keys {
 		if k.k != kStr || !utf8.ValidString(k.s) { // two of these might become one
 			return r.fail(nil)
 		}
 	}
-	return rar.ObjectOf(len(n.c.keys), func(i int) (string, rar.Value) {
-		return n.c.keys[i].s, r.json(n.c.vals[i], depth+1)
+	return rar.ObjectOf(len(n.coll().keys), func(i int) (string, rar.Value) {
+		return n.coll().keys[i].s, r.json(n.coll().vals[i], depth+1)
 	})
 }

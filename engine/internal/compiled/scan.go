@@ -22,12 +22,12 @@ func (c *compilation) scan(s *ir.ScanStmt) (code, error) {
 	}
 	return func(m *machine, fr []*node) int {
 		x := fr[src]
-		if x == nil || x.c == nil {
+		if x == nil || x.coll() == nil {
 			return next
 		}
 		switch x.k {
 		case kArr:
-			for i, e := range x.c.vals {
+			for i, e := range x.coll().vals {
 				if needKey {
 					fr[k] = m.arena.int(int64(i))
 				}
@@ -37,16 +37,16 @@ func (c *compilation) scan(s *ir.ScanStmt) (code, error) {
 				}
 			}
 		case kObj:
-			x.c.sort()
-			for i, e := range x.c.keys {
-				fr[k], fr[v] = e, x.c.vals[i]
+			x.coll().sort()
+			for i, e := range x.coll().keys {
+				fr[k], fr[v] = e, x.coll().vals[i]
 				if r := turn(m, fr); r != next {
 					return leave(r)
 				}
 			}
 		default:
-			x.c.sort()
-			for _, e := range x.c.keys {
+			x.coll().sort()
+			for _, e := range x.coll().keys {
 				fr[k], fr[v] = e, e
 				if r := turn(m, fr); r != next {
 					return leave(r)

@@ -103,15 +103,16 @@ func (c *compilation) freezeData(data rar.Value) error {
 	var a arena // never reset
 	c.p.data = a.composite(kObj, nil, nil, true)
 	if data.Kind() != rar.Absent {
-		c.p.data = fromJSON(&a, c.p.intern, data)
+		a.intern = c.p.intern
+		c.p.data = a.fromJSON(data)
 	}
+	c.p.data.freeze(true) // makes all of it
 	if a.odd {
 		return refuse("the data has a number that is not written the usual way")
 	}
 	if c.p.data.k != kObj {
 		return refuse("the data is not an object")
 	}
-	c.p.data.freeze(true)
 	return nil
 }
 

@@ -33,7 +33,16 @@ type node struct {
 	own bool
 	i   int64
 	s   string // a string, or the text of a number
-	c   *coll
+	// made is for coll alone: the members of a composite, or the arena's unmade.
+	made *coll
+}
+
+// coll holds the members of a composite; nil for any other value.
+func (n *node) coll() *coll {
+	if c := n.made; c == nil || c.owner == nil {
+		return c
+	}
+	return n.expand()
 }
 
 //nolint:gochecknoglobals // constants, never written
@@ -68,28 +77,28 @@ func boolNode(b bool) *node {
 // freeze readies a value that the Program keeps for sharing between goroutines:
 // sorted, and large objects with an index.
 func (n *node) freeze(base bool) {
-	if n.c == nil {
+	if n.coll() == nil {
 		return
 	}
 	n.base, n.own = base, false
-	for _, v := range n.c.keys {
+	for _, v := range n.coll().keys {
 		v.freeze(base)
 	}
-	for _, v := range n.c.vals {
+	for _, v := range n.coll().vals {
 		v.freeze(base)
 	}
-	n.c.sort()
-	if n.k != kObj || len(n.c.keys) <= linearMax {
+	n.coll().sort()
+	if n.k != kObj || len(n.coll().keys) <= linearMax {
 		return
 	}
-	m := make(map[string]*node, len(n.c.keys))
-	for i, k := range n.c.keys {
+	m := make(map[string]*node, len(n.coll().keys))
+	for i, k := range n.coll().keys {
 		if k.k != kStr {
 			return
 		}
-		m[k.s] = n.c.vals[i]
+		m[k.s] = n.coll().vals[i]
 	}
-	n.c.text = m
+	n.coll().text = m
 }
 
 // dot is a reference into a value: undefined (nil) unless it is there.
@@ -105,18 +114,18 @@ func dot(v, key *node) *node {
 	switch v.k {
 	case kObj:
 		if key.k == kStr {
-			return v.c.getText(key)
+			return v.coll().getText(key)
 		}
-		x := v.c.get(key)
-		if x == nil && v.base && key.k == kNum && v.c.getText(&node{k: kStr, s: key.numText()}) != nil {
+		x := v.coll().get(key)
+		if x == nil && v.base && key.k == kNum && v.coll().getText(&node{k: kStr, s: key.numText()}) != nil {
 			return ambiguous
 		}
 		return x
 	case kArr:
 		return dotArray(v, key)
 	case kSet:
-		if i := v.c.find(key); i >= 0 {
-			return v.c.keys[i]
+		if i := v.coll().find(key); i >= 0 {
+			return v.coll().keys[i]
 		}
 	default:
 	}
@@ -126,15 +135,15 @@ func dot(v, key *node) *node {
 func dotArray(v, key *node) *node {
 	switch key.k {
 	case kNum:
-		if !key.isInt || key.i < 0 || key.i >= int64(len(v.c.vals)) {
+		if !key.isInt || key.i < 0 || key.i >= int64(len(v.coll().vals)) {
 			return nil
 		}
 		if v.base && !key.plain {
 			return ambiguous
 		}
-		return v.c.vals[key.i]
+		return v.coll().vals[key.i]
 	case kStr:
-		if v.base && key.s != "" && len(v.c.vals) > 0 && key.s[0] <= '9' { // perhaps a number
+		if v.base && key.s != "" && len(v.coll().vals) > 0 && key.s[0] <= '9' { // perhaps a number
 			return ambiguous
 		}
 	default:
@@ -147,16 +156,16 @@ const maxWeight = 1 << 16
 
 // weight counts the values in n, up to about limit.
 func (n *node) weight(limit int) int {
-	if n.c == nil || limit <= 0 {
+	if n.coll() == nil || limit <= 0 {
 		return 1
 	}
 	w := 1
-	for _, k := range n.c.keys {
+	for _, k := range n.coll().keys {
 		if w += k.weight(limit - w); w > limit {
 			return w
 		}
 	}
-	for _, v := range n.c.vals {
+	for _, v := range n.coll().vals {
 		if w += v.weight(limit - w); w > limit {
 			return w
 		}

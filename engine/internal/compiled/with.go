@@ -67,15 +67,15 @@ func (m *machine) replace(doc *node, path []*node, v *node, overlay bool) *node 
 		if !m.charge(doc.size()) {
 			return nil
 		}
-		doc.c.sort()
-		child = doc.c.getText(path[0])
+		doc.coll().sort()
+		child = doc.coll().getText(path[0])
 		n.base = doc.base
-		n.c.keys = append([]*node(nil), doc.c.keys...)
-		n.c.vals = append([]*node(nil), doc.c.vals...)
+		n.coll().keys = append([]*node(nil), doc.coll().keys...)
+		n.coll().vals = append([]*node(nil), doc.coll().vals...)
 	}
 	if v = m.replace(child, path[1:], v, overlay); v == nil {
 		return nil
 	}
-	n.c.insert(path[0], v)
+	n.coll().insert(path[0], v)
 	return n
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/authzd/authzd/rar"
-	"github.com/authzd/authzd/tests/bench/workload"
+	"github.com/authzd/authzd/tests/bench/workload" //nolint:depguard // for its policy and requests alone
 )
 
 // BenchmarkJSON evaluates the plain policy of tests/bench/workload from the text of an
@@ -26,7 +26,7 @@ func BenchmarkJSON(b *testing.B) {
 		b.Fatal(err)
 	}
 	read := func(name string) string {
-		text, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // it was written above
+		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
@@ -79,7 +80,7 @@ deny contains sprintf("%s is %s, want %s", [name, json.marshal(members[name]), j
 			t.Fatal(err)
 		}
 	}
-	e := engine.New(engine.Options{})
+	e := engine.New(engine.Options{Budget: time.Minute})
 	e.Swap(compiled(t, dir))
 	for i, q := range asked {
 		d, err := e.Decide(t.Context(), q)
@@ -111,7 +112,7 @@ func TestPlainForms(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := compiled(t, dir)
-			e := engine.New(engine.Options{Compiled: true})
+			e := engine.New(engine.Options{Compiled: true, Budget: time.Minute})
 			e.Prepare(s)
 			if state, why := s.Evaluator(); state != c.state {
 				t.Errorf("the policy is %s (%s), want %s", state, why, c.state)

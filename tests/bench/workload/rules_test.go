@@ -50,7 +50,7 @@ func TestRules(t *testing.T) {
 			}
 			t.Fatal(err)
 		}
-		e := engine.New(engine.Options{})
+		e := engine.New(engine.Options{Budget: time.Minute})
 		e.Swap(s)
 		for i := range requests {
 			d, err := e.Decide(t.Context(), decodeQuery(t, requests[i].Query))

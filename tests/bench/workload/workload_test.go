@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
@@ -45,7 +46,7 @@ func newEngine(t testing.TB, w *workload.Workload) *engine.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := engine.New(engine.Options{Compiled: true})
+	e := engine.New(engine.Options{Compiled: true, Budget: time.Minute})
 	e.Prepare(s)
 	e.Swap(s)
 	return e

@@ -9,7 +9,7 @@ type arena struct {
 	// they are, see lazy.
 	unmade coll
 	raws   []rar.Value
-	intern map[string]*node // the Program's
+	intern map[string]*node // the Program's, for base documents; nil for inputs
 
 	nodes          [][]node
 	colls          [][]coll

@@ -133,7 +133,6 @@ func (p *Program) take() *machine {
 	if m == nil {
 		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, stackSize)}
 	}
-	m.arena.intern = p.intern // reset may have dropped it
 	return m
 }
 

@@ -13,7 +13,7 @@ import (
 type coll struct {
 	keys, vals []*node
 	sorted     bool
-	// mixed: there are keys that are neither strings nor plain integers.
+	// mixed: a key was put in that is neither a string nor a plain integer.
 	mixed bool
 	// text finds the members of a large frozen object with string keys only.
 	text map[string]*node

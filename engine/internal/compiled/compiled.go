@@ -135,7 +135,7 @@ type Program struct {
 	plan   []code
 	locals int
 	data   *node
-	// words are what builtins must know of the policy.
+	// capabilities are what builtins may be told of OPA's features.
 	capabilities *ast.Capabilities
 	pool         sync.Pool
 }

@@ -79,7 +79,7 @@ type function struct {
 	body   []code
 	// nests: it calls functions with arguments.
 	nests bool
-	// early: the first definition that holds ends it.
+	// early: the first definition that holds ends it; tests ask.
 	early bool
 	// memo is the place of a document's value in the machine's memos, -1 for a
 	// function with arguments.

@@ -313,7 +313,7 @@ func judgeNot(s *ir.NotStmt) error {
 	b := s.Block
 	for {
 		if len(b.Stmts) == 0 {
-			return refuse("a negation of nothing")
+			return refuse("a negation with no statement of its own")
 		}
 		switch last := b.Stmts[len(b.Stmts)-1].(type) {
 		case *ir.ScanStmt, *ir.BlockStmt:

@@ -451,17 +451,21 @@ func TestFollowFlapping(t *testing.T) {
 func TestFollowAges(t *testing.T) {
 	t.Parallel()
 	k := newSigner(t)
-	release := make(chan struct{})
+	archive := k.bundle(t, "v1", 1)
+	release, head := make(chan struct{}), make(chan struct{}, 1)
 	s := start(t, &k.keys, func(w http.ResponseWriter, _ *http.Request) {
-		archive := k.bundle(t, "v1", 1)
 		w.Header().Set("ETag", `"`+store.Digest(archive)+`"`)
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
+		select {
+		case head <- struct{}{}:
+		default:
+		}
 		<-release
 		_, _ = w.Write(archive)
 	}, func(o *follow.Options) { o.MaxAge = time.Minute })
-	within(t, "asked", func() bool { return s.asked.Load() > 0 })
-	time.Sleep(100 * time.Millisecond) // its head has come
+	<-head
+	time.Sleep(time.Second) // it has come
 	s.pass(50 * time.Second)
 	s.set(http.NotFound)
 	close(release)

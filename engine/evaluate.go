@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -203,6 +204,16 @@ type sampled struct {
 	out      output
 }
 
+// solve asks topdown; a panic of a builtin is a fault, and not the end of the process.
+func (s *sampled) solve(ctx context.Context) (terms [4]*ast.Term, fault *Fault) {
+	defer func() {
+		if r := recover(); r != nil {
+			fault = &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the interpreter panics: %v", r)}
+		}
+	}()
+	return s.snapshot.eval.topdown.solve(ctx, s.document, s.now, s.id)
+}
+
 // maxSampled bounds what waits to be compared.
 const maxSampled = 16
 
@@ -233,8 +244,7 @@ func (e *Engine) Verify(ctx context.Context) error {
 func (e *Engine) verify(ctx context.Context, one *sampled) {
 	budget, stop := budgetContext(ctx, e.opts.Budget)
 	defer stop()
-	t := one.snapshot.eval.topdown
-	terms, fault := t.solve(budget, one.document, one.now, one.id)
+	terms, fault := one.solve(budget)
 	if fault != nil && budget.Err() != nil {
 		e.counters.unverified.Add(1)
 		return // too slow to tell

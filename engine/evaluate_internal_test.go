@@ -231,3 +231,26 @@ func TestHabit(t *testing.T) {
 	ask("1", 1)
 	expect(habitWindow*3/2+1, habitWindow*3/2, habitRest)
 }
+
+// A panic of the interpreter while a sample is compared is a difference, and ends
+// nothing else.
+func TestSampledPanic(t *testing.T) {
+	t.Parallel()
+	s := internalSnapshot(t, permitsPages)
+	prepare(s)
+	e := New(Options{VerifySample: 1})
+	e.Swap(s)
+	if d, err := e.Decide(t.Context(), readQuery("p")); err != nil || !d.Allow {
+		t.Fatal(d, err)
+	}
+	s.eval.topdown.query = nil // what topdown does not survive
+	s.eval.topdown.body = nil
+	s.eval.topdown.compiler = nil
+	s.eval.topdown.store = nil
+	if n := VerifyPending(t.Context(), e); n != 1 {
+		t.Errorf("%d differences", n)
+	}
+	if state, why := s.Evaluator(); state != EvaluatorDistrusted {
+		t.Error(state, why)
+	}
+}

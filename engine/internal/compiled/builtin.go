@@ -204,12 +204,19 @@ type answers struct {
 	all      []*node
 }
 
-var errEnough = errors.New("the evaluation is over its bounds")
+var (
+	errEnough   = errors.New("the evaluation is over its bounds")
+	errNoAnswer = errors.New("the builtin answers with nothing")
+)
 
 func (a *answers) take(t *ast.Term) error {
-	if a.void || t == nil {
+	switch {
+	case a.void:
 		a.one = nodeTrue
 		return nil
+	case t == nil: // a fault of OPA's (json.patch), at which topdown panics
+		a.m.fail(BuiltinError)
+		return topdown.Halt{Err: errNoAnswer}
 	}
 	if !a.m.step() {
 		return topdown.Halt{Err: errEnough}

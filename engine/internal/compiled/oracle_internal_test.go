@@ -121,16 +121,21 @@ func (s *subject) setData(ctx context.Context, data ast.Object) error {
 	return err
 }
 
-// topdown answers with the set of solutions.
-func (s *subject) topdown(ctx context.Context, input ast.Value) (ast.Set, error) {
-	solutions := ast.NewSet()
+// topdown answers with the set of solutions. Where it panics, there is no answer.
+func (s *subject) topdown(ctx context.Context, input ast.Value) (solutions ast.Set, err error) {
+	solutions = ast.NewSet()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("topdown panics: %v", r)
+		}
+	}()
 	q := topdown.NewQuery(s.body).WithQueryCompiler(s.query).WithCompiler(s.compiler).
 		WithStore(s.store).WithTransaction(s.txn).WithTime(s.now).WithStrictBuiltinErrors(true)
 	if input != nil {
 		q = q.WithInput(ast.NewTerm(input))
 	}
 	names := s.query.RewrittenVars()
-	err := q.Iter(ctx, func(qr topdown.QueryResult) error {
+	err = q.Iter(ctx, func(qr topdown.QueryResult) error {
 		o := ast.NewObject()
 		for v, t := range qr {
 			if original, ok := names[v]; ok {

@@ -85,9 +85,10 @@ func (c *compilation) insert(object ir.Local, key, value ir.Operand, once bool) 
 		switch {
 		case old == nil:
 			obj.coll().insert(kn, vn)
-		case obj.coll().mixed && kn.k != kStr:
+		case obj.coll().mixed:
 			// An object of OPA that gets a key again may lose others of the same hash,
-			// which true and 1 have, or 0.5 and 0.7.
+			// which true and 1 have, or 0.5 and 0.7; and whichever key that is, no set
+			// finds the object any more.
 			return m.fail(RepeatedKey)
 		case !once:
 			obj.coll().insert(kn, vn)

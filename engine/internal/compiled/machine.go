@@ -22,7 +22,7 @@ const (
 	BuiltinError Reason = "builtin_error"
 	// AmbiguousKey: a base document was read by a key of another type.
 	AmbiguousKey Reason = "ambiguous_key"
-	// RepeatedKey: an object got a key again that is no string.
+	// RepeatedKey: an object with keys that are no strings got a key again.
 	RepeatedKey Reason = "repeated_key"
 	// Overlay: a with replaced a part of a document that topdown would merge.
 	Overlay Reason = "overlay"

@@ -65,6 +65,9 @@ func constants(ref ast.Ref) int {
 // judgePartials refuses partial rules as above among the planned rules.
 func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 	p := &partials{compiler: s.compiler, groups: groupPartials(rules), bound: map[*ast.Rule]*ast.Term{}, base: map[*ast.Rule]bool{}}
+	if err := p.judgeOpenKeys(rules, query); err != nil {
+		return err
+	}
 	p.readsIn(query, nil)
 	for grown := -1; grown != len(p.bound); {
 		grown = len(p.bound)

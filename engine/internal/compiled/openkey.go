@@ -1,0 +1,113 @@
+package compiled
+
+import "github.com/open-policy-agent/opa/v1/ast"
+
+// topdown unifies the key that a partial rule is read by with its head before the
+// body. If that key is an array, object or set with variables that nothing has
+// bound, the variables of the head stand for no value while the body runs, and
+// topdown looks arrays up by them as if they were free, or panics. So such
+// reads of partial rules are refused.
+
+// openKeys looks for such reads.
+type openKeys struct {
+	groups map[string]*partialGroup
+	err    error
+}
+
+// judgeOpenKeys refuses them.
+func (p *partials) judgeOpenKeys(rules []*ast.Rule, query ast.Body) error {
+	o := &openKeys{groups: p.groups}
+	o.body(query, ast.NewVarSet())
+	for _, r := range rules {
+		for ; r != nil; r = r.Else {
+			known := ast.NewVarSet()
+			for _, a := range r.Head.Args {
+				known.Update(a.Vars())
+			}
+			known = o.body(r.Body, known)
+			o.terms(r.Head, known)
+		}
+	}
+	return o.err
+}
+
+// outerVars are the variables of an expression that are not those of a
+// comprehension or an every in it alone.
+func outerVars(x any) ast.VarSet {
+	v := ast.NewVarVisitor().WithParams(ast.VarVisitorParams{SkipClosures: true})
+	v.Walk(x)
+	return v.Vars()
+}
+
+// body goes over a body, whose expressions OPA has put in an order in which each
+// variable is bound where it must be. It answers what is known after it.
+func (o *openKeys) body(body ast.Body, known ast.VarSet) ast.VarSet {
+	known = known.Copy()
+	for _, x := range body {
+		o.terms(x, known)
+		known.Update(outerVars(x))
+	}
+	return known
+}
+
+// terms goes over the terms of an expression or a head.
+func (o *openKeys) terms(x any, known ast.VarSet) {
+	inner := func(head []*ast.Term, body ast.Body) bool {
+		after := o.body(body, known)
+		for _, t := range head {
+			o.terms(t, after)
+		}
+		return true
+	}
+	ast.NewGenericVisitor(func(y any) bool {
+		switch y := y.(type) {
+		case *ast.Every:
+			o.terms(y.Domain, known)
+			inside := known.Copy()
+			for _, t := range []*ast.Term{y.Key, y.Value} {
+				if t != nil {
+					inside.Update(t.Vars())
+				}
+			}
+			o.body(y.Body, inside)
+			return true
+		case *ast.ArrayComprehension:
+			return inner([]*ast.Term{y.Term}, y.Body)
+		case *ast.SetComprehension:
+			return inner([]*ast.Term{y.Term}, y.Body)
+		case *ast.ObjectComprehension:
+			return inner([]*ast.Term{y.Key, y.Value}, y.Body)
+		case *ast.Term:
+			o.term(y, known)
+		}
+		return o.err != nil
+	}).Walk(x)
+}
+
+func (o *openKeys) term(t *ast.Term, known ast.VarSet) {
+	ref, ok := t.Value.(ast.Ref)
+	if !ok || !ref.HasPrefix(ast.DefaultRootRef) || !openKey(ref, known) {
+		return
+	}
+	for _, g := range o.groups {
+		if meets(g.head, ref, constants(ref), nothing) {
+			o.err = refuse("%v: %v reads a partial rule by a key of variables that may not be bound", t.Location, t)
+		}
+	}
+}
+
+// openKey tells whether an element of a reference is an array, object or set with
+// variables that are not known.
+func openKey(ref ast.Ref, known ast.VarSet) bool {
+	for _, t := range ref[1:] {
+		switch t.Value.(type) {
+		case *ast.Array, ast.Object, ast.Set:
+			for v := range t.Vars() {
+				if !known.Contains(v) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -52,6 +52,7 @@ func (c *compilation) append(s *ir.ArrayAppendStmt) code {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(v)
+		list.stale = list.stale || v.stale
 		list.coll().vals = append(list.coll().vals, v)
 		return next
 	}
@@ -65,6 +66,9 @@ func (c *compilation) add(s *ir.SetAddStmt) code {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(v)
+		if !m.hashed(v) {
+			return failed
+		}
 		set.coll().add(v)
 		return next
 	}
@@ -81,6 +85,10 @@ func (c *compilation) insert(object ir.Local, key, value ir.Operand, once bool) 
 		}
 		m.firm(kn)
 		m.firm(vn)
+		if !m.hashed(kn) {
+			return failed
+		}
+		obj.stale = obj.stale || vn.stale
 		old := obj.coll().get(kn)
 		switch {
 		case old == nil:
@@ -115,7 +123,7 @@ func (c *compilation) merge(s *ir.ObjectMergeStmt) code {
 // merge is nil where the two do not go together. topdown lets the base document
 // win in some of these cases; asking it is simpler than telling which.
 func (m *machine) merge(a, b *node) *node {
-	if a == nil || b == nil || a.k != kObj || b.k != kObj || !m.charge(a.size()+b.size()) {
+	if a == nil || b == nil || a.k != kObj || b.k != kObj || a.stale || b.stale || !m.charge(a.size()+b.size()) {
 		return nil
 	}
 	a.coll().sort()

@@ -56,16 +56,16 @@ func (c *compilation) callBuiltin(name string, args []operand, t int) (code, err
 		return func(m *machine, fr []*node) int { fr[t] = m.arena.int(m.now.UnixNano()); return next }, nil
 	}
 	if f := prepared(name, args); f != nil {
-		return callNative1(f, args[1], t, slow), nil
+		return callNative1(f, false, args[1], t, slow), nil
 	}
 	if f := native1(name); f != nil && len(args) == 1 {
-		return callNative1(f, args[0], t, slow), nil
+		return callNative1(f, takesStale(name), args[0], t, slow), nil
 	}
 	if f := native2(name); f != nil && len(args) == 2 {
 		return callNative2(f, comparison(name), args[0], args[1], t, slow), nil
 	}
 	if f := native3(name); f != nil && len(args) == 3 {
-		return callNative3(f, args, t, slow), nil
+		return callNative3(f, takesStale(name), args, t, slow), nil
 	}
 	return slow, nil
 }
@@ -86,14 +86,14 @@ const (
 	delegatedSteps = 10
 )
 
-func callNative1(f func(*machine, *node) *node, a operand, t int, slow code) code {
+func callNative1(f func(*machine, *node) *node, stale bool, a operand, t int, slow code) code {
 	return func(m *machine, fr []*node) int {
 		x := a.get(fr)
 		if x == nil {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(x)
-		if !m.charge(nativeSteps) {
+		if !stale && !m.hashed(x) || !m.charge(nativeSteps) {
 			return failed
 		}
 		v := f(m, x)
@@ -114,6 +114,9 @@ func callNative2(f func(*machine, *node, *node) *node, compares bool, a, b opera
 		if !compares {
 			m.firm(x)
 			m.firm(y)
+			if !m.hashed(x, y) {
+				return failed
+			}
 		}
 		if !m.charge(nativeSteps) {
 			return failed
@@ -127,7 +130,7 @@ func callNative2(f func(*machine, *node, *node) *node, compares bool, a, b opera
 	}
 }
 
-func callNative3(f func(m *machine, x, y, z *node) *node, args []operand, t int, slow code) code {
+func callNative3(f func(m *machine, x, y, z *node) *node, stale bool, args []operand, t int, slow code) code {
 	a, b, c := args[0], args[1], args[2]
 	return func(m *machine, fr []*node) int {
 		x, y, z := a.get(fr), b.get(fr), c.get(fr)
@@ -137,6 +140,9 @@ func callNative3(f func(m *machine, x, y, z *node) *node, args []operand, t int,
 		m.firm(x)
 		m.firm(y)
 		m.firm(z)
+		if !stale && !m.hashed(x) || !m.hashed(y, z) {
+			return failed
+		}
 		if !m.charge(nativeSteps) {
 			return failed
 		}
@@ -168,6 +174,9 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 				return m.fail(UndefinedOperand)
 			}
 			m.firm(v)
+			if !m.hashed(v) {
+				return failed
+			}
 			operands[i] = v.toAST()
 			if v.coll() != nil && !m.charge(v.weight(maxWeight)/4) {
 				return failed
@@ -220,6 +229,10 @@ func (a *answers) take(t *ast.Term) error {
 	}
 	if !a.m.step() {
 		return topdown.Halt{Err: errEnough}
+	}
+	if !wellHashed(t) {
+		a.m.fail(Unhashed)
+		return topdown.Halt{Err: errNoAnswer}
 	}
 	a.one = a.m.arena.fromAST(t.Value)
 	if a.relation {

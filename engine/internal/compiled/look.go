@@ -30,6 +30,9 @@ func (c *compilation) dot(s *ir.DotStmt) code {
 			return m.fail(UndefinedOperand)
 		}
 		m.firm(k)
+		if !m.hashed(k) {
+			return failed
+		}
 		v := dot(src.get(fr), k)
 		if v == nil {
 			return undefined
@@ -72,6 +75,9 @@ func (c *compilation) chain(stmts []ir.Stmt) (out code, n int) {
 				return m.fail(UndefinedOperand)
 			}
 			m.firm(k)
+			if !m.hashed(k) {
+				return failed
+			}
 			if v = dot(v, k); v == nil {
 				return undefined
 			}

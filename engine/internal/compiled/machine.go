@@ -24,6 +24,9 @@ const (
 	AmbiguousKey Reason = "ambiguous_key"
 	// RepeatedKey: an object with keys that are no strings got a key again.
 	RepeatedKey Reason = "repeated_key"
+	// Unhashed: a value went where OPA finds it by its hash, which is not that of its
+	// equals.
+	Unhashed Reason = "unhashed"
 	// Overlay: a with replaced a part of a document that topdown would merge.
 	Overlay Reason = "overlay"
 	// UndefinedOperand: a statement lacked a value that it needs.
@@ -77,6 +80,8 @@ type function struct {
 	result ir.Local
 	locals int
 	body   []code
+	// stale is how many levels of objects of its document are stale.
+	stale int
 	// nests: it calls functions with arguments.
 	nests bool
 	// early: the first definition that holds ends it; tests ask.
@@ -232,6 +237,9 @@ func (m *machine) document(f *function, input, data *node) (*node, int) {
 	fr[f.params[0]], fr[f.params[1]] = input, data
 	v, r := m.run(f, fr)
 	m.stack, m.at = stack, at
+	if r == next && f.stale > 0 && !m.age(v, f.stale) {
+		return nil, failed
+	}
 	if r == next {
 		m.memos[f.memo] = memo{m.generation, v}
 	}

@@ -187,7 +187,7 @@ func (c *compilation) function(f *ir.Func) error {
 			x.nests = true
 		}
 	})
-	x.body, x.locals = body, c.top+1
+	x.body, x.locals, x.stale = body, c.top+1, c.staleLevels(f)
 	return nil
 }
 

@@ -31,8 +31,10 @@ type node struct {
 	loose bool
 	// own marks composites that the evaluation at hand is building.
 	own bool
-	i   int64
-	s   string // a string, or the text of a number
+	// stale marks composites that OPA's sets and objects do not find, see stale.go.
+	stale bool
+	i     int64
+	s     string // a string, or the text of a number
 	// made is for coll alone: the members of a composite, or the arena's unmade.
 	made *coll
 }

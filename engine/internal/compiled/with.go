@@ -17,6 +17,9 @@ func (c *compilation) with(s *ir.WithStmt) (code, error) {
 	return func(m *machine, fr []*node) int {
 		outer, v := fr[l], val.get(fr)
 		m.firm(v)
+		if !m.hashed(v) {
+			return failed
+		}
 		if len(path) > 0 {
 			if v == nil {
 				return m.fail(UndefinedOperand)

@@ -197,9 +197,18 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	if seed%2 == 0 {
 		g, of = &patterns{r: seeded(seed)}, "patterns: "
 	}
+	version := ast.RegoV1
+	var written *templates
+	if seed%3 == 0 {
+		written = newTemplates(t, seed)
+		g, of = written, "grammar: "
+	}
 	modules, documents := g.policy()
 	if len(documents) == 0 {
 		return false
+	}
+	if written != nil {
+		version = written.version()
 	}
 	caps := ast.CapabilitiesForThisVersion()
 	data := mustJSON(t, g.data())
@@ -216,7 +225,11 @@ func comparePolicy(t *testing.T, seed int64, sum map[outcome]int) bool {
 	offs := []Passes{{}, sets["no passes"], sets[names[g.random().Intn(len(names))]]}
 	accepted := false
 	for _, i := range g.random().Perm(len(documents))[:min(3, len(documents))] {
-		x, err := newSubject(modules, "x = data.p."+documents[i], ast.RegoV1, caps)
+		ref := documents[i]
+		if ref != "data" && !strings.HasPrefix(ref, "data.") {
+			ref = "data.p." + ref
+		}
+		x, err := newSubject(modules, "x = "+ref, version, caps)
 		if err != nil {
 			sum["does not compile in OPA"]++
 			return false

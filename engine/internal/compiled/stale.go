@@ -8,8 +8,9 @@ import (
 // OPA's objects keep the hash from when their members were put in. topdown puts an
 // empty set or object into the document of rules such as p[k] contains v or
 // p[k][l] := v, and fills it afterwards: no set finds such a document, nor what
-// holds it, and a set may hold it beside its equals. Builtins (object.union_n)
-// make the like. So these values are marked as stale, and where their hash would
+// holds it, and a set may hold it beside its equals. The like come of a with that
+// replaces something further down in the input or in data, and of builtins
+// (object.union_n). So these values are marked as stale, and where their hash would
 // matter the evaluation is handed over: as an element of a set, as a key, in a
 // with, and in most builtins.
 

@@ -73,6 +73,7 @@ func (m *machine) replace(doc *node, path []*node, v *node, overlay bool) *node 
 		doc.coll().sort()
 		child = doc.coll().getText(path[0])
 		n.base = doc.base
+		n.stale = doc.stale || len(path) > 1 // topdown replaces what is further down in place
 		n.coll().keys = append([]*node(nil), doc.coll().keys...)
 		n.coll().vals = append([]*node(nil), doc.coll().vals...)
 	}

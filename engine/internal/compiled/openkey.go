@@ -7,6 +7,9 @@ import "github.com/open-policy-agent/opa/v1/ast"
 // bound, the variables of the head stand for no value while the body runs, and
 // topdown looks arrays up by them as if they were free, or panics. So such
 // reads of partial rules are refused.
+//
+// So are reads by a variable that comes up twice (p.a[i][i]): topdown evaluates the
+// rules for equal keys only, and keeps what it found as all of p.a.
 
 // openKeys looks for such reads.
 type openKeys struct {
@@ -91,16 +94,22 @@ func (o *openKeys) term(t *ast.Term, known ast.VarSet) {
 	}
 	for _, g := range o.groups {
 		if meets(g.head, ref, constants(ref), nothing) {
-			o.err = refuse("%v: %v reads a partial rule by a key of variables that may not be bound", t.Location, t)
+			o.err = refuse("%v: %v reads a partial rule by keys of variables that may not be bound", t.Location, t)
 		}
 	}
 }
 
 // openKey tells whether an element of a reference is an array, object or set with
-// variables that are not known.
+// variables that are not known, or such a variable comes up twice.
 func openKey(ref ast.Ref, known ast.VarSet) bool {
+	seen := ast.NewVarSet()
 	for _, t := range ref[1:] {
-		switch t.Value.(type) {
+		switch v := t.Value.(type) {
+		case ast.Var:
+			if seen.Contains(v) && !known.Contains(v) {
+				return true
+			}
+			seen.Add(v)
 		case *ast.Array, ast.Object, ast.Set:
 			for v := range t.Vars() {
 				if !known.Contains(v) {

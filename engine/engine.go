@@ -104,7 +104,7 @@ func New(opts Options) *Engine {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{opts: opts, samples: make(chan sampled, maxSampled)}
+	e := &Engine{opts: opts, samples: make(chan sampled, maxSampled), counters: counters{handedOver: noneHandedOver()}}
 	e.SetReferenceKeys(opts.ReferenceKeys)
 	return e
 }

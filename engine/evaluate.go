@@ -118,24 +118,23 @@ type Evaluations struct {
 type counters struct {
 	compiled, interpreted           atomic.Uint64
 	verified, different, unverified atomic.Uint64
-	handedOver                      [len(handoverReasons)]atomic.Uint64
-	habitual                        atomic.Uint64
+	handedOver                      map[compiled.Reason]*atomic.Uint64 // never changed after New
 }
 
-//nolint:gochecknoglobals // a constant
-var handoverReasons = [...]compiled.Reason{
-	compiled.Conflict, compiled.BuiltinError, compiled.AmbiguousKey, compiled.RepeatedKey, compiled.Overlay,
-	compiled.UndefinedOperand, compiled.OddNumber, compiled.Budget, compiled.Cancelled, compiled.MalformedOutput, compiled.Failed,
+func noneHandedOver() map[compiled.Reason]*atomic.Uint64 {
+	counts := map[compiled.Reason]*atomic.Uint64{reasonHabit: {}}
+	for _, r := range compiled.Reasons() {
+		counts[r] = &atomic.Uint64{}
+	}
+	return counts
 }
 
 func (c *counters) handover(r compiled.Reason) {
-	for i, known := range handoverReasons {
-		if known == r {
-			c.handedOver[i].Add(1)
-			return
-		}
+	n := c.handedOver[r]
+	if n == nil {
+		n = c.handedOver[compiled.Failed]
 	}
-	c.handedOver[len(handoverReasons)-1].Add(1)
+	n.Add(1)
 }
 
 // Evaluations returns the counts since New.
@@ -145,10 +144,9 @@ func (e *Engine) Evaluations() Evaluations {
 		Compiled: c.compiled.Load(), Interpreted: c.interpreted.Load(), HandedOver: map[string]uint64{},
 		Verified: c.verified.Load(), Different: c.different.Load(), Unverified: c.unverified.Load(),
 	}
-	for i, r := range handoverReasons {
-		out.HandedOver[string(r)] = c.handedOver[i].Load()
+	for r, n := range c.handedOver {
+		out.HandedOver[string(r)] = n.Load()
 	}
-	out.HandedOver[reasonHabit] = c.habitual.Load()
 	return out
 }
 
@@ -177,10 +175,12 @@ func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in 
 	case fast == nil || e.distrusted.Load():
 		e.counters.interpreted.Add(1)
 	case s.eval.habit.resting():
-		e.counters.habitual.Add(1)
+		e.counters.handover(reasonHabit)
 	default:
-		out, handover := fast.evaluate(&bounded{ctx, until}, in) //nolint:contextcheck // it is ctx, with an end
-		s.eval.habit.note(handover != nil)
+		out, handover := fast.evaluate(&bounded{ctx, until}, in)      //nolint:contextcheck // it is ctx, with an end
+		if handover == nil || handover.Reason != compiled.Cancelled { // which says nothing of the policy
+			s.eval.habit.note(handover != nil)
+		}
 		if handover == nil {
 			e.counters.compiled.Add(1)
 			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret

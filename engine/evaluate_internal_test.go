@@ -215,7 +215,7 @@ func TestHabit(t *testing.T) {
 	expect := func(compiled, failed, habit uint64) {
 		t.Helper()
 		got := e.Evaluations()
-		if got.Compiled != compiled || got.HandedOver["builtin_error"] != failed || got.HandedOver[reasonHabit] != habit || got.Interpreted != 0 {
+		if got.Compiled != compiled || got.HandedOver["builtin_error"] != failed || got.HandedOver[string(reasonHabit)] != habit || got.Interpreted != 0 {
 			t.Errorf("%+v; want %d compiled, %d failed, %d by habit", got, compiled, failed, habit)
 		}
 	}

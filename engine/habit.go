@@ -1,10 +1,14 @@
 package engine
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/authzd/authzd/engine/internal/compiled"
+)
 
 // reasonHabit is the reason of evaluations for which the compiled policy was not
 // asked, because it hands most over.
-const reasonHabit = "habit"
+const reasonHabit compiled.Reason = "habit"
 
 const (
 	// habitWindow evaluations of the compiled policy are one trial.

@@ -116,7 +116,6 @@ func (a *arena) poison() {
 			chunk[i] = ambiguous
 		}
 	}
-	a.unmade.owner = nil
 	*a = arena{}
 }
 

@@ -61,7 +61,7 @@ func (c *compilation) equal(s *ir.EqualStmt) code {
 		if x == nil || y == nil {
 			return m.fail(UndefinedOperand)
 		}
-		if x.coll() != nil && !m.charge(x.size()/8) {
+		if x.composite() && !m.charge(x.size()/8) {
 			return failed
 		}
 		return holds(equal(x, y))

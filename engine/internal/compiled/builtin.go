@@ -178,7 +178,7 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 				return failed
 			}
 			operands[i] = v.toAST()
-			if v.coll() != nil && !m.charge(v.weight(maxWeight)/4) {
+			if v.composite() && !m.charge(v.weight(maxWeight)/4) {
 				return failed
 			}
 		}

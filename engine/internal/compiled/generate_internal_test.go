@@ -46,6 +46,8 @@ const genData = `{
 
 func (g *generator) random() *rand.Rand { return g.r }
 
+func (*generator) version() ast.RegoVersion { return ast.RegoV1 }
+
 func (*generator) data() string { return genData }
 
 func (g *generator) pick(list ...string) string { return list[g.r.Intn(len(list))] }
@@ -297,13 +299,18 @@ func (g *generator) term(s scope) string {
 
 func (g *generator) comprehension(s scope) string {
 	inner, bound := g.body(s, 1+g.r.Intn(2), "; ")
-	switch g.r.Intn(3) {
+	return comprehension(g.r, g.ground(bound), g.term(bound), inner)
+}
+
+// comprehension is one of the three.
+func comprehension(r *rand.Rand, key, value, body string) string {
+	switch r.Intn(3) {
 	case 0:
-		return "[" + g.term(bound) + " | " + inner + "]"
+		return "[" + value + " | " + body + "]"
 	case 1:
-		return "{" + g.term(bound) + " | " + inner + "}"
+		return "{" + value + " | " + body + "}"
 	}
-	return "{" + g.ground(bound) + ": " + g.term(bound) + " | " + inner + "}"
+	return "{" + key + ": " + value + " | " + body + "}"
 }
 
 // operand is a term that the type checker lets pass where like is wanted, but

@@ -138,7 +138,9 @@ func (a *arena) fromJSON(v rar.Value) *node {
 
 func (a *arena) lazy(k kind, v rar.Value) *node {
 	n := a.node()
-	a.unmade.owner = a
+	if a.unmade.owner == nil {
+		a.unmade.owner = a
+	}
 	n.k, n.made, n.i = k, &a.unmade, int64(len(a.raws))
 	a.raws = append(a.raws, v)
 	return n

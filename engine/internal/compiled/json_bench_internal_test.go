@@ -3,6 +3,7 @@ package compiled
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -44,62 +45,54 @@ func BenchmarkJSON(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	check := func(b *testing.B, i int, got []byte) {
-		b.Helper()
-		if want := w.Requests[i].Allow; string(got) != "true" && want || string(got) != "false" && !want {
-			b.Fatalf("request %d: %s, want %v", i, got, want)
+	compiled := func(v rar.Value, out []byte) ([]byte, error) {
+		in := p.NewInput()
+		defer in.Release()
+		results, err := in.Eval(b.Context(), in.JSON(v), x.now, nil)
+		if err != nil {
+			return nil, err
 		}
+		return results[0].Value.AppendJSON(out), nil
 	}
-	b.Run("compiled", func(b *testing.B) {
-		b.ReportAllocs()
-		var out []byte
-		for i := 0; b.Loop(); i = (i + 1) % len(inputs) {
-			v, err := rar.DecodeStrict(inputs[i], rar.Limits{})
-			if err != nil {
-				b.Fatal(err)
+	store := inmem.NewFromASTObject(mustObject(b, ast.MustParseTerm(read("data.json")).Value))
+	txn, err := store.NewTransaction(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	qc := x.compiler.QueryCompiler()
+	body, err := qc.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm("x"), ast.NewTerm(ref))))
+	if err != nil {
+		b.Fatal(err)
+	}
+	interpreted := func(v rar.Value, out []byte) ([]byte, error) {
+		err := topdown.NewQuery(body).WithQueryCompiler(qc).WithCompiler(x.compiler).WithStore(store).WithTransaction(txn).
+			WithInput(termOf(v)).WithTime(x.now).WithStrictBuiltinErrors(true).
+			Iter(b.Context(), func(qr topdown.QueryResult) error {
+				for _, t := range qr {
+					out = append(out, t.String()...)
+				}
+				return nil
+			})
+		return out, err
+	}
+	for _, c := range []struct {
+		name   string
+		answer func(v rar.Value, out []byte) ([]byte, error)
+	}{{"compiled", compiled}, {"topdown", interpreted}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var out []byte
+			for i := 0; b.Loop(); i = (i + 1) % len(inputs) {
+				v, err := rar.DecodeStrict(inputs[i], rar.Limits{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if out, err = c.answer(v, out[:0]); err != nil || string(out) != strconv.FormatBool(w.Requests[i].Allow) {
+					b.Fatalf("request %d: %s, %v", i, out, err)
+				}
 			}
-			in := p.NewInput()
-			results, err := in.Eval(b.Context(), in.JSON(v), x.now, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			out = results[0].Value.AppendJSON(out[:0])
-			in.Release()
-			check(b, i, out)
-		}
-	})
-	b.Run("topdown", func(b *testing.B) {
-		store := inmem.NewFromASTObject(mustObject(b, ast.MustParseTerm(read("data.json")).Value))
-		txn, err := store.NewTransaction(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		qc := x.compiler.QueryCompiler()
-		body, err := qc.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm("x"), ast.NewTerm(ref))))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		var out []byte
-		for i := 0; b.Loop(); i = (i + 1) % len(inputs) {
-			v, err := rar.DecodeStrict(inputs[i], rar.Limits{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			err = topdown.NewQuery(body).WithQueryCompiler(qc).WithCompiler(x.compiler).WithStore(store).WithTransaction(txn).
-				WithInput(termOf(v)).WithTime(x.now).WithStrictBuiltinErrors(true).
-				Iter(b.Context(), func(qr topdown.QueryResult) error {
-					for _, t := range qr {
-						out = append(out[:0], t.String()...)
-					}
-					return nil
-				})
-			if err != nil {
-				b.Fatal(err)
-			}
-			check(b, i, out)
-		}
-	})
+		})
+	}
 }
 
 // termOf makes terms as package engine does, but for the strings that it keeps.

@@ -43,6 +43,11 @@ const (
 	Failed Reason = "failed"
 )
 
+// Reasons are all of them, the last for what is none of the others.
+func Reasons() []Reason {
+	return []Reason{Conflict, BuiltinError, AmbiguousKey, RepeatedKey, Unhashed, Overlay, UndefinedOperand, OddNumber, Budget, Cancelled, MalformedOutput, Failed}
+}
+
 // HandoverError is the error of every evaluation that did not end in results. It says
 // nothing about the policy: topdown must be asked.
 type HandoverError struct {

@@ -22,9 +22,10 @@ func compare(a, b *node) int {
 	case kArr:
 		return compareLists(a.coll().vals, b.coll().vals)
 	case kSet:
-		a.coll().sort()
-		b.coll().sort()
-		return compareLists(a.coll().keys, b.coll().keys)
+		x, y := a.coll(), b.coll()
+		x.sort()
+		y.sort()
+		return compareLists(x.keys, y.keys)
 	case kObj:
 		return compareObjects(a.coll(), b.coll())
 	default:
@@ -67,11 +68,12 @@ func equal(a, b *node) bool {
 	case kStr:
 		return a.s == b.s
 	case kArr:
-		if len(a.coll().vals) != len(b.coll().vals) {
+		x, y := a.coll().vals, b.coll().vals
+		if len(x) != len(y) {
 			return false
 		}
-		for i, v := range a.coll().vals {
-			if !equal(v, b.coll().vals[i]) {
+		for i, v := range x {
+			if !equal(v, y[i]) {
 				return false
 			}
 		}

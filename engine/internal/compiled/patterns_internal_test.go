@@ -41,6 +41,8 @@ func (g *patterns) chance(percent int) bool { return g.r.Intn(100) < percent }
 
 func (g *patterns) random() *rand.Rand { return g.r }
 
+func (*patterns) version() ast.RegoVersion { return ast.RegoV1 }
+
 func (*patterns) data() string { return patternData }
 
 func (g *patterns) fresh() string {
@@ -207,13 +209,7 @@ func (g *patterns) simple(s scope) string {
 
 func (g *patterns) comprehension(s scope) string {
 	body, bound := g.body(s, 1+g.r.Intn(2), "; ")
-	switch g.r.Intn(3) {
-	case 0:
-		return "[" + g.term(bound) + " | " + body + "]"
-	case 1:
-		return "{" + g.term(bound) + " | " + body + "}"
-	}
-	return "{" + g.term(bound) + ": " + g.term(bound) + " | " + body + "}"
+	return comprehension(g.r, g.term(bound), g.term(bound), body)
 }
 
 func (g *patterns) function(s scope) string {

@@ -22,12 +22,13 @@ func (c *compilation) scan(s *ir.ScanStmt) (code, error) {
 	}
 	return func(m *machine, fr []*node) int {
 		x := fr[src]
-		if x == nil || x.coll() == nil {
+		if x == nil || !x.composite() {
 			return next
 		}
+		members := x.coll()
 		switch x.k {
 		case kArr:
-			for i, e := range x.coll().vals {
+			for i, e := range members.vals {
 				if needKey {
 					fr[k] = m.arena.int(int64(i))
 				}
@@ -37,16 +38,16 @@ func (c *compilation) scan(s *ir.ScanStmt) (code, error) {
 				}
 			}
 		case kObj:
-			x.coll().sort()
-			for i, e := range x.coll().keys {
-				fr[k], fr[v] = e, x.coll().vals[i]
+			members.sort()
+			for i, e := range members.keys {
+				fr[k], fr[v] = e, members.vals[i]
 				if r := turn(m, fr); r != next {
 					return leave(r)
 				}
 			}
 		default:
-			x.coll().sort()
-			for _, e := range x.coll().keys {
+			members.sort()
+			for _, e := range members.keys {
 				fr[k], fr[v] = e, e
 				if r := turn(m, fr); r != next {
 					return leave(r)

@@ -39,6 +39,9 @@ type node struct {
 	made *coll
 }
 
+// composite tells whether n has members, without making them.
+func (n *node) composite() bool { return n.made != nil }
+
 // coll holds the members of a composite; nil for any other value.
 func (n *node) coll() *coll {
 	if c := n.made; c == nil || c.owner == nil {
@@ -79,28 +82,29 @@ func boolNode(b bool) *node {
 // freeze readies a value that the Program keeps for sharing between goroutines:
 // sorted, and large objects with an index.
 func (n *node) freeze(base bool) {
-	if n.coll() == nil {
+	c := n.coll()
+	if c == nil {
 		return
 	}
 	n.base, n.own = base, false
-	for _, v := range n.coll().keys {
+	for _, v := range c.keys {
 		v.freeze(base)
 	}
-	for _, v := range n.coll().vals {
+	for _, v := range c.vals {
 		v.freeze(base)
 	}
-	n.coll().sort()
-	if n.k != kObj || len(n.coll().keys) <= linearMax {
+	c.sort()
+	if n.k != kObj || len(c.keys) <= linearMax {
 		return
 	}
-	m := make(map[string]*node, len(n.coll().keys))
-	for i, k := range n.coll().keys {
+	m := make(map[string]*node, len(c.keys))
+	for i, k := range c.keys {
 		if k.k != kStr {
 			return
 		}
-		m[k.s] = n.coll().vals[i]
+		m[k.s] = c.vals[i]
 	}
-	n.coll().text = m
+	c.text = m
 }
 
 // dot is a reference into a value: undefined (nil) unless it is there.
@@ -158,16 +162,16 @@ const maxWeight = 1 << 16
 
 // weight counts the values in n, up to about limit.
 func (n *node) weight(limit int) int {
-	if n.coll() == nil || limit <= 0 {
+	if !n.composite() || limit <= 0 {
 		return 1
 	}
-	w := 1
-	for _, k := range n.coll().keys {
+	w, c := 1, n.coll()
+	for _, k := range c.keys {
 		if w += k.weight(limit - w); w > limit {
 			return w
 		}
 	}
-	for _, v := range n.coll().vals {
+	for _, v := range c.vals {
 		if w += v.weight(limit - w); w > limit {
 			return w
 		}

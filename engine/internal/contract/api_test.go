@@ -52,7 +52,15 @@ func TestCheckDataAgain(t *testing.T) {
 	if found := a.Findings(); len(found) > 0 {
 		t.Fatalf("findings: %v", found)
 	}
+	var many strings.Builder // members beside the one that is read, enough to be indexed
+	for i := range 200 {
+		fmt.Fprintf(&many, `, "m%d": 1`, i)
+	}
 	for data, want := range map[string][]string{
+		`{"blocked": []` + many.String() + `}`:            nil,
+		`{"blocked": null` + many.String() + `}`:          {"error bundle.missing_data"},
+		`{"blocked": {"a": 1}` + many.String() + `}`:      {"error bundle.data_not_array"},
+		`{"other": {"blocked": []}` + many.String() + `}`: {"error bundle.missing_data"},
 		`{"blocked": []}`:       nil,
 		`{"blocked": ["a"]}`:    nil,
 		`{}`:                    {"error bundle.missing_data"},

@@ -5,7 +5,7 @@ import "github.com/open-policy-agent/opa/v1/ast"
 // OPA's planner goes one call deeper for each term of a rule, and its time grows
 // with the square of their number: 10,000 terms take it seconds, 40,000 a minute
 // and a half. It grows with the number of rules no faster than they do: a million
-// terms in small rules take about a second and 300 MB for as long as it lasts, less than
+// terms in small rules take about two seconds and 300 MB for as long as it lasts, less than
 // OPA's own compilation of them. Lists of that size belong into data.
 const (
 	maxRuleTerms   = 10_000

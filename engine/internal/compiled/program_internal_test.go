@@ -362,6 +362,35 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestLazyInput: a number that must be handed over is, wherever it comes to light,
+// and what nobody looks at costs nothing.
+func TestLazyInput(t *testing.T) {
+	t.Parallel()
+	for policy, c := range map[string]struct {
+		want  Reason
+		nodes int // that may be made
+	}{
+		"allow if input.k == 1":                     {"", 15},
+		"allow if input.odd.n > 7":                  {OddNumber, 0},
+		"allow if count(input.odd) == 1":            {OddNumber, 0},
+		"allow := input.odd":                        {OddNumber, 0},
+		"allow := input.deep":                       {OddNumber, 0},
+		"allow if input.deep.odd":                   {"", 15},
+		"allow if count({x | some x in input}) > 0": {OddNumber, 0},
+		"allow := [x | some x in [input.deep]][0]":  {OddNumber, 0},
+	} {
+		x := newExample(t, policy, "package p\n\n"+policy+"\n", map[string]any{}, Passes{})
+		in := x.program.NewInput()
+		_, err := in.Eval(t.Context(), in.JSON(mustJSON(t, `{"k": 1, "odd": {"n": 1.0}, "deep": {"odd": [[1.0]]}, "many": [[1], [2], {"a": [3, 4, 5]}]}`)), time.Now(), nil)
+		made := in.m.arena.used()
+		in.Release()
+		var h *HandoverError
+		if c.want == "" && (err != nil || made > c.nodes) || c.want != "" && (!errors.As(err, &h) || h.Reason != c.want) {
+			t.Errorf("%s: %v, %d nodes", policy, err, made)
+		}
+	}
+}
+
 // TestCancel: a cancelled context ends a loop and a long builtin soon.
 func TestCancel(t *testing.T) {
 	t.Parallel()

@@ -111,8 +111,10 @@ func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, share
 }
 
 // within places an error of element i in the list of the request.
-func within(list string, i int, err error) error {
-	at := list + "/" + strconv.Itoa(i)
+func within(list string, i int, err error) error { return placed(list+"/"+strconv.Itoa(i), err) }
+
+// placed places an error of a part of the request that stands at a pointer.
+func placed(at string, err error) error {
 	var own *Error
 	var eng *engine.Error
 	var msg *mcp.Error

@@ -47,6 +47,8 @@ func needOf(method string) need {
 		authzdv1.AuthorizationDetailsService_Plan_FullMethodName,
 		authzdv1.AuthorizationDetailsService_ListTypes_FullMethodName:
 		return need{known: true, right: callers.Check}
+	case authzdv1.DecisionService_Explain_FullMethodName:
+		return need{known: true, right: callers.Explain}
 	case authzdv1.BundleService_PushBundle_FullMethodName:
 		return need{known: true, right: callers.Push}
 	case authzdv1.BundleService_ActivateBundle_FullMethodName,

@@ -58,6 +58,7 @@ func (s *Server) routes(g *gateway) map[string][]route {
 	return map[string][]route{
 		"/v1/check":                          {{http.MethodPost, doorREST, authzdv1.DecisionService_Check_FullMethodName, s.restCheck}},
 		"/v1/check:batch":                    {{http.MethodPost, doorGateway, authzdv1.DecisionService_CheckBatch_FullMethodName, byGateway}},
+		"/v1/check:explain":                  {{http.MethodPost, doorGateway, authzdv1.DecisionService_Explain_FullMethodName, byGateway}},
 		"/v1/tools:filter":                   {{http.MethodPost, doorGateway, authzdv1.DecisionService_FilterTools_FullMethodName, byGateway}},
 		"/v1/authorization-details:compare":  {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Compare_FullMethodName, byGateway}},
 		"/v1/authorization-details:validate": {{http.MethodPost, doorGateway, authzdv1.AuthorizationDetailsService_Validate_FullMethodName, byGateway}},

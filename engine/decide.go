@@ -11,8 +11,8 @@ import (
 )
 
 // DecideOn answers q on s, which lets several queries of one batch share a
-// snapshot. The steps are those of the contract (docs/policy.md, "How a
-// decision is made"); their numbers stand beside them.
+// snapshot. The steps are those of the contract (docs/architecture.md, "One
+// decision"); their numbers stand beside them.
 func (e *Engine) DecideOn(ctx context.Context, s *Snapshot, q *Query) (Decision, error) {
 	d, err := e.begin(ctx, s, q)
 	if err != nil {
@@ -107,6 +107,8 @@ type deciding struct {
 	mapping bool
 	// known is what the caller knows, made when first asked for.
 	known *callValues
+	// explain collects what led to the decision; nil: nobody asks.
+	explain *explaining
 }
 
 func (d *deciding) run(ctx context.Context) (Decision, error) {
@@ -171,9 +173,16 @@ func (d *deciding) prepare() (done bool, err error) {
 
 // ask is step 4.
 func (d *deciding) ask(ctx context.Context, until time.Time) (*output, error) {
-	out, fault := d.engine.evaluate(ctx, until, d.snapshot, &d.in)
+	var to *account
+	if d.explain != nil {
+		to = &account{}
+	}
+	out, fault := d.engine.evaluate(ctx, until, d.snapshot, &d.in, to)
 	if err := contextError(ctx); err != nil {
 		return nil, err
+	}
+	if d.explain != nil {
+		d.explain.evaluation(ctx, d, to)
 	}
 	if fault != nil {
 		d.fail(fault)
@@ -218,6 +227,9 @@ func (d *deciding) locate(permits []permit) {
 }
 
 func (d *deciding) weigh(permits []permit, forbids []forbid) {
+	if d.explain != nil {
+		d.explain.weigh(d, permits, forbids)
+	}
 	switch {
 	case len(forbids) > 0: // 5
 		d.forbidden(forbids)

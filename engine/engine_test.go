@@ -2,9 +2,12 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/rar"
@@ -147,7 +150,35 @@ func decide(t testing.TB, e *engine.Engine, q *engine.Query) engine.Decision {
 	if n := engine.VerifyPending(t.Context(), e); n > 0 {
 		t.Fatalf("the compiled policy has answered otherwise than topdown: %+v", d)
 	}
+	wantExplained(t, e, q, &d)
 	return d
+}
+
+// wantExplained: to explain a decision makes no other one.
+func wantExplained(t testing.TB, e *engine.Engine, q *engine.Query, d *engine.Decision) {
+	t.Helper()
+	for i := range d.Reasons {
+		if d.Reasons[i].Code == engine.CodeCommitRequired {
+			return // which an explanation takes as given
+		}
+	}
+	x, err := e.ExplainOn(t.Context(), e.Snapshot(), q, engine.ExplainOptions{})
+	if err != nil {
+		t.Fatalf("explain: %v", err)
+	}
+	said := func(d *engine.Decision) string {
+		s := fmt.Sprintf("%v %s %q %q %+v %+v %v", d.Allow, d.Rule, d.Message, d.MessageAdmin, d.Reasons, d.Met, d.Rejected)
+		if d.Error != nil {
+			s += fmt.Sprintf(" %+v", *d.Error)
+		}
+		if r := d.Remediation; r != nil {
+			s += fmt.Sprintf(" %s %d %v", r.Status, len(r.Remedies), r.InWords)
+		}
+		return s
+	}
+	if diff := cmp.Diff(said(d), said(&x.Decision)); diff != "" {
+		t.Fatalf("explained is another decision: %s", diff)
+	}
 }
 
 const details8050 = `"authorization_details": [{"type": "payment", "amount": "80.50", "payee": "bob"}]`

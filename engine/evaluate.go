@@ -168,27 +168,45 @@ func (b *bounded) Err() error {
 	return nil
 }
 
-// evaluate asks the policy of s, until then at the latest.
-func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input) (output, *Fault) {
+// account is what an evaluation tells of itself when it is to be explained.
+type account struct {
+	// compiled: by closures, whose outcomes these are.
+	compiled bool
+	outcomes []compiled.Outcome
+	// handedOver is why not; empty if they were not asked.
+	handedOver compiled.Reason
+}
+
+// evaluate asks the policy of s, until then at the latest. To may be nil.
+func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in *input, to *account) (output, *Fault) {
 	fast := s.eval.fast.Load()
 	switch {
 	case fast == nil || e.distrusted.Load():
 		e.counters.interpreted.Add(1)
 	case s.eval.habit.resting():
 		e.counters.handover(reasonHabit)
+		if to != nil {
+			to.handedOver = reasonHabit
+		}
 	default:
-		out, handover := fast.evaluate(&bounded{ctx, until}, in)      //nolint:contextcheck // it is ctx, with an end
+		out, handover := fast.evaluate(&bounded{ctx, until}, in, to)  //nolint:contextcheck // it is ctx, with an end
 		if handover == nil || handover.Reason != compiled.Cancelled { // which says nothing of the policy
 			s.eval.habit.note(handover != nil)
 		}
 		if handover == nil {
 			e.counters.compiled.Add(1)
+			if to != nil {
+				to.compiled = true
+			}
 			if n := e.opts.VerifySample; n > 0 && (n == 1 || rand.IntN(n) == 0) { //nolint:gosec // a sample, no secret
 				e.sample(s, in, &out)
 			}
 			return out, nil
 		}
 		e.counters.handover(handover.Reason)
+		if to != nil {
+			to.handedOver = handover.Reason
+		}
 	}
 	ctx, stop := context.WithDeadline(ctx, until)
 	defer stop()

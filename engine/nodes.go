@@ -75,12 +75,17 @@ func newProgram(ctx context.Context, t *topdownEvaluator, entrypoint ast.Ref, do
 	return p, nil
 }
 
-// evaluate answers as topdown would, or says that topdown must be asked.
-func (p *program) evaluate(ctx context.Context, in *input) (output, *compiled.HandoverError) {
+// evaluate answers as topdown would, or says that topdown must be asked. An account
+// that is not nil is told what rules came out as.
+func (p *program) evaluate(ctx context.Context, in *input, to *account) (output, *compiled.HandoverError) {
 	doc := p.code.NewInput()
 	defer doc.Release()
 	value := documentOf[compiled.Value, compiled.Object](in, nodes{doc, &p.names})
-	return p.eval(ctx, doc, value, in.now, &seed{id: in.decisionID})
+	out, handover := p.eval(ctx, doc, value, in.now, &seed{id: in.decisionID})
+	if to != nil && handover == nil {
+		to.outcomes = doc.Outcomes()
+	}
+	return out, handover
 }
 
 func (p *program) eval(ctx context.Context, doc *compiled.Input, value compiled.Value, now time.Time, random io.Reader) (output, *compiled.HandoverError) {

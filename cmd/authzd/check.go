@@ -22,6 +22,7 @@ type checkOptions struct {
 	bundles []string
 	addr    string
 	now     string
+	explain explainFlags
 	remoteOptions
 	format *string
 }
@@ -29,10 +30,14 @@ type checkOptions struct {
 func newCheck(std stdio) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use:   "check -f QUERY.json [--bundle PATH]... | [--addr ADDR]",
+		Use:   "check -f QUERY.json [--bundle PATH]... | [--addr ADDR] [--explain]",
 		Short: "Decide one query",
 		Long: "Decides one query, the body of POST /v1/check, on local bundles or by asking a server.\n" +
 			"Without either, the embedded default policy decides, which denies.\n\n" +
+			"With --explain, tells of each rule that was evaluated what it came out as, and of each\n" +
+			"definition that does not hold the expression that it stopped at. A server tells that to\n" +
+			"callers with the right \"explain\", as POST /v1/check:explain. The query is judged as one\n" +
+			"that is about to be executed.\n\n" +
 			"Exit code: 0 allow, 2 deny, 1 error.",
 		Args: cobra.NoArgs,
 	}
@@ -42,6 +47,8 @@ func newCheck(std stdio) *cobra.Command {
 	f.StringArrayVar(&o.bundles, "bundle", nil, "folder or archive of a bundle, as PATH or NAME=PATH; may be repeated")
 	f.StringVar(&o.addr, "addr", "", "ask the server at this gRPC address instead")
 	f.StringVar(&o.now, "now", "", "decide as of this time (RFC 3339); local bundles only")
+	f.BoolVar(&o.explain.on, "explain", false, "tell rule by rule why")
+	f.BoolVar(&o.explain.trace, "trace", false, "with --explain, add OPA's own trace with the values of variables")
 	o.define(f)
 	o.format = outputFlag(cmd, "json", "text")
 	cmd.MarkFlagsMutuallyExclusive("bundle", "addr")
@@ -53,18 +60,24 @@ func check(ctx context.Context, std stdio, o checkOptions) error {
 	if o.file == "" {
 		return errors.New(`--file is required; "-" reads standard input`)
 	}
+	if o.explain.trace && !o.explain.on {
+		return errors.New("--trace needs --explain")
+	}
 	query, err := readQuery(std.in, o.file)
 	if err != nil {
 		return err
 	}
 	var response rar.Value
 	if o.addr != "" {
-		response, err = askServer(ctx, std, &o.remoteOptions, o.addr, query)
+		response, err = askServer(ctx, std, &o, query)
 	} else if err = o.local(); err == nil {
-		response, err = checkLocal(ctx, std, query, o)
+		response, err = checkLocal(ctx, std, query, &o)
 	}
 	if err != nil {
 		return reportFault(std, *o.format, err)
+	}
+	if o.explain.on {
+		return reportExplanation(std.out, *o.format, response)
 	}
 	return reportDecision(std.out, *o.format, response)
 }
@@ -88,7 +101,7 @@ func readQuery(stdin io.Reader, name string) ([]byte, error) {
 	return data, nil
 }
 
-func checkLocal(ctx context.Context, std stdio, query []byte, o checkOptions) (rar.Value, error) {
+func checkLocal(ctx context.Context, std stdio, query []byte, o *checkOptions) (rar.Value, error) {
 	now, err := clockAt(o.now)
 	if err != nil {
 		return rar.Value{}, err
@@ -98,32 +111,47 @@ func checkLocal(ctx context.Context, std stdio, query []byte, o checkOptions) (r
 	if err != nil {
 		return rar.Value{}, err
 	}
+	if o.explain.on {
+		return explain(ctx, snapshot, now, query, o.explain)
+	}
 	return decide(ctx, snapshot, now, query)
 }
 
 // decide answers query as the doors of the server do, and returns the response
 // as REST writes it.
 func decide(ctx context.Context, s *engine.Snapshot, now func() time.Time, query []byte) (rar.Value, error) {
-	r, err := api.DecodeQuery(query, api.Limits{})
+	r, err := decodeFor(s, query)
 	if err != nil {
 		return rar.Value{}, err
 	}
-	if want := r.Require; want != (engine.PolicyRef{}) && !hasBundle(s, want) {
-		return rar.Value{}, &api.Error{
-			Code: api.CodeRevisionNotActive, Path: "/require_revision",
-			Err: fmt.Errorf("revision %q of bundle %q is not the one at hand", want.Revision, want.Bundle),
-		}
-	}
-	e := engine.New(engine.Options{Now: now})
-	e.Swap(s)
-	d, err := e.Decide(ctx, r.Query)
+	d, err := engine.New(engine.Options{Now: now}).DecideOn(ctx, s, r.Query)
 	if err != nil {
 		return rar.Value{}, err
 	}
 	response := api.Respond(d, r, api.DenialOptions{})
-	v, err := rar.DecodeStrict(response.AppendJSON(nil), responseLimits())
+	return readBack(response.AppendJSON(nil))
+}
+
+// decodeFor decodes a query that is to be decided on s.
+func decodeFor(s *engine.Snapshot, query []byte) (api.Request, error) {
+	r, err := api.DecodeQuery(query, api.Limits{})
 	if err != nil {
-		return rar.Value{}, fmt.Errorf("read back the response: %w", err)
+		return api.Request{}, err
+	}
+	if want := r.Require; want != (engine.PolicyRef{}) && !hasBundle(s, want) {
+		return api.Request{}, &api.Error{
+			Code: api.CodeRevisionNotActive, Path: "/require_revision",
+			Err: fmt.Errorf("revision %q of bundle %q is not the one at hand", want.Revision, want.Bundle),
+		}
+	}
+	return r, nil
+}
+
+// readBack reads a response, our own or a server's.
+func readBack(text []byte) (rar.Value, error) {
+	v, err := rar.DecodeStrict(text, responseLimits())
+	if err != nil {
+		return rar.Value{}, fmt.Errorf("read the response: %w", err)
 	}
 	return v, nil
 }
@@ -201,6 +229,11 @@ func reportDecision(w io.Writer, format string, response rar.Value) error {
 	if format == "text" {
 		out = appendText(nil, response)
 	}
+	return reportAnswer(w, out, response)
+}
+
+// reportAnswer writes an answer, and exits as the decision in it says.
+func reportAnswer(w io.Writer, out []byte, response rar.Value) error {
 	if _, err := w.Write(out); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/authzd/authzd/api"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
@@ -144,32 +145,34 @@ func (r *remoteOptions) dial(std stdio, addr string, more ...grpc.DialOption) (*
 	return conn, nil
 }
 
-// askServer asks the server at addr over gRPC.
-func askServer(ctx context.Context, std stdio, r *remoteOptions, addr string, query []byte) (rar.Value, error) {
+// askServer asks the server at o.addr over gRPC to decide, or to explain.
+func askServer(ctx context.Context, std stdio, o *checkOptions, query []byte) (rar.Value, error) {
 	var request authzdv1.CheckRequest
 	if err := api.UnmarshalJSON(query, &request, api.Limits{}); err != nil {
 		return rar.Value{}, err
 	}
-	conn, err := r.dial(std, addr)
+	conn, err := o.dial(std, o.addr)
 	if err != nil {
 		return rar.Value{}, err
 	}
 	defer conn.Close() //nolint:errcheck // the answer is in hand
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	response, err := authzdv1.NewDecisionServiceClient(conn).Check(ctx, &request)
+	service := authzdv1.NewDecisionServiceClient(conn)
+	var response proto.Message
+	if o.explain.on {
+		response, err = service.Explain(ctx, &authzdv1.ExplainRequest{Query: &request, Trace: o.explain.trace})
+	} else {
+		response, err = service.Check(ctx, &request)
+	}
 	if err != nil {
-		return rar.Value{}, serverError(addr, err)
+		return rar.Value{}, serverError(o.addr, err)
 	}
 	text, err := api.MarshalJSON(response)
 	if err != nil {
 		return rar.Value{}, fmt.Errorf("read the response: %w", err)
 	}
-	v, err := rar.DecodeStrict(text, responseLimits())
-	if err != nil {
-		return rar.Value{}, fmt.Errorf("read the response: %w", err)
-	}
-	return v, nil
+	return readBack(text)
 }
 
 // serverError finds our code in a gRPC status.

@@ -66,6 +66,10 @@ func TestServe(t *testing.T) {
 		if got := document(t, answer)["decision"]; got != want || (code == 0) != (want == "ALLOW") {
 			t.Errorf("%s over gRPC: code %d, %v, %s", query, code, got, stderr)
 		}
+		code, answer, stderr = command(t, "", "check", "-f", query, "--addr", ready.GRPC, "--explain", "-o", "text")
+		if (code == 0) != (want == "ALLOW") || !strings.HasPrefix(answer, want+"\n") || !strings.Contains(answer, "  permit initiate-payment holds") {
+			t.Errorf("%s explained over gRPC: code %d, %s, %s", query, code, answer, stderr)
+		}
 	}
 	code, answer, _ := command(t, `{"mcp":{"method":"tools/call","params":{"name":7}}}`, "check", "-f", "-", "--addr", ready.GRPC)
 	if code != 1 || !strings.Contains(answer, `"path":"/mcp/params/name"`) {

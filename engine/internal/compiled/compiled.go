@@ -132,6 +132,7 @@ type Program struct {
 	funcs  map[string]*function
 	byPath *pathNode
 	memos  int
+	ruled  []*function // those whose outcome can be told
 	plan   []code
 	locals int
 	data   *node

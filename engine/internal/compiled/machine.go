@@ -80,7 +80,9 @@ type code func(m *machine, fr []*node) int
 
 // function is a compiled rule set or function of the policy.
 type function struct {
-	name   string
+	name string
+	// path is where its document stands in data, for Outcomes.
+	path   []string
 	params []ir.Local
 	result ir.Local
 	locals int

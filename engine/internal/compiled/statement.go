@@ -139,6 +139,10 @@ func (c *compilation) declare() {
 		if len(f.Params) == 2 {
 			x.memo = c.p.memos
 			c.p.memos++
+			if len(f.Path) > 1 && f.Path[0] == outermost {
+				x.path = f.Path[1:]
+				c.p.ruled = append(c.p.ruled, x)
+			}
 		}
 		c.p.funcs[f.Name] = x
 		if len(f.Path) > 0 {

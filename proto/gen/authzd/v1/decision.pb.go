@@ -2285,6 +2285,528 @@ func (x *ToolNeeds) GetToken() bool {
 	return false
 }
 
+// ExplainRequest asks why a query is decided as it is.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The query, as for Check. It is judged as if it had a `commit`, and consumes
+	// nothing but the proof of a DPoP-bound access token. Required.
+	Query *CheckRequest `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// Add OPA's own trace, line by line, with the values of variables.
+	Trace         bool `protobuf:"varint,2,opt,name=trace,proto3" json:"trace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExplainRequest) GetQuery() *CheckRequest {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetTrace() bool {
+	if x != nil {
+		return x.Trace
+	}
+	return false
+}
+
+// ExplainResponse is a decision with what led to it.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What Check would answer, but for `call_digest` and `expires_at`, which are
+	// left out: whoever executes wants them, and does not find them.
+	Check *CheckResponse `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	// The evaluations of policy: none where the decision was made before (blocked,
+	// no usable credential, arguments that do not fit), several where the mapping
+	// that a tool declares asks several questions.
+	Evaluations   []*ExplainedEvaluation `protobuf:"bytes,2,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExplainResponse) GetCheck() *CheckResponse {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetEvaluations() []*ExplainedEvaluation {
+	if x != nil {
+		return x.Evaluations
+	}
+	return nil
+}
+
+// ExplainedEvaluation is one evaluation of policy.
+type ExplainedEvaluation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What policy was asked about.
+	Action *Action `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// What policy was asked about.
+	Resource *Resource `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Whose answer counted: "compiled" or "interpreted".
+	Evaluator string `protobuf:"bytes,3,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
+	// Why compiled policy left the answer to the interpreter, e.g.
+	// "builtin_error"; unset if it did not, or policy is not compiled.
+	HandedOver string `protobuf:"bytes,4,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"`
+	// The rules that were evaluated, by path.
+	Rules []*ExplainedRule `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The permits that hold, by name. More than one may; the
+	// lowest `priority` of those with nothing unmet decides.
+	Permits []*ExplainedPermit `protobuf:"bytes,6,rep,name=permits,proto3" json:"permits,omitempty"`
+	// The names of the forbids that hold.
+	Forbids []string `protobuf:"bytes,7,rep,name=forbids,proto3" json:"forbids,omitempty"`
+	// Why `rules` lack something; unset if they do not.
+	Incomplete string `protobuf:"bytes,8,opt,name=incomplete,proto3" json:"incomplete,omitempty"`
+	// OPA's trace, if it was asked for.
+	Trace         []string `protobuf:"bytes,9,rep,name=trace,proto3" json:"trace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedEvaluation) Reset() {
+	*x = ExplainedEvaluation{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedEvaluation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedEvaluation) ProtoMessage() {}
+
+func (x *ExplainedEvaluation) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedEvaluation.ProtoReflect.Descriptor instead.
+func (*ExplainedEvaluation) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ExplainedEvaluation) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *ExplainedEvaluation) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *ExplainedEvaluation) GetEvaluator() string {
+	if x != nil {
+		return x.Evaluator
+	}
+	return ""
+}
+
+func (x *ExplainedEvaluation) GetHandedOver() string {
+	if x != nil {
+		return x.HandedOver
+	}
+	return ""
+}
+
+func (x *ExplainedEvaluation) GetRules() []*ExplainedRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ExplainedEvaluation) GetPermits() []*ExplainedPermit {
+	if x != nil {
+		return x.Permits
+	}
+	return nil
+}
+
+func (x *ExplainedEvaluation) GetForbids() []string {
+	if x != nil {
+		return x.Forbids
+	}
+	return nil
+}
+
+func (x *ExplainedEvaluation) GetIncomplete() string {
+	if x != nil {
+		return x.Incomplete
+	}
+	return ""
+}
+
+func (x *ExplainedEvaluation) GetTrace() []string {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
+// ExplainedRule is a rule, or a function, that was evaluated.
+type ExplainedRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path of its document, e.g. "data.payments.blocked".
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// What it came out as: "true", "false", "empty" (a set, object or array of
+	// nothing), "defined" (any other value), "undefined", or "error" (a builtin
+	// failed, or definitions contradict each other). It is that of the evaluator
+	// that decided, as far as that has evaluated the rule.
+	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Its definitions, by file and line. The interpreter has evaluated them once
+	// more, each to its end: also those that the decision did not need.
+	Definitions   []*ExplainedDefinition `protobuf:"bytes,3,rep,name=definitions,proto3" json:"definitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedRule) Reset() {
+	*x = ExplainedRule{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedRule) ProtoMessage() {}
+
+func (x *ExplainedRule) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedRule.ProtoReflect.Descriptor instead.
+func (*ExplainedRule) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ExplainedRule) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExplainedRule) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *ExplainedRule) GetDefinitions() []*ExplainedDefinition {
+	if x != nil {
+		return x.Definitions
+	}
+	return nil
+}
+
+// ExplainedDefinition is one definition of a rule.
+type ExplainedDefinition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file in its bundle.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The line on which it begins.
+	Line int32 `protobuf:"varint,2,opt,name=line,proto3" json:"line,omitempty"`
+	// "held", "undefined" or "error".
+	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// How often it was evaluated; a function is for each of its calls.
+	Evaluated int32 `protobuf:"varint,4,opt,name=evaluated,proto3" json:"evaluated,omitempty"`
+	// The expression that did not hold, of the evaluation that came furthest; unset
+	// where the definition holds.
+	StoppedAt *ExplainedExpression `protobuf:"bytes,5,opt,name=stopped_at,json=stoppedAt,proto3" json:"stopped_at,omitempty"`
+	// What failed, with "error".
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedDefinition) Reset() {
+	*x = ExplainedDefinition{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedDefinition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedDefinition) ProtoMessage() {}
+
+func (x *ExplainedDefinition) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedDefinition.ProtoReflect.Descriptor instead.
+func (*ExplainedDefinition) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ExplainedDefinition) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *ExplainedDefinition) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *ExplainedDefinition) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *ExplainedDefinition) GetEvaluated() int32 {
+	if x != nil {
+		return x.Evaluated
+	}
+	return 0
+}
+
+func (x *ExplainedDefinition) GetStoppedAt() *ExplainedExpression {
+	if x != nil {
+		return x.StoppedAt
+	}
+	return nil
+}
+
+func (x *ExplainedDefinition) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ExplainedExpression is an expression in the body of a definition.
+type ExplainedExpression struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The line on which it begins.
+	Line int32 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
+	// What is written there, cut off where it is long.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedExpression) Reset() {
+	*x = ExplainedExpression{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedExpression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedExpression) ProtoMessage() {}
+
+func (x *ExplainedExpression) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedExpression.ProtoReflect.Descriptor instead.
+func (*ExplainedExpression) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainedExpression) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *ExplainedExpression) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// ExplainedPermit is a permit that holds, with its requirements judged.
+type ExplainedPermit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The permit's name.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The lowest decides, of those with nothing unmet.
+	Priority int32 `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Requirements that are met, and by which credential.
+	Met []*MetRequirement `protobuf:"bytes,3,rep,name=met,proto3" json:"met,omitempty"`
+	// Requirements that are not, with a reason for each credential.
+	Unmet         []*Reason `protobuf:"bytes,4,rep,name=unmet,proto3" json:"unmet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedPermit) Reset() {
+	*x = ExplainedPermit{}
+	mi := &file_authzd_v1_decision_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedPermit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedPermit) ProtoMessage() {}
+
+func (x *ExplainedPermit) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_decision_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedPermit.ProtoReflect.Descriptor instead.
+func (*ExplainedPermit) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_decision_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExplainedPermit) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ExplainedPermit) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *ExplainedPermit) GetMet() []*MetRequirement {
+	if x != nil {
+		return x.Met
+	}
+	return nil
+}
+
+func (x *ExplainedPermit) GetUnmet() []*Reason {
+	if x != nil {
+		return x.Unmet
+	}
+	return nil
+}
+
 var File_authzd_v1_decision_proto protoreflect.FileDescriptor
 
 const file_authzd_v1_decision_proto_rawDesc = "" +
@@ -2465,7 +2987,46 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\bapproval\x18\x06 \x01(\bR\bapproval\x12\x14\n" +
 	"\x05token\x18\a \x01(\bR\x05tokenB\n" +
 	"\n" +
-	"\b_max_age*K\n" +
+	"\b_max_age\"U\n" +
+	"\x0eExplainRequest\x12-\n" +
+	"\x05query\x18\x01 \x01(\v2\x17.authzd.v1.CheckRequestR\x05query\x12\x14\n" +
+	"\x05trace\x18\x02 \x01(\bR\x05trace\"\x89\x01\n" +
+	"\x0fExplainResponse\x12.\n" +
+	"\x05check\x18\x01 \x01(\v2\x18.authzd.v1.CheckResponseR\x05check\x12F\n" +
+	"\vevaluations\x18\x02 \x03(\v2\x1e.authzd.v1.ExplainedEvaluationB\x04Ƞ\x19\x01R\vevaluations\"\xf8\x02\n" +
+	"\x13ExplainedEvaluation\x12)\n" +
+	"\x06action\x18\x01 \x01(\v2\x11.authzd.v1.ActionR\x06action\x12/\n" +
+	"\bresource\x18\x02 \x01(\v2\x13.authzd.v1.ResourceR\bresource\x12\x1c\n" +
+	"\tevaluator\x18\x03 \x01(\tR\tevaluator\x12\x1f\n" +
+	"\vhanded_over\x18\x04 \x01(\tR\n" +
+	"handedOver\x124\n" +
+	"\x05rules\x18\x05 \x03(\v2\x18.authzd.v1.ExplainedRuleB\x04Ƞ\x19\x01R\x05rules\x12:\n" +
+	"\apermits\x18\x06 \x03(\v2\x1a.authzd.v1.ExplainedPermitB\x04Ƞ\x19\x01R\apermits\x12\x1e\n" +
+	"\aforbids\x18\a \x03(\tB\x04Ƞ\x19\x01R\aforbids\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\b \x01(\tR\n" +
+	"incomplete\x12\x14\n" +
+	"\x05trace\x18\t \x03(\tR\x05trace\"\x85\x01\n" +
+	"\rExplainedRule\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12F\n" +
+	"\vdefinitions\x18\x03 \x03(\v2\x1e.authzd.v1.ExplainedDefinitionB\x04Ƞ\x19\x01R\vdefinitions\"\xca\x01\n" +
+	"\x13ExplainedDefinition\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x1c\n" +
+	"\tevaluated\x18\x04 \x01(\x05R\tevaluated\x12=\n" +
+	"\n" +
+	"stopped_at\x18\x05 \x01(\v2\x1e.authzd.v1.ExplainedExpressionR\tstoppedAt\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"=\n" +
+	"\x13ExplainedExpression\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\x05R\x04line\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xa3\x01\n" +
+	"\x0fExplainedPermit\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1a\n" +
+	"\bpriority\x18\x02 \x01(\x05R\bpriority\x121\n" +
+	"\x03met\x18\x03 \x03(\v2\x19.authzd.v1.MetRequirementB\x04Ƞ\x19\x01R\x03met\x12-\n" +
+	"\x05unmet\x18\x04 \x03(\v2\x11.authzd.v1.ReasonB\x04Ƞ\x19\x01R\x05unmet*K\n" +
 	"\bDecision\x12\x18\n" +
 	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDECISION_ALLOW\x10\x01\x12\x11\n" +
@@ -2475,12 +3036,13 @@ const file_authzd_v1_decision_proto_rawDesc = "" +
 	"\x17TOOL_ACCESS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TOOL_ACCESS_POSSIBLE\x10\x01\x12!\n" +
 	"\x1dTOOL_ACCESS_AFTER_REMEDIATION\x10\x02\x12\x16\n" +
-	"\x12TOOL_ACCESS_HIDDEN\x10\x032\xb5\x02\n" +
+	"\x12TOOL_ACCESS_HIDDEN\x10\x032\x95\x03\n" +
 	"\x0fDecisionService\x12P\n" +
 	"\x05Check\x12\x17.authzd.v1.CheckRequest\x1a\x18.authzd.v1.CheckResponse\"\x14\x82\xd3\xe4\x93\x02\x0e:\x01*\"\t/v1/check\x12e\n" +
 	"\n" +
 	"CheckBatch\x12\x1c.authzd.v1.CheckBatchRequest\x1a\x1d.authzd.v1.CheckBatchResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/check:batch\x12i\n" +
-	"\vFilterTools\x12\x1d.authzd.v1.FilterToolsRequest\x1a\x1e.authzd.v1.FilterToolsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/tools:filterB7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
+	"\vFilterTools\x12\x1d.authzd.v1.FilterToolsRequest\x1a\x1e.authzd.v1.FilterToolsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/tools:filter\x12^\n" +
+	"\aExplain\x12\x19.authzd.v1.ExplainRequest\x1a\x1a.authzd.v1.ExplainResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/check:explainB7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
 
 var (
 	file_authzd_v1_decision_proto_rawDescOnce sync.Once
@@ -2495,7 +3057,7 @@ func file_authzd_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_authzd_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_authzd_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_authzd_v1_decision_proto_goTypes = []any{
 	(Decision)(0),                 // 0: authzd.v1.Decision
 	(ToolAccess)(0),               // 1: authzd.v1.ToolAccess
@@ -2525,8 +3087,15 @@ var file_authzd_v1_decision_proto_goTypes = []any{
 	(*FilterToolsResponse)(nil),   // 25: authzd.v1.FilterToolsResponse
 	(*FilteredTool)(nil),          // 26: authzd.v1.FilteredTool
 	(*ToolNeeds)(nil),             // 27: authzd.v1.ToolNeeds
-	nil,                           // 28: authzd.v1.HTTPDenial.HeadersEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*ExplainRequest)(nil),        // 28: authzd.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 29: authzd.v1.ExplainResponse
+	(*ExplainedEvaluation)(nil),   // 30: authzd.v1.ExplainedEvaluation
+	(*ExplainedRule)(nil),         // 31: authzd.v1.ExplainedRule
+	(*ExplainedDefinition)(nil),   // 32: authzd.v1.ExplainedDefinition
+	(*ExplainedExpression)(nil),   // 33: authzd.v1.ExplainedExpression
+	(*ExplainedPermit)(nil),       // 34: authzd.v1.ExplainedPermit
+	nil,                           // 35: authzd.v1.HTTPDenial.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
 }
 var file_authzd_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: authzd.v1.CheckRequest.mcp:type_name -> authzd.v1.MCPMessage
@@ -2542,13 +3111,13 @@ var file_authzd_v1_decision_proto_depIdxs = []int32{
 	14, // 10: authzd.v1.CheckResponse.remediation:type_name -> authzd.v1.Remediation
 	16, // 11: authzd.v1.CheckResponse.denial:type_name -> authzd.v1.Denial
 	18, // 12: authzd.v1.CheckResponse.met:type_name -> authzd.v1.MetRequirement
-	29, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
+	36, // 13: authzd.v1.CheckResponse.expires_at:type_name -> google.protobuf.Timestamp
 	9,  // 14: authzd.v1.CheckResponse.policy:type_name -> authzd.v1.PolicyRevision
 	19, // 15: authzd.v1.CheckResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
 	11, // 16: authzd.v1.CheckResponse.subject:type_name -> authzd.v1.Identity
 	15, // 17: authzd.v1.Remediation.hints:type_name -> authzd.v1.Hint
 	17, // 18: authzd.v1.Denial.http:type_name -> authzd.v1.HTTPDenial
-	28, // 19: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
+	35, // 19: authzd.v1.HTTPDenial.headers:type_name -> authzd.v1.HTTPDenial.HeadersEntry
 	7,  // 20: authzd.v1.CheckBatchRequest.credentials:type_name -> authzd.v1.Credential
 	21, // 21: authzd.v1.CheckBatchRequest.queries:type_name -> authzd.v1.CheckBatchQuery
 	9,  // 22: authzd.v1.CheckBatchRequest.require_revision:type_name -> authzd.v1.PolicyRevision
@@ -2569,17 +3138,30 @@ var file_authzd_v1_decision_proto_depIdxs = []int32{
 	19, // 37: authzd.v1.FilterToolsResponse.rejected_credentials:type_name -> authzd.v1.RejectedCredential
 	1,  // 38: authzd.v1.FilteredTool.access:type_name -> authzd.v1.ToolAccess
 	27, // 39: authzd.v1.FilteredTool.needs:type_name -> authzd.v1.ToolNeeds
-	2,  // 40: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
-	20, // 41: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
-	24, // 42: authzd.v1.DecisionService.FilterTools:input_type -> authzd.v1.FilterToolsRequest
-	10, // 43: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
-	22, // 44: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
-	25, // 45: authzd.v1.DecisionService.FilterTools:output_type -> authzd.v1.FilterToolsResponse
-	43, // [43:46] is the sub-list for method output_type
-	40, // [40:43] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	2,  // 40: authzd.v1.ExplainRequest.query:type_name -> authzd.v1.CheckRequest
+	10, // 41: authzd.v1.ExplainResponse.check:type_name -> authzd.v1.CheckResponse
+	30, // 42: authzd.v1.ExplainResponse.evaluations:type_name -> authzd.v1.ExplainedEvaluation
+	5,  // 43: authzd.v1.ExplainedEvaluation.action:type_name -> authzd.v1.Action
+	6,  // 44: authzd.v1.ExplainedEvaluation.resource:type_name -> authzd.v1.Resource
+	31, // 45: authzd.v1.ExplainedEvaluation.rules:type_name -> authzd.v1.ExplainedRule
+	34, // 46: authzd.v1.ExplainedEvaluation.permits:type_name -> authzd.v1.ExplainedPermit
+	32, // 47: authzd.v1.ExplainedRule.definitions:type_name -> authzd.v1.ExplainedDefinition
+	33, // 48: authzd.v1.ExplainedDefinition.stopped_at:type_name -> authzd.v1.ExplainedExpression
+	18, // 49: authzd.v1.ExplainedPermit.met:type_name -> authzd.v1.MetRequirement
+	12, // 50: authzd.v1.ExplainedPermit.unmet:type_name -> authzd.v1.Reason
+	2,  // 51: authzd.v1.DecisionService.Check:input_type -> authzd.v1.CheckRequest
+	20, // 52: authzd.v1.DecisionService.CheckBatch:input_type -> authzd.v1.CheckBatchRequest
+	24, // 53: authzd.v1.DecisionService.FilterTools:input_type -> authzd.v1.FilterToolsRequest
+	28, // 54: authzd.v1.DecisionService.Explain:input_type -> authzd.v1.ExplainRequest
+	10, // 55: authzd.v1.DecisionService.Check:output_type -> authzd.v1.CheckResponse
+	22, // 56: authzd.v1.DecisionService.CheckBatch:output_type -> authzd.v1.CheckBatchResponse
+	25, // 57: authzd.v1.DecisionService.FilterTools:output_type -> authzd.v1.FilterToolsResponse
+	29, // 58: authzd.v1.DecisionService.Explain:output_type -> authzd.v1.ExplainResponse
+	55, // [55:59] is the sub-list for method output_type
+	51, // [51:55] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_authzd_v1_decision_proto_init() }
@@ -2600,7 +3182,7 @@ func file_authzd_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_authzd_v1_decision_proto_rawDesc), len(file_authzd_v1_decision_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

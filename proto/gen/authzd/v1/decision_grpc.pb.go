@@ -34,6 +34,7 @@ const (
 	DecisionService_Check_FullMethodName       = "/authzd.v1.DecisionService/Check"
 	DecisionService_CheckBatch_FullMethodName  = "/authzd.v1.DecisionService/CheckBatch"
 	DecisionService_FilterTools_FullMethodName = "/authzd.v1.DecisionService/FilterTools"
+	DecisionService_Explain_FullMethodName     = "/authzd.v1.DecisionService/Explain"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -54,6 +55,11 @@ type DecisionServiceClient interface {
 	// arguments, for a server that answers tools/list. Nothing that Check would
 	// allow is hidden; what is listed may still be denied by Check.
 	FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error)
+	// Explain decides a query as Check does and tells rule by rule why. It is for
+	// those who write and judge policy: its answer tells of policy, data and
+	// credentials what no client may see, it takes several times as long, and it
+	// needs the right "explain". Nothing may be executed on its answer.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -94,6 +100,16 @@ func (c *decisionServiceClient) FilterTools(ctx context.Context, in *FilterTools
 	return out, nil
 }
 
+func (c *decisionServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -112,6 +128,11 @@ type DecisionServiceServer interface {
 	// arguments, for a server that answers tools/list. Nothing that Check would
 	// allow is hidden; what is listed may still be denied by Check.
 	FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error)
+	// Explain decides a query as Check does and tells rule by rule why. It is for
+	// those who write and judge policy: its answer tells of policy, data and
+	// credentials what no client may see, it takes several times as long, and it
+	// needs the right "explain". Nothing may be executed on its answer.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -130,6 +151,9 @@ func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatc
 }
 func (UnimplementedDecisionServiceServer) FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FilterTools not implemented")
+}
+func (UnimplementedDecisionServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -206,6 +230,24 @@ func _DecisionService_FilterTools_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -224,6 +266,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FilterTools",
 			Handler:    _DecisionService_FilterTools_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _DecisionService_Explain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

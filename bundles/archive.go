@@ -59,7 +59,7 @@ func unpack(packed []byte, l Limits) ([]File, error) {
 	}
 	// The tar reader never sees more than this, whatever its headers claim.
 	budget := &budgetReader{r: zr, left: l.MaxBytes + int64(l.MaxFiles)*tarOverhead}
-	u := unpacker{limits: l, tar: tar.NewReader(budget), seen: map[string]string{}}
+	u := unpacker{limits: l, tar: tar.NewReader(budget), seen: map[string]string{}, most: int64(len(packed)) * maxInflation}
 	for {
 		done, err := u.next()
 		if err != nil {
@@ -81,6 +81,9 @@ func unpack(packed []byte, l Limits) ([]File, error) {
 // tarOverhead is what headers and padding of one entry may take, long names
 // (PAX) included.
 const tarOverhead = 8 << 10
+
+// maxInflation is more than gzip makes of a byte.
+const maxInflation = 1040
 
 // maxPadding is more than any tar pads an archive with (GNU tar: 10 KiB).
 const maxPadding = 1 << 20
@@ -140,6 +143,7 @@ type unpacker struct {
 	entries int
 	total   int64
 	seen    map[string]string // names seen, folded, with their spelling
+	most    int64             // no file can be larger
 }
 
 // next reads one entry; true at the end of the archive.
@@ -198,12 +202,15 @@ func (u *unpacker) content(name string, size int64) ([]byte, error) {
 	if u.total += size; u.total > u.limits.MaxBytes {
 		return nil, errorf(CodeTooLarge, name, "the files together are larger than %d bytes", u.limits.MaxBytes)
 	}
-	// Not allocated by the header's word: a lie costs what was really sent.
-	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, u.tar); err != nil {
+	// Not allocated by the header's word alone: a lie costs what could have been sent.
+	if size > u.most {
+		return nil, errorf(CodeUnreadable, name, "the archive is too short for a file of %d bytes", size)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(u.tar, data); err != nil {
 		return nil, fmt.Errorf("read %q: %w", name, err)
 	}
-	return buf.Bytes(), nil
+	return data, nil
 }
 
 // printable is a name that can stand in a line of text.

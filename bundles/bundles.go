@@ -25,8 +25,8 @@ import (
 // Defaults of Limits.
 const (
 	DefaultMaxArchiveBytes = 16 << 20
-	DefaultMaxBytes        = 64 << 20
-	DefaultMaxFileBytes    = 16 << 20
+	DefaultMaxBytes        = 256 << 20
+	DefaultMaxFileBytes    = 256 << 20
 	DefaultMaxYAMLBytes    = 1 << 20
 	DefaultMaxFiles        = 4096
 	DefaultMaxPathDepth    = 32
@@ -38,9 +38,9 @@ const (
 type Limits struct {
 	// MaxArchiveBytes bounds the archive as it is stored; default 16 MiB.
 	MaxArchiveBytes int64
-	// MaxBytes bounds all files together, unpacked; default 64 MiB.
+	// MaxBytes bounds all files together, unpacked; default 256 MiB.
 	MaxBytes int64
-	// MaxFileBytes bounds one file; default 16 MiB.
+	// MaxFileBytes bounds one file; default 256 MiB.
 	MaxFileBytes int64
 	// MaxYAMLBytes bounds one YAML file, which is slower to read than JSON;
 	// default 1 MiB.

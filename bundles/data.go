@@ -3,6 +3,7 @@ package bundles
 import (
 	"path"
 	"strings"
+	"unsafe"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -16,7 +17,9 @@ func decodeDocument(f File, l Limits) (rar.Value, error) {
 		}
 		return v, nil
 	}
-	v, err := rar.DecodeStrict(f.Data, rar.Limits{MaxBytes: int(l.MaxFileBytes), MaxDepth: l.MaxDataDepth})
+	// A large document is kept as this very text, which nobody writes to.
+	text := unsafe.String(unsafe.SliceData(f.Data), len(f.Data)) //nolint:gosec // see above
+	v, err := rar.DecodePacked(text, rar.Limits{MaxBytes: int(l.MaxFileBytes), MaxDepth: l.MaxDataDepth})
 	if err != nil {
 		return rar.Value{}, decodeError(CodeDataInvalid, f.Path, err)
 	}

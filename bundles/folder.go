@@ -1,6 +1,7 @@
 package bundles
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -129,10 +130,12 @@ func (r *folderReader) read(name string) error {
 	}
 	defer f.Close() //nolint:errcheck // read only, nothing to lose
 	// One byte more than allowed tells a file that grew while it was read.
-	data, err := io.ReadAll(io.LimitReader(f, r.limits.MaxFileBytes+1))
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow(int(min(max(info.Size(), 0), r.limits.MaxFileBytes)) + bytes.MinRead) // data is kept as it is read
+	if _, err := buf.ReadFrom(io.LimitReader(f, r.limits.MaxFileBytes+1)); err != nil {
 		return fmt.Errorf("read %q: %w", name, err)
 	}
+	data := buf.Bytes()
 	if int64(len(data)) > r.limits.MaxFileBytes {
 		return errorf(CodeTooLarge, name, "the file is larger than %d bytes", r.limits.MaxFileBytes)
 	}

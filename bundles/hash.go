@@ -112,19 +112,20 @@ func (w *canonicalWriter) value(v rar.Value) {
 }
 
 func (w *canonicalWriter) object(v rar.Value) {
-	members := make([]rar.Member, 0, v.Len())
-	for i := range v.Len() {
-		members = append(members, v.Member(i))
+	// Values are fetched one by one: those of large data are made then.
+	order, names := make([]int, v.Len()), make([]string, v.Len())
+	for i := range order {
+		order[i], names[i] = i, v.Name(i)
 	}
-	slices.SortFunc(members, func(a, b rar.Member) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(names[a], names[b]) })
 	w.text("{")
-	for i, m := range members {
-		if i > 0 {
+	for n, i := range order {
+		if n > 0 {
 			w.text(",")
 		}
-		w.quoted(m.Name)
+		w.quoted(names[i])
 		w.text(":")
-		w.value(m.Value)
+		w.value(v.Member(i).Value)
 	}
 	w.text("}")
 }

@@ -1,7 +1,6 @@
 package bundles
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
-	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
@@ -103,7 +101,10 @@ func runTests(ctx context.Context, b engine.Bundle, timeout time.Duration, stric
 		return nil, err
 	}
 	compiler := ast.NewCompiler().WithCapabilities(testCapabilities()).WithEnablePrintStatements(true)
-	store := dataStore(b.Data)
+	store, err := dataStore(b.Data)
+	if err != nil {
+		return nil, errorf(CodeTestInvalid, "", "open data: %w", err)
+	}
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return nil, errorf(CodeTestInvalid, "", "open data: %w", err)
@@ -203,11 +204,11 @@ func testCapabilities() *ast.Capabilities {
 }
 
 // dataStore holds base data with its numbers as they were written.
-func dataStore(data rar.Value) storage.Store {
+func dataStore(data rar.Value) (storage.Store, error) {
 	if data.Kind() != rar.Object {
-		return inmem.New()
+		data = rar.ObjectValue()
 	}
-	return inmem.NewFromReader(bytes.NewReader(data.AppendJSON(nil)))
+	return engine.NewDataStore(data) //nolint:wrapcheck // wrapped by the caller
 }
 
 func testResult(r *tester.Result, fails *failTracer) TestResult {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
-	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"github.com/authzd/authzd/engine/internal/base"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -54,16 +54,25 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 	if err := t.prepare(entrypoint, documentNames()); err != nil {
 		return nil, err
 	}
-	obj, ok := t.words.term(data).Value.(ast.Object)
-	if !ok {
-		return nil, errors.New("base data is not an object")
+	documents, err := base.New(data, t.words.term)
+	if err != nil {
+		return nil, fmt.Errorf("open the data: %w", err)
 	}
-	t.store = inmem.NewFromASTObject(obj)
-	var err error
+	t.store = documents
 	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
 	return t, nil
+}
+
+// NewDataStore is a store of base data, an object, as decisions read it; nothing can be
+// written to it.
+func NewDataStore(data rar.Value) (storage.Store, error) {
+	s, err := base.New(data, vocabulary{}.term)
+	if err != nil {
+		return nil, fmt.Errorf("open the data: %w", err)
+	}
+	return s, nil
 }
 
 // prepare compiles the query for the documents of the package that exist.

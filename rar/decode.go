@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 )
 
 // Defaults of Limits.
@@ -103,22 +102,32 @@ func decode(text string, l Limits) (Value, *nameFault, error) {
 	if len(text) > l.MaxBytes {
 		return Value{}, nil, l.tooLarge(len(text))
 	}
-	scratch, _ := scratches.Get().(*[]Value)
-	if scratch == nil {
-		made := make([]Value, 0, scratchValues)
-		scratch = &made
-	}
+	scratch := takeScratch()
 	d := decoder{src: text, limits: l, stack: *scratch}
 	v, err := d.document()
-	if cap(d.stack) <= mostScratch {
-		*scratch = d.stack[:0]
-		clear((*scratch)[:cap(*scratch)]) // or it would keep the text alive
-		scratches.Put(scratch)
-	}
+	d.giveScratch(scratch)
 	if err != nil {
 		return Value{}, nil, err
 	}
 	return v, d.names, nil
+}
+
+// takeScratch and giveScratch are a decoder's stack, which is used again.
+func takeScratch() *[]Value {
+	if scratch, _ := scratches.Get().(*[]Value); scratch != nil {
+		return scratch
+	}
+	made := make([]Value, 0, scratchValues)
+	return &made
+}
+
+func (d *decoder) giveScratch(scratch *[]Value) {
+	if cap(d.stack) > mostScratch {
+		return
+	}
+	*scratch = d.stack[:0]
+	clear((*scratch)[:cap(*scratch)]) // or it would keep the text alive
+	scratches.Put(scratch)
 }
 
 // decoder reads one document in one pass.
@@ -138,6 +147,8 @@ type decoder struct {
 	// names is the first fault of member names; names.path grows while the
 	// recursion unwinds from it to the root.
 	names *nameFault
+	// trusted: the names are known to differ.
+	trusted bool
 }
 
 // scratches are stacks of decoders, of []Value.
@@ -152,25 +163,17 @@ const (
 )
 
 func (d *decoder) document() (Value, error) {
-	if strings.HasPrefix(d.src, "\uFEFF") {
-		return Value{}, d.fail(CodeSyntax, "a byte order mark")
-	}
-	// One check of the whole text frees the scanner of strings from looking at
-	// anything but quotes, backslashes and control characters.
-	if !utf8.ValidString(d.src) {
-		d.pos = validUTF8Prefix(d.src)
-		return Value{}, d.fail(CodeSyntax, "not UTF-8")
+	if err := d.begin(); err != nil {
+		return Value{}, err
 	}
 	for _, mark := range [...]string{",", ":", "[", "{"} {
 		d.expected += strings.Count(d.src, mark)
 	}
-	d.space()
 	if err := d.value(); err != nil {
 		return Value{}, err
 	}
-	d.space()
-	if d.pos < len(d.src) {
-		return Value{}, d.fail(CodeTrailingData, "more text after the value")
+	if err := d.end(); err != nil {
+		return Value{}, err
 	}
 	return d.stack[0], nil
 }
@@ -313,7 +316,7 @@ func (d *decoder) members(base int) error {
 		if err != nil {
 			return err
 		}
-		if d.names == nil {
+		if d.names == nil && !d.trusted {
 			if code := seen.add(d.stack[base:], name, d.limits.RejectCaseVariants); code != "" {
 				d.names = &nameFault{code: code, path: []string{name}}
 			}

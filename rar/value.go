@@ -56,11 +56,12 @@ type Value struct {
 	_ [0]func() // not comparable: == would compare places in memory
 	// at is the first byte of a String's or Number's text, or the first of an
 	// Array's elements or an Object's name, value, name, value, …; nil if size is
-	// 0. textValue, listValue, str and list alone look at it.
+	// 0. Of a packed one, see DecodePacked, it is that. textValue, listValue, str, list,
+	// packed and pack alone look at it.
 	at   unsafe.Pointer
 	size uint32 // bytes of the text, or Values
 	kind Kind
-	bool bool
+	bool bool // of a Bool; of an Array or Object: it is packed
 }
 
 // textValue returns a String or Number. A text of 4 GiB is Absent, and so is
@@ -93,6 +94,9 @@ func (v Value) str() string {
 func (v Value) list() []Value {
 	if v.kind != Array && v.kind != Object {
 		return nil
+	}
+	if c := v.packed(); c != nil {
+		return c.unpacked(v.kind)
 	}
 	return unsafe.Slice((*Value)(v.at), v.size) //nolint:gosec // see Value
 }
@@ -193,16 +197,23 @@ func (v Value) Text() string { return v.str() }
 
 // Len returns the number of elements of an Array or members of an Object, else 0.
 func (v Value) Len() int {
-	if v.kind == Object {
+	switch v.kind {
+	case Object:
 		return int(v.size) / 2
+	case Array:
+		return int(v.size)
+	case Absent, Null, Bool, Number, String:
 	}
-	return len(v.list())
+	return 0
 }
 
 // Index returns element i of an Array; an Absent value if there is none.
 func (v Value) Index(i int) Value {
 	if v.kind != Array || i < 0 || i >= int(v.size) {
 		return Value{}
+	}
+	if c := v.packed(); c != nil {
+		return c.element(i)
 	}
 	return v.list()[i]
 }
@@ -213,6 +224,9 @@ func (v Value) Member(i int) Member {
 	if v.kind != Object || i < 0 || i >= int(v.size)/2 {
 		return Member{}
 	}
+	if c := v.packed(); c != nil {
+		return c.member(i)
+	}
 	kids := v.list()
 	return Member{Name: kids[2*i].str(), Value: kids[2*i+1]}
 }
@@ -222,6 +236,13 @@ func (v Value) Member(i int) Member {
 func (v Value) Get(name string) (Value, bool) {
 	if v.kind != Object {
 		return Value{}, false
+	}
+	if c := v.packed(); c != nil {
+		n := c.find(name)
+		if n < 0 {
+			return Value{}, false
+		}
+		return c.member(n).Value, true
 	}
 	kids := v.list()
 	i, ok := find(kids, name, nil)
@@ -286,10 +307,10 @@ func (v Value) step(token string) (Value, bool) {
 		}
 		i = 10*i + int(c-'0')
 	}
-	if i >= len(v.list()) {
+	if i >= v.Len() {
 		return Value{}, false
 	}
-	return v.list()[i], true
+	return v.Index(i), true
 }
 
 // unescapeToken reverses RFC 6901 §3; false for a "~" that escapes nothing.
@@ -327,6 +348,9 @@ func appendToken(pointer, token string) string {
 // order, numbers letter by letter, strings with the fewest escapes. An Absent
 // value appends nothing.
 func (v Value) AppendJSON(dst []byte) []byte {
+	if c := v.packed(); c != nil {
+		return c.appendJSON(dst, v.kind)
+	}
 	switch v.kind {
 	case Object:
 		dst = append(dst, '{')
@@ -477,8 +501,11 @@ func (v Value) Any() any {
 // exact value, strings by code points without normalisation (RFC 9396 §12). Two
 // Absent values are equal.
 func Equal(a, b Value) bool {
-	if a.kind != b.kind || len(a.list()) != len(b.list()) {
+	if a.kind != b.kind || a.Len() != b.Len() {
 		return false
+	}
+	if a.Packed() || b.Packed() {
+		return equalPacked(a, b)
 	}
 	switch a.kind {
 	case Bool:

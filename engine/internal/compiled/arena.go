@@ -10,6 +10,7 @@ type arena struct {
 	unmade coll
 	raws   []rar.Value
 	intern map[string]*node // the Program's, for base documents; nil for inputs
+	larges *larges          // the Program's; nil while it has none
 
 	nodes          [][]node
 	colls          [][]coll
@@ -79,7 +80,7 @@ func (a *arena) slice(n int) []*node {
 // reset forgets everything; strings are released to the garbage collector.
 func (a *arena) reset() {
 	if len(a.nodes) > keptChunks || len(a.colls) > 4*keptChunks || len(a.ptrs) > 2*keptChunks || cap(a.raws) > keptChunks*nodeChunk {
-		*a = arena{} // do not keep what one huge input needed
+		*a = arena{larges: a.larges} // do not keep what one huge input needed
 		return
 	}
 	clear(a.raws)
@@ -116,7 +117,7 @@ func (a *arena) poison() {
 			chunk[i] = ambiguous
 		}
 	}
-	*a = arena{}
+	*a = arena{larges: a.larges}
 }
 
 func (a *arena) str(s string) *node {

@@ -99,6 +99,9 @@ func (c *compilation) length(s *ir.LenStmt) code {
 
 // size is how many elements or members a composite has.
 func (n *node) size() int {
+	if n.large {
+		return n.made.large.value.Len()
+	}
 	if n.k == kArr {
 		return len(n.coll().vals)
 	}

@@ -37,10 +37,12 @@ func TestBaseKeys(t *testing.T) {
 					if err := x.setData(t.Context(), base); err != nil {
 						t.Fatal(err)
 					}
-					x.compile(t.Context(), mustJSON(t, doc), Passes{})
-					o, why := x.judge(t.Context(), base)
-					if sum[o]++; o == wrong {
-						t.Errorf("%s: %s", query, why)
+					for _, x.packed = range []bool{false, true} {
+						x.compile(t.Context(), mustJSON(t, doc), Passes{})
+						o, why := x.judge(t.Context(), base)
+						if sum[o]++; o == wrong {
+							t.Errorf("%s, packed %v: %s", query, x.packed, why)
+						}
 					}
 				}
 			}
@@ -82,10 +84,12 @@ func TestWith(t *testing.T) {
 					if err := x.setData(t.Context(), base); err != nil {
 						t.Fatal(err)
 					}
-					x.compile(t.Context(), mustJSON(t, doc), Passes{})
-					o, why := x.judge(t.Context(), input)
-					if sum[o]++; o == wrong {
-						t.Errorf("%s: %s", q, why)
+					for _, x.packed = range []bool{false, true} {
+						x.compile(t.Context(), mustJSON(t, doc), Passes{})
+						o, why := x.judge(t.Context(), input)
+						if sum[o]++; o == wrong {
+							t.Errorf("%s, packed %v: %s", q, x.packed, why)
+						}
 					}
 				}
 			}

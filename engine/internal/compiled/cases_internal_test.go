@@ -141,6 +141,19 @@ func TestCases(t *testing.T) {
 					notes = append(notes, fmt.Sprintf("%s %s: %s: %s", s.name, tc.Note, o, why))
 				}
 			}
+			if len(data) == 0 {
+				continue
+			}
+			x.packed = true // and once more with data that is kept as text
+			if x.compile(t.Context(), frozen, Passes{}); x.program == nil {
+				sum["packed: refused"]++
+				continue
+			}
+			o, why := x.judgeAgainst(t.Context(), input, want, wantErr)
+			sum["packed: "+o]++
+			if o == wrong {
+				t.Errorf("%s %s, packed: %s", s.name, tc.Note, why)
+			}
 		}
 		t.Logf("%s: %v", s.name, sum)
 	}
@@ -199,6 +212,7 @@ func TestCasesMutated(t *testing.T) {
 				if err != nil {
 					continue
 				}
+				x.packed = i%3 == 0
 				x.compile(t.Context(), toJSON(t, caseData(&tc)), sets[names[i%len(names)]])
 				if x.program == nil {
 					sum[refused] += per
@@ -229,8 +243,8 @@ func mutateCase(t *testing.T, r *rand.Rand, tc *cases.TestCase, x *subject, per 
 			if err := x.setData(t.Context(), mustObject(t, ast.MustInterfaceToValue(data))); err != nil {
 				t.Fatal(err)
 			}
-			c := compilation{p: x.program}
-			frozen := toJSON(t, data)
+			frozen, few := x.packing(toJSON(t, data))
+			c := compilation{p: x.program, o: &Options{few: few}}
 			if refusal = c.freezeData(frozen); refusal == nil {
 				_, refusal = judge(x.compiler, x.policy, x.body, frozen)
 			}

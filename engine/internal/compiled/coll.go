@@ -21,6 +21,8 @@ type coll struct {
 	table map[uint64][]int32
 	// owner marks the unmade of an arena: the composite is yet to be made.
 	owner *arena
+	// large is of one that has no members here; it has an owner, too.
+	large *large
 }
 
 const (

@@ -41,6 +41,9 @@ type Options struct {
 
 	// query is what is planned.
 	query ast.Body
+	// few is how many members of a packed value become nodes; default fewMembers,
+	// negative none.
+	few int
 	// poison makes released memory unusable, so that a test sees its use.
 	poison bool
 }
@@ -136,6 +139,7 @@ type Program struct {
 	plan   []code
 	locals int
 	data   *node
+	larges *larges // nil if no document is large
 	// capabilities are what builtins may be told of OPA's features.
 	capabilities *ast.Capabilities
 	pool         sync.Pool

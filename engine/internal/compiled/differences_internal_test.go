@@ -59,7 +59,8 @@ func TestDifferences(t *testing.T) {
 			if err := s.setData(t.Context(), mustObject(t, ast.MustParseTerm(doc).Value)); err != nil {
 				t.Fatal(err)
 			}
-			for _, off := range []Passes{{}, passSets()["no passes"]} {
+			for i, off := range []Passes{{}, passSets()["no passes"], {}} {
+				s.packed = i == 2
 				s.compile(t.Context(), mustJSON(t, doc), off)
 				for _, n := range []*strings.Replacer{usualNumbers, oddNumbers, decimals} {
 					in := ast.MustParseTerm(n.Replace(differencesInput)).Value

@@ -166,7 +166,7 @@ func guarded(path []*node, byWant map[string][]code) code {
 	return func(m *machine, fr []*node) int {
 		v := fr[ir.Input]
 		for _, k := range path {
-			if v = dot(v, k); v == nil {
+			if v = m.dot(v, k); v == nil {
 				return next
 			}
 			if v == ambiguous { // the input is a base document

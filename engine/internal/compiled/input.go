@@ -137,6 +137,9 @@ func (a *arena) fromJSON(v rar.Value) *node {
 }
 
 func (a *arena) lazy(k kind, v rar.Value) *node {
+	if a.larges != nil && a.larges.admits(v) {
+		return a.larges.node(a, k, v)
+	}
 	n := a.node()
 	if a.unmade.owner == nil {
 		a.unmade.owner = a
@@ -150,6 +153,9 @@ func (a *arena) lazy(k kind, v rar.Value) *node {
 // policy mentions become the Program's own nodes, so that look-ups mostly compare
 // pointers; finding them costs more than it saves in an input.
 func (n *node) expand() *coll {
+	if n.large {
+		return n.made.large.touch()
+	}
 	a := n.made.owner
 	v := a.raws[n.i]
 	size := v.Len()
@@ -171,5 +177,10 @@ func (n *node) expand() *coll {
 		}
 	}
 	n.made, n.i = c, 0
+	if n.base {
+		for _, x := range c.vals {
+			x.setBase()
+		}
+	}
 	return c
 }

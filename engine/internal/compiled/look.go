@@ -12,9 +12,9 @@ func (c *compilation) dot(s *ir.DotStmt) code {
 			if v == nil {
 				return undefined
 			}
-			if v.k == kObj {
+			if v.k == kObj && !v.large {
 				v = v.coll().getText(k)
-			} else if v = dot(v, k); v == ambiguous {
+			} else if v = m.dot(v, k); v == ambiguous {
 				return m.fail(AmbiguousKey)
 			}
 			if v == nil {
@@ -33,7 +33,7 @@ func (c *compilation) dot(s *ir.DotStmt) code {
 		if !m.hashed(k) {
 			return failed
 		}
-		v := dot(src.get(fr), k)
+		v := m.dot(src.get(fr), k)
 		if v == nil {
 			return undefined
 		}
@@ -78,7 +78,7 @@ func (c *compilation) chain(stmts []ir.Stmt) (out code, n int) {
 			if !m.hashed(k) {
 				return failed
 			}
-			if v = dot(v, k); v == nil {
+			if v = m.dot(v, k); v == nil {
 				return undefined
 			}
 			if v == ambiguous {

@@ -39,13 +39,15 @@ const (
 	Cancelled Reason = "cancelled"
 	// MalformedOutput: a document has no JSON form.
 	MalformedOutput Reason = "malformed_output"
+	// LargeData: a large document was asked for as a whole, or iterated.
+	LargeData Reason = "large_data"
 	// Failed: the evaluator itself is at fault.
 	Failed Reason = "failed"
 )
 
 // Reasons are all of them, the last for what is none of the others.
 func Reasons() []Reason {
-	return []Reason{Conflict, BuiltinError, AmbiguousKey, RepeatedKey, Unhashed, Overlay, UndefinedOperand, OddNumber, Budget, Cancelled, MalformedOutput, Failed}
+	return []Reason{Conflict, BuiltinError, AmbiguousKey, RepeatedKey, Unhashed, Overlay, UndefinedOperand, OddNumber, Budget, Cancelled, MalformedOutput, LargeData, Failed}
 }
 
 // HandoverError is the error of every evaluation that did not end in results. It says
@@ -124,6 +126,11 @@ type machine struct {
 	generation  int64
 	generations int64
 
+	// recent are the rows of large documents that were read last.
+	recent        [4]recentRow
+	nextRecent    int
+	touchedBefore uint64
+
 	results []*node
 	err     *HandoverError
 
@@ -144,6 +151,7 @@ func (p *Program) take() *machine {
 	m, _ := p.pool.Get().(*machine)
 	if m == nil {
 		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, stackSize)}
+		m.arena.larges = p.larges
 	}
 	return m
 }
@@ -153,6 +161,7 @@ func (m *machine) release() {
 	m.ctx, m.seed, m.bctx, m.err = nil, nil, nil, nil
 	clear(m.results)
 	m.results = m.results[:0]
+	m.recent = [4]recentRow{}
 	clear(m.calls)
 	clear(m.lists)
 	if m.p.poison {
@@ -192,6 +201,10 @@ func (m *machine) look() bool {
 	}
 	if m.arena.odd {
 		m.fail(OddNumber)
+		return false
+	}
+	if m.touched() {
+		m.fail(LargeData)
 		return false
 	}
 	if m.budget < 0 || m.arena.used() > m.p.limits.Nodes {
@@ -290,6 +303,9 @@ func (in *Input) Eval(ctx context.Context, input Value, now time.Time, seed io.R
 	if m.arena.odd { // in a part of the input that is a result
 		return nil, handover(OddNumber, nil)
 	}
+	if m.touched() {
+		return nil, handover(LargeData, nil)
+	}
 	return results, nil
 }
 
@@ -300,6 +316,9 @@ func (m *machine) evaluate(ctx context.Context, input *node, now time.Time, seed
 	m.generation = m.generations
 	m.at, m.depth, m.fuel, m.budget = 0, 0, stepInterval, m.p.limits.Steps
 	m.saved = m.saved[:0]
+	if l := m.p.larges; l != nil {
+		m.touchedBefore = l.touched.Load()
+	}
 	if err := ctx.Err(); err != nil {
 		return handover(Cancelled, err)
 	}
@@ -315,6 +334,9 @@ func (m *machine) evaluate(ctx context.Context, input *node, now time.Time, seed
 	}
 	if m.arena.odd {
 		return handover(OddNumber, nil)
+	}
+	if m.touched() {
+		return handover(LargeData, nil)
 	}
 	if m.arena.used() > m.p.limits.Nodes {
 		return handover(Budget, nil)

@@ -185,7 +185,7 @@ func TestValues(t *testing.T) {
 				wantFound = y
 			}
 		}
-		found := dot(a, b)
+		found := new(machine).dot(a, b)
 		if (found == nil) != (wantFound == nil) || found != nil && ast.Compare(found.toAST().Value, wantFound) != 0 {
 			t.Errorf("%v[%v]: not as OPA", x, y)
 		}

@@ -49,6 +49,8 @@ type subject struct {
 	store    storage.Store
 	txn      storage.Transaction
 	now      time.Time
+	// packed has the Program keep data as text.
+	packed bool
 }
 
 // passSets are the passes that tests switch.
@@ -107,9 +109,28 @@ func (s *subject) compile(ctx context.Context, data rar.Value, off Passes) {
 		s.policy, err = planQuery(ctx, s.compiler, s.plain.Copy())
 	}
 	if err == nil {
-		s.program, err = compilePolicy(ctx, s.policy, &Options{Compiler: s.compiler, Data: data, Off: off, query: s.body, poison: true})
+		o := Options{Compiler: s.compiler, Off: off, query: s.body, poison: true}
+		o.Data, o.few = s.packing(data)
+		s.program, err = compilePolicy(ctx, s.policy, &o)
 	}
 	s.refusal = err
+}
+
+// packing is how a Program gets data: with packed, each of its arrays and objects is
+// large, or each of more than two members.
+func (s *subject) packing(data rar.Value) (as rar.Value, few int) {
+	if !s.packed {
+		return data, 0
+	}
+	text := string(data.AppendJSON(nil))
+	packed, err := rar.Packing{Above: 1, Row: 1}.Decode(text, rar.Limits{MaxBytes: 1 << 30, MaxDepth: 200})
+	if err != nil {
+		return rar.Value{}, 0 // another document: it shows
+	}
+	if len(text)%2 == 0 {
+		return packed, 2
+	}
+	return packed, -1
 }
 
 // setData gives topdown its base documents.
@@ -176,6 +197,10 @@ func (s *subject) compiled(ctx context.Context, input ast.Value) (out ast.Set, e
 			}
 		}
 		out.Add(ast.NewTerm(o))
+	}
+	if m.touched() { // as Eval looks at it when it has read the results
+		m.release()
+		return nil, handover(LargeData, nil)
 	}
 	m.release()
 	return out, nil

@@ -101,6 +101,13 @@ func (c *compilation) freezeData(data rar.Value) error {
 		return refuse("topdown hides data.system from those who read all of data")
 	}
 	var a arena // never reset
+	if hasPacked(data) {
+		c.p.larges = &larges{few: c.o.few}
+		if c.o.few == 0 {
+			c.p.larges.few = fewMembers
+		}
+		a.larges = c.p.larges
+	}
 	c.p.data = a.composite(kObj, nil, nil, true)
 	if data.Kind() != rar.Absent {
 		a.intern = c.p.intern
@@ -116,8 +123,12 @@ func (c *compilation) freezeData(data rar.Value) error {
 	return nil
 }
 
+// countValues counts those that become nodes, and some more.
 func countValues(v rar.Value) int {
 	n := 1
+	if v.Packed() && v.Len() > fewMembers {
+		return n
+	}
 	for i := range v.Len() {
 		if v.Kind() == rar.Object {
 			n += 1 + countValues(v.Member(i).Value)

@@ -33,6 +33,8 @@ type node struct {
 	own bool
 	// stale marks composites that OPA's sets and objects do not find, see stale.go.
 	stale bool
+	// large marks composites of the base documents that are kept as text, see large.go.
+	large bool
 	i     int64
 	s     string // a string, or the text of a number
 	// made is for coll alone: the members of a composite, or the arena's unmade.
@@ -82,6 +84,9 @@ func boolNode(b bool) *node {
 // freeze readies a value that the Program keeps for sharing between goroutines:
 // sorted, and large objects with an index.
 func (n *node) freeze(base bool) {
+	if n.large {
+		return
+	}
 	c := n.coll()
 	if c == nil {
 		return
@@ -113,9 +118,12 @@ func (n *node) freeze(base bool) {
 // finds the key "1" and data.a["0"] the first element, but only if the reference
 // is not cut in two by a variable, which the plan does not tell. Where that makes
 // a difference the answer is ambiguous.
-func dot(v, key *node) *node {
+func (m *machine) dot(v, key *node) *node {
 	if v == nil {
 		return nil
+	}
+	if v.large {
+		return m.dotLarge(v, key)
 	}
 	switch v.k {
 	case kObj:

@@ -1,0 +1,315 @@
+package rar
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// randomText writes random JSON, with white space, escapes and names that mean the same.
+type randomText struct {
+	r *rand.Rand
+	b strings.Builder
+	// twice lets names of one object come twice.
+	twice bool
+}
+
+func (g *randomText) space() {
+	for g.r.IntN(4) == 0 {
+		g.b.WriteByte(" \n\t\r"[g.r.IntN(4)])
+	}
+}
+
+func (g *randomText) text(s string) {
+	g.b.WriteByte('"')
+	for _, c := range s {
+		switch g.r.IntN(8) {
+		case 0:
+			fmt.Fprintf(&g.b, `\u%04x`, c)
+		default:
+			if c == '"' || c == '\\' {
+				g.b.WriteByte('\\')
+			}
+			g.b.WriteRune(c)
+		}
+	}
+	g.b.WriteByte('"')
+}
+
+func (g *randomText) value(depth int) {
+	g.space()
+	defer g.space()
+	n := g.r.IntN(9)
+	if depth <= 0 {
+		n = g.r.IntN(5)
+	}
+	switch n {
+	case 0:
+		g.b.WriteString([]string{"null", "true", "false"}[g.r.IntN(3)])
+	case 1, 2:
+		g.b.WriteString([]string{"0", "-1", "1.50", "9007199254740993", "1e3", "12345678901234567890.123"}[g.r.IntN(6)])
+	case 3, 4:
+		g.text([]string{"", "a", "bé", `q"\`, "a longer text that is longer than a row"}[g.r.IntN(5)])
+	case 5, 6:
+		g.b.WriteByte('[')
+		for i := range g.r.IntN(6) {
+			if i > 0 {
+				g.b.WriteByte(',')
+			}
+			g.value(depth - 1)
+		}
+		g.space()
+		g.b.WriteByte(']')
+	default:
+		g.b.WriteByte('{')
+		size := g.r.IntN(6)
+		if g.r.IntN(8) == 0 {
+			size = 12 + g.r.IntN(60)
+		}
+		for i := range size {
+			if i > 0 {
+				g.b.WriteByte(',')
+			}
+			g.space()
+			name := fmt.Sprintf("k%d", i)
+			if g.r.IntN(5) == 0 {
+				name = fmt.Sprintf("k/é\"~%d", i)
+			}
+			if g.twice && i > 0 && g.r.IntN(40) == 0 {
+				name = fmt.Sprintf("k%d", g.r.IntN(i))
+			}
+			g.text(name)
+			g.space()
+			g.b.WriteByte(':')
+			g.value(depth - 1)
+		}
+		g.space()
+		g.b.WriteByte('}')
+	}
+}
+
+func codeAndPath(err error) (Code, string) {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code, e.Path
+	}
+	return "", ""
+}
+
+// samePacked holds every way to read got against want.
+func samePacked(t testing.TB, want, got Value) {
+	t.Helper()
+	if want.Kind() != got.Kind() || want.Len() != got.Len() || want.Text() != got.Text() || want.Bool() != got.Bool() {
+		t.Fatalf("%s is %s of %d, not %s of %d", want.AppendJSON(nil), got.Kind(), got.Len(), want.Kind(), want.Len())
+	}
+	if !bytes.Equal(want.AppendJSON(nil), got.AppendJSON(nil)) || !bytes.Equal(want.AppendCanonical(nil), got.AppendCanonical(nil)) {
+		t.Fatalf("%s became %s", want.AppendJSON(nil), got.AppendJSON(nil))
+	}
+	if !Equal(want, got) || !Equal(got, want) || !Equal(got, got) {
+		t.Fatalf("%s is not equal to itself", want.AppendJSON(nil))
+	}
+	for i := range want.Len() {
+		if want.Kind() == Array {
+			samePacked(t, want.Index(i), got.Index(i))
+			if v, ok := got.Lookup(fmt.Sprintf("/%d", i)); !ok || !Equal(v, want.Index(i)) {
+				t.Fatalf("element %d is not found", i)
+			}
+			continue
+		}
+		m, o := want.Member(i), got.Member(i)
+		if m.Name != o.Name || got.Name(i) != m.Name || want.Name(i) != m.Name || got.Find(m.Name) != i || want.Find(m.Name) != i {
+			t.Fatalf("member %d is %q, not %q, and found at %d", i, o.Name, m.Name, got.Find(m.Name))
+		}
+		samePacked(t, m.Value, o.Value)
+		if v, ok := got.Get(m.Name); !ok || !Equal(v, m.Value) {
+			t.Fatalf("member %q is not got", m.Name)
+		}
+	}
+	for _, name := range []string{"absent", "", "k", "k00"} {
+		_, there := want.Get(name)
+		if _, ok := got.Get(name); ok != there || (got.Find(name) >= 0) != there {
+			t.Fatalf("%q is found", name)
+		}
+	}
+	if got.Index(-1).Kind() != Absent || got.Index(got.Len()).Kind() != Absent || got.Member(got.Len()).Name != "" || got.Member(-1).Value.Kind() != Absent {
+		t.Fatal("there is something beyond the end")
+	}
+}
+
+// TestPackedIsTheSame: packed or not, a document reads the same, and the same texts
+// are refused.
+func TestPackedIsTheSame(t *testing.T) {
+	t.Parallel()
+	packed, refused := 0, 0
+	for seed := range uint64(3000) {
+		g := randomText{r: rand.New(rand.NewPCG(seed, 1)), twice: seed%3 == 0} //nolint:gosec // a test's
+		g.value(1 + g.r.IntN(5))
+		text := g.b.String()
+		if seed%5 == 4 { // and not JSON any more, perhaps
+			at := g.r.IntN(len(text) + 1)
+			text = text[:at] + []string{"", ",", "]", "\"", "x", "\xff", "\\"}[g.r.IntN(7)] + text[min(at+g.r.IntN(3), len(text)):]
+		}
+		for _, row := range []int{0, 1, 10, 100} {
+			want, wantErr := DecodeText(text, Limits{MaxDepth: 4 + g.r.IntN(3)})
+			l := Limits{MaxDepth: 4}
+			if wantErr == nil {
+				l.MaxDepth = 10
+			} else {
+				want, wantErr = DecodeText(text, l)
+			}
+			got, err := decodePacked(text, l, row)
+			wantCode, wantPath := codeAndPath(wantErr)
+			code, path := codeAndPath(err)
+			if code != wantCode || code != "" && code != CodeDuplicateKey && path != wantPath {
+				t.Fatalf("seed %d, row %d: %v, not %v\n%s", seed, row, err, wantErr, text)
+			}
+			if err != nil {
+				refused++
+				if code == CodeDuplicateKey && path == "" {
+					t.Fatalf("seed %d: no place in %v", seed, err)
+				}
+				continue
+			}
+			samePacked(t, want, got)
+			if got.Packed() {
+				packed++
+			}
+		}
+	}
+	if packed < 2000 || refused < 500 {
+		t.Errorf("%d packed, %d refused", packed, refused)
+	}
+}
+
+// TestPackedLarge is about a document of ordinary rows, read by many at once.
+func TestPackedLarge(t *testing.T) {
+	t.Parallel()
+	const rows = 30_000
+	var b strings.Builder
+	b.WriteString(`{"small": {"x": [1, 2]}, "users": {`)
+	for i := range rows {
+		if i > 0 {
+			b.WriteString(",\n")
+		}
+		fmt.Fprintf(&b, `"u%d": {"roles": ["r%d", "all"], "tenant": "t%d", "rev": %d}`, i, i%7, i%13, i)
+	}
+	b.WriteString(`}, "list": [`)
+	for i := range rows {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `"item %d"`, i)
+	}
+	b.WriteString(`]}`)
+	text := b.String()
+	limits := Limits{MaxBytes: 1 << 30}
+	want, err := DecodeText(text, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodePacked(text, limits)
+	if err != nil || !got.Packed() {
+		t.Fatal(err)
+	}
+	users, _ := got.Get("users")
+	list, _ := got.Get("list")
+	if small, _ := got.Get("small"); !users.Packed() || !list.Packed() || small.Packed() {
+		t.Error("the wrong ones are packed")
+	}
+	if !Equal(want, got) {
+		t.Error("it is not equal")
+	}
+	var group sync.WaitGroup
+	for g := range 4 {
+		group.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 2)) //nolint:gosec // a test's
+			for range 20_000 {
+				i := r.IntN(rows)
+				v, ok := got.Lookup(fmt.Sprintf("/users/u%d/rev", i))
+				if w := list.Index(i); !ok || v.Text() != fmt.Sprint(i) || w.Text() != fmt.Sprintf("item %d", i) {
+					t.Errorf("row %d: %s, %s", i, v.AppendJSON(nil), w.AppendJSON(nil))
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	for name, c := range map[string]struct {
+		text string
+		code Code
+		path string
+	}{
+		"a name twice":           {strings.Replace(text, `"u29999"`, `"u17"`, 1), CodeDuplicateKey, "/users/u17"},
+		"a name twice, escaped":  {strings.Replace(text, `"u29999"`, `"\u007517"`, 1), CodeDuplicateKey, "/users/u17"},
+		"a name twice in a row":  {strings.Replace(text, `"tenant": "t5"`, `"roles": "t5"`, 1), CodeDuplicateKey, "/users/u5/roles"},
+		"a name twice at last":   {strings.Replace(text, `"list": [`, `"small": [`, 1), CodeDuplicateKey, "/small"},
+		"no JSON in a row":       {strings.Replace(text, `"rev": 77}`, `"rev": 077}`, 1), CodeSyntax, "/users/u77/rev"},
+		"an end within":          {text[:len(text)/3], CodeSyntax, ""},
+		"more after the end":     {text + "{}", CodeTrailingData, ""},
+		"a byte that is no text": {strings.Replace(text, "item 5\"", "item \xff\"", 1), CodeSyntax, ""},
+		"too much":               {text + strings.Repeat(" ", 1<<30), CodeTooLarge, ""},
+	} {
+		_, err := DecodePacked(c.text, limits)
+		if code, path := codeAndPath(err); code != c.code || c.path != "" && path != c.path {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzDecodePacked(f *testing.F) {
+	for _, text := range []string{`{"a": [1, {"b": "\u00e9"}], "c": null}`, `[[], {}, ""]`, `{"a": 1, "\u0061": 2}`, `{"a": {"b": 1, "b": 2}} x`} {
+		f.Add(text, 3)
+	}
+	f.Fuzz(func(t *testing.T, text string, row int) {
+		want, wantErr := DecodeText(text, Limits{})
+		got, err := decodePacked(text, Limits{}, row&0xff)
+		wantCode, _ := codeAndPath(wantErr)
+		if code, _ := codeAndPath(err); code != wantCode {
+			t.Fatalf("%v, not %v", err, wantErr)
+		}
+		if err == nil {
+			samePacked(t, want, got)
+		}
+	})
+}
+
+func BenchmarkPacked(b *testing.B) {
+	var text strings.Builder
+	text.WriteByte('{')
+	for i := range 100_000 {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		fmt.Fprintf(&text, `"user%06d":{"roles":["reader","writer"],"tenant":"t%d","level":%d,"rev":1}`, i, i%100, i%9)
+	}
+	text.WriteByte('}')
+	b.Run("load", func(b *testing.B) {
+		b.SetBytes(int64(text.Len()))
+		for b.Loop() {
+			if _, err := DecodePacked(text.String(), Limits{MaxBytes: 1 << 30}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	v, err := DecodePacked(text.String(), Limits{MaxBytes: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	names := make([]string, 1024)
+	for i := range names {
+		names[i] = fmt.Sprintf("user%06d", i*97)
+	}
+	b.Run("get", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			if _, ok := v.Get(names[i&1023]); !ok {
+				b.Fatal("not found")
+			}
+			i++
+		}
+	})
+}

@@ -79,6 +79,9 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 		if by := p.bound[r]; by != nil && compositeKey(r.Head) {
 			return refuse("%v: %v reads a partial rule by a key, and the keys of that rule are made of variables", by.Location, by)
 		}
+		if by := p.bound[r]; by != nil && answersHead(p.compiler, r) {
+			return refuse("%v: %v reads a partial rule by a key, and a function answers with the keys of that rule", by.Location, by)
+		}
 		if by := p.bound[r]; by != nil && p.reachesBase(r, map[*ast.Rule]bool{}) {
 			return refuse("%v: %v reads a partial rule by a key, and that rule reads base documents by variables", by.Location, by)
 		}

@@ -117,11 +117,13 @@ func answerBound(compiler *ast.Compiler, x *ast.Expr, known ast.VarSet) bool {
 }
 
 // answersHead tells whether a call in the body of a rule answers with a variable of
-// its head, as that of x contains f(y) does: if the rule is read by a key, that is bound
-// before the body.
+// the keys of its head, as that of x contains f(y) does: if the rule is read by a key, that
+// is bound before the body.
 func answersHead(compiler *ast.Compiler, r *ast.Rule) bool {
 	head, found := ast.NewVarSet(), false
-	ast.WalkVars(r.Head, func(v ast.Var) bool { head.Add(v); return false })
+	for _, t := range headKeys(r.Head) {
+		head.Update(t.Vars())
+	}
 	ast.WalkExprs(r.Body, func(x *ast.Expr) bool {
 		found = found || answerBound(compiler, x, head)
 		return found

@@ -94,16 +94,21 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 // that holds a variable, and an object with a variable for a key, then match
 // nothing, though the body would make just that value.
 func compositeKey(h *ast.Head) bool {
-	keys := append(ast.Ref{}, h.Reference...)
-	if h.Key != nil {
-		keys = append(keys, h.Key)
-	}
-	for _, t := range keys {
+	for _, t := range headKeys(h) {
 		if _, isVar := t.Value.(ast.Var); !isVar && !ast.IsScalar(t.Value) {
 			return true
 		}
 	}
 	return false
+}
+
+// headKeys are the terms of a head that may be bound before its body.
+func headKeys(h *ast.Head) []*ast.Term {
+	keys := append(ast.Ref{}, h.Reference...)
+	if h.Key != nil {
+		keys = append(keys, h.Key)
+	}
+	return keys
 }
 
 // partial tells whether a rule is one of those that make a set or an object.

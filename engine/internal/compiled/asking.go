@@ -1,6 +1,10 @@
 package compiled
 
-import "github.com/open-policy-agent/opa/v1/ir"
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ir"
+)
 
 // test compiles the statements that ask something of locals and are undefined if
 // it is not so.
@@ -56,10 +60,16 @@ func (c *compilation) equal(s *ir.EqualStmt) code {
 			return holds(v == want || v.k == kStr && v.s == want.s)
 		}
 	}
+	// topdown does not go over a set for a value that it knows: it looks for it, and for
+	// arrays and objects that hold it.
+	sought := slices.Contains(c.labels, scanBlock)
 	return func(m *machine, fr []*node) int {
 		x, y := a.get(fr), b.get(fr)
 		if x == nil || y == nil {
 			return m.fail(UndefinedOperand)
+		}
+		if sought && !m.hashed(x, y) {
+			return failed
 		}
 		if x.composite() && !m.charge(x.size()/8) {
 			return failed

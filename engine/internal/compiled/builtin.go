@@ -182,6 +182,9 @@ func delegated(name string, decl *ast.Builtin, args []operand, t int) (code, err
 				return failed
 			}
 		}
+		if name == "glob.match" && oddGlob(operands) {
+			return m.fail(IndexedOut)
+		}
 		out := answers{m: m, relation: decl.Relation, void: void}
 		var bctx topdown.BuiltinContext
 		if !decl.CanSkipBctx {

@@ -27,6 +27,8 @@ const (
 	// Unhashed: a value went where OPA finds it by its hash, which is not that of its
 	// equals.
 	Unhashed Reason = "unhashed"
+	// IndexedOut: OPA's index may leave out a definition that holds.
+	IndexedOut Reason = "indexed_out"
 	// Overlay: a with replaced a part of a document that topdown would merge.
 	Overlay Reason = "overlay"
 	// UndefinedOperand: a statement lacked a value that it needs.
@@ -47,7 +49,7 @@ const (
 
 // Reasons are all of them, the last for what is none of the others.
 func Reasons() []Reason {
-	return []Reason{Conflict, BuiltinError, AmbiguousKey, RepeatedKey, Unhashed, Overlay, UndefinedOperand, OddNumber, Budget, Cancelled, MalformedOutput, LargeData, Failed}
+	return []Reason{Conflict, BuiltinError, AmbiguousKey, RepeatedKey, Unhashed, IndexedOut, Overlay, UndefinedOperand, OddNumber, Budget, Cancelled, MalformedOutput, LargeData, Failed}
 }
 
 // HandoverError is the error of every evaluation that did not end in results. It says

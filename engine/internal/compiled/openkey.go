@@ -10,16 +10,22 @@ import "github.com/open-policy-agent/opa/v1/ast"
 //
 // So are reads by a variable that comes up twice (p.a[i][i]): topdown evaluates the
 // rules for equal keys only, and keeps what it found as all of p.a.
+//
+// And so are calls of functions that say what they shall answer: f(x, 1), or 1 = f(x)
+// where x is bound later. topdown unifies that with the value of a definition before
+// its body, takes a definition of another value for one that does not hold, goes on
+// to its else or to the default, and keeps what it found for all calls of f(x).
 
-// openKeys looks for such reads.
+// openKeys looks for such reads and calls.
 type openKeys struct {
-	groups map[string]*partialGroup
-	err    error
+	compiler *ast.Compiler
+	groups   map[string]*partialGroup
+	err      error
 }
 
 // judgeOpenKeys refuses them.
 func (p *partials) judgeOpenKeys(rules []*ast.Rule, query ast.Body) error {
-	o := &openKeys{groups: p.groups}
+	o := &openKeys{compiler: p.compiler, groups: p.groups}
 	o.body(query, ast.NewVarSet())
 	for _, r := range rules {
 		for ; r != nil; r = r.Else {
@@ -80,11 +86,49 @@ func (o *openKeys) terms(x any, known ast.VarSet) {
 			return inner([]*ast.Term{y.Term}, y.Body)
 		case *ast.ObjectComprehension:
 			return inner([]*ast.Term{y.Key, y.Value}, y.Body)
+		case *ast.Expr:
+			o.call(y, known)
 		case *ast.Term:
 			o.term(y, known)
 		}
 		return o.err != nil
 	}).Walk(x)
+}
+
+// call refuses a call whose answer is not just a variable that nothing has bound.
+func (o *openKeys) call(x *ast.Expr, known ast.VarSet) {
+	if o.err == nil && answerBound(o.compiler, x, known) {
+		o.err = refuse("%v: %v says what the function shall answer", x.Location, x)
+	}
+}
+
+// answerBound tells whether an expression calls a function of the policy and its last
+// operand, which the answer goes to, is more than a variable that is not known.
+func answerBound(compiler *ast.Compiler, x *ast.Expr, known ast.VarSet) bool {
+	if !x.IsCall() || !x.Operator().HasPrefix(ast.DefaultRootRef) {
+		return false
+	}
+	args := x.Operands()
+	if len(args) == 0 || len(args) <= compiler.GetArity(x.Operator()) {
+		return false
+	}
+	v, ok := args[len(args)-1].Value.(ast.Var)
+	return !ok || known.Contains(v)
+}
+
+// answersHead tells whether a call in the body of a rule answers with a variable of
+// the keys of its head, as that of x contains f(y) does: if the rule is read by a key, that
+// is bound before the body.
+func answersHead(compiler *ast.Compiler, r *ast.Rule) bool {
+	head, found := ast.NewVarSet(), false
+	for _, t := range headKeys(r.Head) {
+		head.Update(t.Vars())
+	}
+	ast.WalkExprs(r.Body, func(x *ast.Expr) bool {
+		found = found || answerBound(compiler, x, head)
+		return found
+	})
+	return found
 }
 
 func (o *openKeys) term(t *ast.Term, known ast.VarSet) {

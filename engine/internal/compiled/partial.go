@@ -79,6 +79,9 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 		if by := p.bound[r]; by != nil && compositeKey(r.Head) {
 			return refuse("%v: %v reads a partial rule by a key, and the keys of that rule are made of variables", by.Location, by)
 		}
+		if by := p.bound[r]; by != nil && answersHead(p.compiler, r) {
+			return refuse("%v: %v reads a partial rule by a key, and a function answers with the keys of that rule", by.Location, by)
+		}
 		if by := p.bound[r]; by != nil && p.reachesBase(r, map[*ast.Rule]bool{}) {
 			return refuse("%v: %v reads a partial rule by a key, and that rule reads base documents by variables", by.Location, by)
 		}
@@ -91,16 +94,21 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 // that holds a variable, and an object with a variable for a key, then match
 // nothing, though the body would make just that value.
 func compositeKey(h *ast.Head) bool {
-	keys := append(ast.Ref{}, h.Reference...)
-	if h.Key != nil {
-		keys = append(keys, h.Key)
-	}
-	for _, t := range keys {
+	for _, t := range headKeys(h) {
 		if _, isVar := t.Value.(ast.Var); !isVar && !ast.IsScalar(t.Value) {
 			return true
 		}
 	}
 	return false
+}
+
+// headKeys are the terms of a head that may be bound before its body.
+func headKeys(h *ast.Head) []*ast.Term {
+	keys := append(ast.Ref{}, h.Reference...)
+	if h.Key != nil {
+		keys = append(keys, h.Key)
+	}
+	return keys
 }
 
 // partial tells whether a rule is one of those that make a set or an object.

@@ -108,6 +108,11 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 			return refuse("%v: Rego of another version", i.Location)
 		}
 	}
+	for at := r; at != nil; at = at.Else {
+		if err := judgeIndex(at); err != nil {
+			return err
+		}
+	}
 	var err error
 	visit := func(x any) bool {
 		if err != nil {
@@ -115,7 +120,7 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 		}
 		switch x := x.(type) {
 		case *ast.Term:
-			if err = s.judgeComprehension(x); err == nil {
+			if err = s.judgeComprehension(x, r); err == nil {
 				err = s.judgeRef(x)
 			}
 			if err == nil {
@@ -143,10 +148,21 @@ func (s *safety) judgeRule(r *ast.Rule) error {
 // judgeComprehension: topdown may evaluate a comprehension once for all values of
 // the variables that it shares with its surroundings, also for those that never
 // come up, and then fail where the plan does not. As these variables are unbound
-// then, any call may fail. Only look-ups and equalities are safe.
-func (s *safety) judgeComprehension(t *ast.Term) error {
-	if s.compiler.ComprehensionIndex(t) == nil {
+// then, any call may fail. Only look-ups and equalities are safe. And it does not know the
+// variables of an every around it, whose values it then takes all for one.
+func (s *safety) judgeComprehension(t *ast.Term, r *ast.Rule) error {
+	index := s.compiler.ComprehensionIndex(t)
+	if index == nil {
 		return nil
+	}
+	shared := sharedVars(t, r)
+	for _, k := range index.Keys {
+		if v, ok := k.Value.(ast.Var); ok {
+			delete(shared, v)
+		}
+	}
+	if len(shared) > 0 {
+		return refuse("%v: topdown evaluates this comprehension once for all values of %v", t.Location, shared.Sorted())
 	}
 	var body ast.Body
 	switch v := t.Value.(type) {
@@ -170,6 +186,25 @@ func (s *safety) judgeComprehension(t *ast.Term) error {
 		return refuse("%v: topdown evaluates this comprehension ahead, and it can fail", t.Location)
 	}
 	return nil
+}
+
+// sharedVars are the variables of a term that come up elsewhere in its rule.
+func sharedVars(t *ast.Term, r *ast.Rule) ast.VarSet {
+	inside := ast.NewVarVisitor().WithParams(ast.VarVisitorParams{SkipRefCallHead: true})
+	inside.Walk(t)
+	shared := ast.NewVarSet()
+	ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.Term:
+			return x == t
+		case ast.Var:
+			if inside.Vars().Contains(x) && !ast.ReservedVars.Contains(x) {
+				shared.Add(x)
+			}
+		}
+		return false
+	}).Walk(r)
+	return shared
 }
 
 // judgeRef refuses references that go through the names of rules and of base

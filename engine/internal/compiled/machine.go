@@ -153,8 +153,8 @@ func (p *Program) take() *machine {
 	m, _ := p.pool.Get().(*machine)
 	if m == nil {
 		m = &machine{p: p, memos: make([]memo, p.memos), stack: make([]*node, stackSize)}
-		m.arena.larges = p.larges
 	}
+	m.arena.larges = p.larges
 	return m
 }
 

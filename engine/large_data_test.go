@@ -1,0 +1,147 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
+)
+
+const largePolicy = `package authz
+
+import data.authzd.v1 as authzd
+
+user := data.users[input.subject.id]
+
+permit["reader"] := {"require": [authzd.scopes(["read"])]} if {
+	input.resource.id == "t"
+	"reader" in user.roles
+	user.level >= 3
+}
+
+permit["owner"] := {} if {
+	input.resource.id == "t"
+	data.owners[user.number] == input.subject.id
+}
+
+forbid["blocked"] := {} if data.users[input.subject.id].blocked
+`
+
+// largeData has users of whom every third is a reader, every hundredth blocked, and a
+// list of owners; packed has it kept as text.
+func largeData(t testing.TB, users int, packed bool) rar.Value {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(`{"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "users": {`)
+	for i := range users {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		role := "writer"
+		if i%3 == 0 {
+			role = "reader"
+		}
+		fmt.Fprintf(&b, `"u%d": {"roles": ["all", %q], "level": %d, "number": %d, "blocked": %v}`, i, role, i%7, i, i%100 == 99)
+	}
+	b.WriteString(`}, "owners": [`)
+	for i := range users {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `"u%d"`, i-i%2)
+	}
+	b.WriteString(`]}`)
+	decode := rar.DecodeText
+	if packed {
+		decode = rar.DecodePacked
+	}
+	v, err := decode(b.String(), rar.Limits{MaxBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Packed() != packed {
+		t.Fatal("the data is too small for this test")
+	}
+	return v
+}
+
+func compileData(t testing.TB, policy string, data rar.Value) *engine.Snapshot {
+	t.Helper()
+	b := bundle(t, policy, `{}`, `{"contract": 1}`)
+	b.Data = data
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestLargeData: how data is kept changes no decision, compiled or not.
+func TestLargeData(t *testing.T) {
+	t.Parallel()
+	const users = 20_000
+	data := largeData(t, users, true)
+	want := engine.New(engine.Options{Now: testNow})
+	want.Swap(compileData(t, largePolicy, largeData(t, users, false)))
+	interpreted := engine.New(engine.Options{Now: testNow})
+	interpreted.Swap(compileData(t, largePolicy, data))
+	compiled := newEngine(compileData(t, largePolicy, data))
+	allowed, blocked := 0, 0
+	for i := 0; i < users+20; i += 7 {
+		q := call(t, "t", `{}`, credential(t, "c", strings.Replace(claims(`"scope": "read"`), alice, fmt.Sprintf("u%d", i), 1)))
+		w := decide(t, want, q)
+		for _, e := range []*engine.Engine{interpreted, compiled} {
+			if d := decide(t, e, q); d.Allow != w.Allow || d.Rule != w.Rule || d.Error != nil {
+				t.Fatalf("u%d: %+v, not %+v", i, d, w)
+			}
+		}
+		if w.Allow {
+			allowed++
+		}
+		if w.Rule == "blocked" {
+			blocked++
+		}
+	}
+	n := compiled.Evaluations()
+	if allowed < 1000 || blocked < 20 || n.Interpreted > 0 || n.HandedOver["large_data"] > 0 || n.Compiled < 2000 {
+		t.Errorf("%d allowed, %d blocked, %+v", allowed, blocked, n)
+	}
+}
+
+// TestLargeDataAsAWhole: policy that walks through all of a large document is left to
+// the interpreter, and to its budget.
+func TestLargeDataAsAWhole(t *testing.T) {
+	t.Parallel()
+	const users = 20_000
+	policy := `package authz
+
+permit["a"] := {} if count(data.users) == 20000
+
+forbid["b"] := {} if {
+	some id, user in data.users
+	user.blocked
+	id == input.subject.id
+}
+`
+	data := largeData(t, users, true)
+	e := newEngine(compileData(t, policy, data))
+	for i, allow := range map[int]bool{98: true, 99: false, 100: true} {
+		q := call(t, "t", `{}`, credential(t, "c", strings.Replace(claims(""), alice, fmt.Sprintf("u%d", i), 1)))
+		if d := decide(t, e, q); d.Allow != allow || d.Error != nil {
+			t.Errorf("u%d: %+v", i, d)
+		}
+	}
+	if n := e.Evaluations(); n.HandedOver["large_data"] == 0 || n.Compiled > 0 {
+		t.Errorf("%+v", n)
+	}
+	short := engine.New(engine.Options{Now: testNow, Budget: time.Millisecond})
+	short.Swap(compileData(t, policy, data))
+	q := call(t, "t", `{}`, credential(t, "c", claims("")))
+	d, err := short.Decide(t.Context(), q)
+	if err != nil || d.Allow || d.Error == nil || d.Error.Code != engine.CodeBudget {
+		t.Errorf("%+v, %v", d, err)
+	}
+}

@@ -37,6 +37,7 @@ BENCHARGS ?=
 # Flags of the same for authzd proxy.
 PROXYBENCHARGS ?=
 # Flags of the same for make bench-bundles.
+DATABENCHARGS ?=
 BUNDLEBENCHARGS ?=
 # Flags of the same for make bench-peers.
 PEERSBENCHARGS ?=
@@ -146,6 +147,10 @@ bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a
 .PHONY: bench-bundles
 bench-bundles: build $(BIN)/opa ## Activate bundles of 10,000 rules under load, beside a stock OPA (BUNDLEBENCHARGS: flags).
 	go run ./tests/bench/run -bundles $(BUNDLEBENCHARGS)
+
+.PHONY: bench-data
+bench-data: build $(BIN)/opa ## Activate a million rows of data under load, beside a stock OPA (DATABENCHARGS: flags).
+	go run ./tests/bench/run -bundles -rows 1000000 -unpinned $(DATABENCHARGS)
 
 .PHONY: bench-peers
 bench-peers: build $(BIN)/opa $(BIN)/cerbos $(BIN)/openfga ## Compare with OPA, Cerbos and OpenFGA, side by side (PEERSBENCHARGS: flags).

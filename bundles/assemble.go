@@ -95,8 +95,9 @@ func assemble(files []File, l Limits) (Content, error) {
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	a := assembly{limits: l, data: newDataTree()}
 	a.manifest.roots = []string{""}
-	for _, f := range files {
-		if err := a.add(f); err != nil {
+	for i := range files {
+		a.content.Size += int64(len(files[i].Data))
+		if err := a.add(&files[i]); err != nil {
 			return Content{}, err
 		}
 	}
@@ -126,7 +127,7 @@ type assembly struct {
 	library bool
 }
 
-func (a *assembly) add(f File) error {
+func (a *assembly) add(f *File) error {
 	switch classify(f.Path) {
 	case kindManifest:
 		m, err := decodeManifest(f.Data)
@@ -139,7 +140,7 @@ func (a *assembly) add(f File) error {
 	case kindTest:
 		a.addModule(&a.content.Bundle.Tests, f)
 	case kindCase:
-		a.content.Cases = append(a.content.Cases, f)
+		a.content.Cases = append(a.content.Cases, *f)
 	case kindData:
 		return a.addData(f)
 	case kindCompiled:
@@ -152,7 +153,7 @@ func (a *assembly) add(f File) error {
 	return nil
 }
 
-func (a *assembly) addModule(list *[]engine.Module, f File) {
+func (a *assembly) addModule(list *[]engine.Module, f *File) {
 	m := engine.Module{Path: f.Path, Text: string(f.Data)}
 	if isLibrary(m) {
 		a.library = true
@@ -161,7 +162,7 @@ func (a *assembly) addModule(list *[]engine.Module, f File) {
 	*list = append(*list, m)
 }
 
-func (a *assembly) addData(f File) error {
+func (a *assembly) addData(f *File) error {
 	v, err := decodeDocument(f, a.limits)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"os"
 
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
 )
 
 // Defaults of Limits.
@@ -76,6 +77,8 @@ type File struct {
 	// Path is relative to the bundle, with slashes.
 	Path string
 	Data []byte
+	// document is what Data says, if it is a data file that was decoded.
+	document rar.Value
 }
 
 // Content is a bundle as read. Its Bundle has no Name: that is the operator's
@@ -85,6 +88,8 @@ type Content struct {
 	// Cases are the files below cases/, sorted by path: decision cases and what
 	// they refer to.
 	Cases []File
+	// Size is how many bytes its files have together.
+	Size int64
 	// Signed says that the bundle carries .signatures.json. Only OpenSigned and
 	// OpenSignedArchive verify it: a local bundle needs none.
 	Signed bool

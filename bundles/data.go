@@ -8,8 +8,19 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
-// decodeDocument reads one data file.
-func decodeDocument(f File, l Limits) (rar.Value, error) {
+// decodeDocument reads one data file, once.
+func decodeDocument(f *File, l Limits) (rar.Value, error) {
+	if f.document.Kind() != rar.Absent {
+		return f.document, nil
+	}
+	v, err := readDocument(f, l)
+	if err == nil {
+		f.document = v
+	}
+	return v, err
+}
+
+func readDocument(f *File, l Limits) (rar.Value, error) {
 	if path.Ext(f.Path) != ".json" {
 		v, err := DecodeYAML(f.Data, l)
 		if err != nil {

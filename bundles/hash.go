@@ -1,6 +1,7 @@
 package bundles
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto"
@@ -43,12 +44,13 @@ func fileHash(name string) (crypto.Hash, bool) {
 // So data is decoded to be hashed: by our strict decoder, only after the
 // signature over the list of hashes has been verified, and for nothing else.
 // What it refuses has no hash.
-func hashFile(f File, algorithm string, l Limits) ([]byte, error) {
+// What it has decoded stays with the file, so that what is loaded is what was hashed.
+func hashFile(f *File, algorithm string, l Limits) ([]byte, error) {
 	h, ok := fileHash(algorithm)
 	if !ok {
 		return nil, errorf(CodeHashAlgorithm, f.Path, "no hash function %q", algorithm)
 	}
-	w := canonicalWriter{h: h.New()}
+	w := newCanonicalWriter(h.New())
 	base := path.Base(f.Path)
 	switch {
 	case base == manifestFile:
@@ -69,26 +71,53 @@ func hashFile(f File, algorithm string, l Limits) ([]byte, error) {
 		}
 		w.value(v)
 	default:
-		w.h.Write(f.Data)
+		_, _ = w.out.Write(f.Data)
 	}
-	return w.h.Sum(nil), nil
+	return w.sum(), nil
 }
 
 // canonicalWriter hashes JSON in the form that OPA hashes: members sorted by
 // their bytes, numbers letter by letter, strings as encoding/json writes them.
 type canonicalWriter struct {
 	h   hash.Hash
+	out *bufio.Writer // to h, which never fails
 	buf bytes.Buffer
 }
 
-func (w *canonicalWriter) text(s string) { w.h.Write([]byte(s)) }
+func newCanonicalWriter(h hash.Hash) *canonicalWriter {
+	const room = 32 << 10
+	return &canonicalWriter{h: h, out: bufio.NewWriterSize(h, room)}
+}
+
+func (w *canonicalWriter) sum() []byte {
+	_ = w.out.Flush()
+	return w.h.Sum(nil)
+}
+
+func (w *canonicalWriter) text(s string) { _, _ = w.out.WriteString(s) }
+
+// asIs tells texts that encoding/json writes as they are.
+func asIs(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
 
 func (w *canonicalWriter) quoted(s string) {
+	if asIs(s) {
+		w.text(`"`)
+		w.text(s)
+		w.text(`"`)
+		return
+	}
 	w.buf.Reset()
 	enc := json.NewEncoder(&w.buf)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string into memory
-	w.h.Write(bytes.TrimRight(w.buf.Bytes(), "\n"))
+	_, _ = w.out.Write(bytes.TrimRight(w.buf.Bytes(), "\n"))
 }
 
 func (w *canonicalWriter) value(v rar.Value) {
@@ -106,8 +135,10 @@ func (w *canonicalWriter) value(v rar.Value) {
 		w.text("]")
 	case rar.String:
 		w.quoted(v.Text())
-	case rar.Absent, rar.Null, rar.Bool, rar.Number:
-		w.h.Write(v.AppendJSON(nil))
+	case rar.Number:
+		w.text(v.Text())
+	case rar.Absent, rar.Null, rar.Bool:
+		_, _ = w.out.Write(v.AppendJSON(nil))
 	}
 }
 

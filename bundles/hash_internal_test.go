@@ -49,7 +49,7 @@ type fataler interface {
 
 func sameHash(t fataler, name string, text []byte, algorithm string) {
 	t.Helper()
-	ours, err := hashFile(File{Path: name, Data: text}, algorithm, Limits{}.withDefaults())
+	ours, err := hashFile(&File{Path: name, Data: text}, algorithm, Limits{}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,8 @@ func signList(files []File, key SigningKey, o SignOptions, l Limits) ([]byte, er
 	payload := signedPayload{Files: []signedFile{}, KeyID: id, Scope: o.Scope}
 	files = unsigned(files)
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
-	for _, f := range files {
+	for i := range files {
+		f := &files[i]
 		sum, err := hashFile(f, defaultHash, l)
 		if err != nil {
 			return nil, err

@@ -369,7 +369,8 @@ func verifyList(listed []listedFile, files []File, l Limits) error {
 		seen[key] = f.name
 		byName[f.name] = f
 	}
-	for _, f := range files {
+	for i := range files {
+		f := &files[i]
 		if f.Path == signaturesFile {
 			continue
 		}

@@ -20,6 +20,8 @@ type set struct {
 	bundles    []engine.Bundle
 	// key names the set's content.
 	key string
+	// size is how many bytes the files of the pushed ones have.
+	size int64
 	// missing are names whose archives could not be read.
 	missing []string
 }
@@ -44,6 +46,7 @@ func setOf(generation, localRevision uint64, local []engine.Bundle, active map[s
 		}
 		fmt.Fprintf(&key, " %s@%s", name, o.digest)
 		s.bundles = append(s.bundles, o.content.Bundle)
+		s.size += o.content.Size
 	}
 	s.key = key.String()
 	return s
@@ -76,7 +79,7 @@ func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, err
 		return b, err
 	}
 	warm(ctx, b.snapshot)
-	r.compiled.put(s.key, b, keeps(len(s.bundles)))
+	r.compiled.put(cached{s.key, b, s.size}, keeps(len(s.bundles)))
 	return b, nil
 }
 
@@ -175,6 +178,8 @@ type cache struct {
 type cached struct {
 	key   string
 	built built
+	// size is how many bytes its bundles had.
+	size int64
 }
 
 // keeps is how many snapshots of sets of n bundles stay: the active one, one for
@@ -196,13 +201,31 @@ func (c *cache) get(key string) (built, bool) {
 	return built{}, false
 }
 
-func (c *cache) put(key string, b built, most int) {
+func (c *cache) put(one cached, most int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == key })
-	c.list = append(c.list, cached{key, b})
-	c.list = slices.Delete(c.list, 0, max(len(c.list)-most, 0))
+	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == one.key })
+	c.list = append(c.list, one)
+	c.list = newest(c.list, most, func(e cached) int64 { return e.size })
 }
+
+// newest are at most so many of the last, fewer if they are large, but two at least:
+// what is active, and what it is rolled back to.
+func newest[T any](list []T, most int, size func(T) int64) []T {
+	const atLeast = 2
+	var sum int64
+	kept := 0
+	for i := len(list) - 1; i >= 0 && kept < most; i-- {
+		if sum += size(list[i]); sum > maxHeldBytes && kept >= atLeast {
+			break
+		}
+		kept++
+	}
+	return slices.Delete(list, 0, len(list)-kept)
+}
+
+// maxHeldBytes is how much of bundles is kept ready, by the size of their files.
+const maxHeldBytes = 64 << 20
 
 // hold keeps a verified archive, which needs no verifying when it is activated
 // again.
@@ -210,9 +233,7 @@ func (c *cache) hold(o *opened) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = slices.DeleteFunc(c.held, func(h *opened) bool { return h.name == o.name && h.digest == o.digest })
-	if c.held = append(c.held, o); len(c.held) > maxCompiled {
-		c.held = slices.Delete(c.held, 0, 1)
-	}
+	c.held = newest(append(c.held, o), maxCompiled, func(o *opened) int64 { return o.content.Size })
 }
 
 func (c *cache) opened(name, digest string) *opened {

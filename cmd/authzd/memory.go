@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -21,12 +21,12 @@ const (
 	// usualPercent is how far the heap may grow over what is live before it is
 	// collected (GOGC): what lives is policy and data, and decisions leave little
 	// behind. It is more where less than leastGarbage would be left, and less where
-	// more than mostGarbage would.
+	// more than mostGarbage would. Large data counts little: it is text, which the
+	// collector need not look through.
 	usualPercent              = 400
 	leastGarbage, mostGarbage = 64 << 20, 512 << 20
-	mostPercent, leastPercent = 2000, 75
-	// tuneEvery is how often that is looked at.
-	tuneEvery = 5 * time.Second
+	leastScanned              = 75
+	mostPercent, leastPercent = 2000, 10
 	// leastMemory is the least budget: below it, collecting would be all that is done.
 	leastMemory = 64 << 20
 )
@@ -86,21 +86,35 @@ func (m memory) set(std stdio, log *slog.Logger) (tune func(context.Context) err
 	return tuneCollector, nil
 }
 
-// tuneCollector sets GOGC by what is live, until ctx ends.
+// tuneCollector sets GOGC by what is live, after each collection until ctx ends: a
+// bundle of large data makes in a second more than it leaves.
 func tuneCollector(ctx context.Context) error {
-	tick := time.NewTicker(tuneEvery)
-	defer tick.Stop()
+	collected := make(chan struct{}, 1)
+	ended := ctx.Done()
+	var watch func()
+	watch = func() {
+		runtime.AddCleanup(new(garbage), func(struct{}) {
+			select {
+			case <-ended:
+				return
+			case collected <- struct{}{}:
+			default:
+			}
+			watch()
+		}, struct{}{})
+	}
+	watch()
 	for now := usualPercent; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		case <-collected:
+			sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
 			metrics.Read(sample)
-			if sample[0].Value.Kind() != metrics.KindUint64 {
+			if sample[0].Value.Kind() != metrics.KindUint64 || sample[1].Value.Kind() != metrics.KindUint64 {
 				return nil // another Go
 			}
-			if next := percentFor(sample[0].Value.Uint64()); next < now*9/10 || next > now*11/10 {
+			if next := percentFor(sample[0].Value.Uint64(), sample[1].Value.Uint64()); next < now*9/10 || next > now*11/10 {
 				debug.SetGCPercent(next)
 				now = next
 			}
@@ -108,9 +122,18 @@ func tuneCollector(ctx context.Context) error {
 	}
 }
 
-// percentFor is the GOGC for so many live bytes.
-func percentFor(live uint64) int {
-	garbage := min(max(live*usualPercent/100, leastGarbage), mostGarbage)
+// garbage is what a collection finds; a smaller one would be of other's memory.
+type garbage struct {
+	_ *garbage
+	_ [48]byte
+}
+
+// percentFor is the GOGC for so many live bytes, of which the collector looks through
+// scanned.
+func percentFor(live, scanned uint64) int {
+	scanned = min(live, scanned)
+	garbage := min(max(scanned*usualPercent/100, leastGarbage), mostGarbage)
+	garbage = max(garbage, scanned*leastScanned/100)
 	return int(min(max(garbage*100/max(live, 1), leastPercent), mostPercent))
 }
 

@@ -40,8 +40,14 @@ func TestMemoryBudget(t *testing.T) {
 		}
 	}
 	for live, want := range map[uint64]int{0: 2000, 8 << 20: 800, 100 << 20: 400, 256 << 20: 200, 512 << 20: 100, 8 << 30: 75} {
-		if got := percentFor(live); got != want {
+		if got := percentFor(live, live); got != want {
 			t.Errorf("%d live: %d %%", live, got)
+		}
+	}
+	// Of large data little is looked through.
+	for live, want := range map[uint64]int{100 << 20: 64, 200 << 20: 32, 8 << 30: 10} {
+		if got := percentFor(live, 10<<20); got != want {
+			t.Errorf("%d live, 10 MiB looked through: %d %%", live, got)
 		}
 	}
 	if n, err := memory("").limit(); err != nil || n < leastMemory {

@@ -44,6 +44,8 @@ const (
 // bundlesConfig is what the flags say.
 type bundlesConfig struct {
 	rounds, rules, conns     int
+	rows                     int
+	evaluator                string
 	dataMB, rate             float64
 	secs, warm, after, limit time.Duration
 	cases                    []string
@@ -59,6 +61,8 @@ func parseBundlesFlags(args []string) (bundlesConfig, error) {
 	f.Bool("bundles", true, "measure the activation of a bundle under load")
 	f.IntVar(&cfg.rounds, "rounds", 5, "rounds; each activates and rolls back once in every case")
 	f.IntVar(&cfg.rules, "rules", 10_000, "rules of the bundle")
+	f.IntVar(&cfg.rows, "rows", 0, "instead of many rules: one, over so many rows of data")
+	f.StringVar(&cfg.evaluator, "evaluator", "", "evaluator of authzd; empty: as shipped")
 	f.Float64Var(&cfg.dataMB, "data", 1, "megabytes of data in the bundle")
 	f.Float64Var(&cfg.rate, "rate", 500, "requests a second, sent when they are due whatever became of those before")
 	f.IntVar(&cfg.conns, "conns", 64, "requests in flight at most; further ones wait, and their latency counts from when they were due")
@@ -135,7 +139,7 @@ func runBundles(ctx context.Context, cfg *bundlesConfig, cpus cpuPlan, out, prog
 			return fmt.Errorf("look for %s: %w (make build .bin/opa)", name, err)
 		}
 	}
-	rules, err := workload.NewRules(cfg.rules, int(cfg.dataMB*1e6))
+	rules, err := cfg.work()
 	if err != nil {
 		return err
 	}
@@ -151,12 +155,12 @@ func runBundles(ctx context.Context, cfg *bundlesConfig, cpus cpuPlan, out, prog
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder, nothing to lose
 	t := &bundleTargets{cfg: cfg, cpus: cpus, rules: rules, requests: requests, dir: dir}
 	defer t.stop()
-	_, _ = fmt.Fprintf(progress, "starting: bundles of %d rules\n", rules.Count())
+	_, _ = fmt.Fprintf(progress, "starting: bundles of %s\n", rules)
 	cases, err := t.start(ctx)
 	if err != nil {
 		return err
 	}
-	r := bundlesReport{Environment: t.environment(ctx)}
+	r := bundlesReport{Environment: t.environment(ctx), dataMB: float64(rules.DataBytes()) / 1e6, large: cfg.rows > 0}
 	for round := range cfg.rounds {
 		for i := range cases {
 			if err := r.measure(ctx, cfg, &cases[i], round); err != nil {
@@ -176,6 +180,22 @@ func runBundles(ctx context.Context, cfg *bundlesConfig, cpus cpuPlan, out, prog
 	return r.Tally.err()
 }
 
+// bundleWork is what bundles hold, and what is asked.
+type bundleWork interface {
+	fmt.Stringer
+	WriteBundle(dir, revision string) error
+	WriteOPA(dir, revision string) error
+	Requests(n int) ([]workload.Request, error)
+	DataBytes() int
+}
+
+func (c *bundlesConfig) work() (bundleWork, error) {
+	if c.rows > 0 {
+		return workload.NewRows(c.rows) //nolint:wrapcheck // ours
+	}
+	return workload.NewRules(c.rules, int(c.dataMB*1e6)) //nolint:wrapcheck // ours
+}
+
 // baseRevision is live at the beginning and at the end of every round.
 const baseRevision = "r0"
 
@@ -187,6 +207,7 @@ type bundleCase struct {
 	questions []question
 	steps     []bundleStep
 	usage     func() (time.Duration, float64)
+	peak      func() float64
 	// prepare makes a new revision for the next round; it is not measured.
 	prepare func(ctx context.Context, revision string) error
 }
@@ -217,6 +238,7 @@ func (r *bundlesReport) measure(ctx context.Context, cfg *bundlesConfig, c *bund
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.longest())
 	defer cancel()
+	_, rest := c.usage()
 	l, err := startLoad(ctx, c.open, c.read, c.questions, cfg.rate, cfg.conns)
 	if err != nil {
 		return err
@@ -232,7 +254,7 @@ func (r *bundlesReport) measure(ctx context.Context, cfg *bundlesConfig, c *bund
 	}
 	for i := range stretches {
 		o := stretches[i].outcome(entries)
-		o.Case, o.Round, o.RSS = c.label, round, rss
+		o.Case, o.Round, o.RSS, o.Peak, o.Rest = c.label, round, rss, c.peak(), rest
 		r.Samples = append(r.Samples, o)
 	}
 	return nil
@@ -295,7 +317,7 @@ func (s *bundleStep) run(ctx context.Context, cfg *bundlesConfig, l *steadyLoad,
 type bundleTargets struct {
 	cfg      *bundlesConfig
 	cpus     cpuPlan
-	rules    *workload.Rules
+	rules    bundleWork
 	requests []workload.Request
 	dir      string
 
@@ -382,7 +404,7 @@ func (t *bundleTargets) environment(ctx context.Context) bundlesEnvironment {
 		OPA:    versionOf(ctx, filepath.Join(t.cfg.bin, "opa")),
 		Authzd: versionOf(ctx, filepath.Join(t.cfg.bin, "authzd")),
 		GOGC:   "authzd " + gogc(t.cfg.authzdGOGC) + ", OPA " + gogc(t.cfg.opaGOGC),
-		Bundle: fmt.Sprintf("%d rules, %.2f MB of data", t.rules.Count(), float64(t.rules.DataBytes())/1e6),
+		Bundle: t.rules.String(),
 		Load:   fmt.Sprintf("%g requests/s, %d in flight at most", t.cfg.rate, t.cfg.conns),
 		Rounds: fmt.Sprintf("%d, of %s of steady load after %s, then each step and %s after it", t.cfg.rounds, t.cfg.secs, t.cfg.warm, t.cfg.after),
 	}

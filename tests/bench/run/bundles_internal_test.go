@@ -205,6 +205,7 @@ func TestWalk(t *testing.T) {
 				}}, n), func() {}, nil
 			},
 			usage:   func() (time.Duration, float64) { return 0, 7 },
+			peak:    func() float64 { return 9 },
 			prepare: func(context.Context, string) error { return nil },
 			steps: []bundleStep{
 				{label: stepPush, do: func(ctx context.Context, _ string) error { pause(ctx, 2*time.Second); return nil }},

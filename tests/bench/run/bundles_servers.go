@@ -43,9 +43,15 @@ func (t *bundleTargets) startAuthzd(ctx context.Context) (*authzdTarget, error) 
 	if err := a.prepare(ctx, baseRevision); err != nil {
 		return nil, err
 	}
+	argv := []string{
+		filepath.Join(t.cfg.bin, "authzd"), "serve", "--log-level", "error", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
+		"--data-dir", filepath.Join(t.dir, "data"), "--bundle-key", a.key + ".pub.pem",
+	}
+	if t.cfg.evaluator != "" {
+		argv = append(argv, "--evaluator", t.cfg.evaluator)
+	}
 	var err error
-	a.server, err = startReady(ctx, t.cpus, t.cfg.authzdGOGC, filepath.Join(t.cfg.bin, "authzd"), "serve", "--log-level", "error",
-		"--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", filepath.Join(t.dir, "data"), "--bundle-key", a.key+".pub.pem")
+	a.server, err = startReady(ctx, t.cpus, t.cfg.authzdGOGC, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +109,7 @@ const (
 
 func (a *authzdTarget) newCase(label string, open opener, read reader) bundleCase {
 	return bundleCase{
-		label: label, open: open, read: read, usage: a.usage, prepare: a.prepare,
+		label: label, open: open, read: read, usage: a.usage, peak: a.peak, prepare: a.prepare,
 		steps: []bundleStep{
 			{label: stepPush, do: a.push},
 			{label: stepActivate, do: a.activate, fresh: true},
@@ -297,7 +303,7 @@ func (o *opaTarget) publish(_ context.Context, revision string) error {
 
 func (o *opaTarget) newCase() bundleCase {
 	return bundleCase{
-		label: "OPA REST", usage: o.usage, prepare: o.prepare, read: readOPA,
+		label: "OPA REST", usage: o.usage, peak: o.peak, prepare: o.prepare, read: readOPA,
 		open: httpOpener(o.http, "/v1/data/bench/decision", opaAllows),
 		steps: []bundleStep{
 			{label: stepPublish, do: o.publish, seen: true, fresh: true},

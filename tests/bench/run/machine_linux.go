@@ -114,6 +114,22 @@ func processUsage(pid int) (cpu time.Duration, rssMB float64) {
 	return time.Duration(user+system) * 10 * time.Millisecond, pages * float64(os.Getpagesize()) / 1e6
 }
 
+// peakMemory is the most resident memory of a process so far, in MB; 0 if there is no
+// such process.
+func peakMemory(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if size, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kB, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(size), "kB")), 64)
+			return kB * 1024 / 1e6
+		}
+	}
+	return 0
+}
+
 func cpuModel() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -25,4 +25,6 @@ func dieWithParent(*exec.Cmd) {}
 
 func processUsage(int) (cpu time.Duration, rssMB float64) { return 0, 0 }
 
+func peakMemory(int) float64 { return 0 }
+
 func cpuModel() string { return "" }

@@ -217,6 +217,9 @@ type outcome struct {
 	P99      float64 `json:"p99_us"`
 	Max      float64 `json:"max_us"`
 	RSS      float64 `json:"server_rss_mb"`
+	// Peak is the most that RSS has been, Rest what it was before the round's changes.
+	Peak float64 `json:"server_peak_mb"`
+	Rest float64 `json:"server_rest_mb"`
 }
 
 func (s *stretch) outcome(entries []entry) outcome {

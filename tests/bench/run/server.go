@@ -81,6 +81,9 @@ func (s *server) stop() {
 // usage is the processor time used so far, and resident memory in MB.
 func (s *server) usage() (time.Duration, float64) { return processUsage(s.cmd.Process.Pid) }
 
+// peak is the most resident memory so far, in MB.
+func (s *server) peak() float64 { return peakMemory(s.cmd.Process.Pid) }
+
 // startAuthzd serves the bundle and waits for the ready line.
 func startAuthzd(ctx context.Context, bin string, cpus cpuPlan, bundle, gogc, evaluator string) (*server, error) {
 	return startReady(ctx, cpus, gogc, filepath.Join(bin, "authzd"), "serve",

@@ -67,8 +67,10 @@ func NewRules(count, dataBytes int) (*Rules, error) {
 	return r, nil
 }
 
-// Count is the number of rules.
-func (r *Rules) Count() int { return r.count }
+// String describes them.
+func (r *Rules) String() string {
+	return fmt.Sprintf("%d rules, %.2f MB of data", r.count, float64(r.data)/1e6)
+}
 
 // DataBytes is the size of the data, as JSON.
 func (r *Rules) DataBytes() int { return r.data }

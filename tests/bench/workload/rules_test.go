@@ -24,8 +24,8 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if off := math.Abs(float64(r.DataBytes()) - 20_000); off > 1000 || r.Count() != 50 {
-		t.Errorf("%d rules, %d bytes of data", r.Count(), r.DataBytes())
+	if off := math.Abs(float64(r.DataBytes()) - 20_000); off > 1000 {
+		t.Errorf("%s", r)
 	}
 	requests, err := r.Requests(200)
 	if err != nil {

@@ -82,6 +82,7 @@ type canonicalWriter struct {
 	h   hash.Hash
 	out *bufio.Writer // to h, which never fails
 	buf bytes.Buffer
+	row []byte
 }
 
 func newCanonicalWriter(h hash.Hash) *canonicalWriter {
@@ -113,11 +114,16 @@ func (w *canonicalWriter) quoted(s string) {
 		w.text(`"`)
 		return
 	}
+	_, _ = w.out.Write(w.appendQuoted(nil, s))
+}
+
+// appendQuoted appends s as encoding/json writes it.
+func (w *canonicalWriter) appendQuoted(dst []byte, s string) []byte {
 	w.buf.Reset()
 	enc := json.NewEncoder(&w.buf)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string into memory
-	_, _ = w.out.Write(bytes.TrimRight(w.buf.Bytes(), "\n"))
+	return append(dst, bytes.TrimRight(w.buf.Bytes(), "\n")...)
 }
 
 func (w *canonicalWriter) value(v rar.Value) {
@@ -130,7 +136,7 @@ func (w *canonicalWriter) value(v rar.Value) {
 			if i > 0 {
 				w.text(",")
 			}
-			w.value(v.Index(i))
+			w.child(v, i)
 		}
 		w.text("]")
 	case rar.String:
@@ -139,6 +145,20 @@ func (w *canonicalWriter) value(v rar.Value) {
 		w.text(v.Text())
 	case rar.Absent, rar.Null, rar.Bool:
 		_, _ = w.out.Write(v.AppendJSON(nil))
+	}
+}
+
+// child writes child i of v. Rows of large data are written from their text.
+func (w *canonicalWriter) child(v rar.Value, i int) {
+	const most = 64 << 10
+	switch size := v.ChildSize(i); {
+	case size > 0 && size <= most:
+		w.row = v.AppendSortedChild(w.row[:0], i, w.appendQuoted)
+		_, _ = w.out.Write(w.row)
+	case v.Kind() == rar.Object:
+		w.value(v.Member(i).Value)
+	default:
+		w.value(v.Index(i))
 	}
 }
 
@@ -156,7 +176,7 @@ func (w *canonicalWriter) object(v rar.Value) {
 		}
 		w.quoted(names[i])
 		w.text(":")
-		w.value(v.Member(i).Value)
+		w.child(v, i)
 	}
 	w.text("}")
 }

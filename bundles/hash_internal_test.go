@@ -3,6 +3,8 @@ package bundles
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -83,4 +85,32 @@ func anyJSON(depth int) *rapid.Generator[any] {
 		kinds = append(kinds, rapid.SliceOfN(inner, 0, 4).AsAny(), rapid.MapOfN(rapid.String(), inner, 0, 4).AsAny())
 	}
 	return rapid.OneOf(kinds...)
+}
+
+// TestHashLarge: large data, which is hashed from its text, hashes as OPA has it.
+func TestHashLarge(t *testing.T) {
+	t.Parallel()
+	rows := []string{
+		`{"b":1,"a":"x"}`, `{ "z" : [ 1 , 2.50 , {"y":null,"x":true} ] , "a" : {} }`, `{"é":"ü\u00fc<>&","a\"":"\\\/\n\u2028","\u0061b":"\ud83d\ude00"}`,
+		`[[],["b","a"],-0.0,1e5]`, `"plain"`, `"tab\tand é"`, `12345678901234567890`, `false`, `{"k":{"d":{"c":{"b":{"a":[{"z":1,"y":2}]}}}}}`,
+	}
+	var b bytes.Buffer
+	b.WriteString(`{"list": [`)
+	for i := range 30_000 {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(rows[i%len(rows)])
+	}
+	b.WriteString(`], "users": {`)
+	for i := range 30_000 {
+		if i > 0 {
+			b.WriteString(",\n")
+		}
+		fmt.Fprintf(&b, "\"%s%d\": %s", []string{"u", "é", `q\"`, `\u0075`}[i%4], 100_000-i, rows[(i*7)%len(rows)])
+	}
+	b.WriteString(`}, "large": "` + strings.Repeat("x", 100_000) + `", "é": "` + strings.Repeat("é", 100_000) + `"}`)
+	for _, algorithm := range []string{"SHA-256", "SHA-512"} {
+		sameHash(t, "data.json", b.Bytes(), algorithm)
+	}
 }

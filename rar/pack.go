@@ -77,8 +77,8 @@ func decodePacked(text string, l Limits, row int) (Value, error) {
 // packed is an array or object as text.
 type packed struct {
 	text string // of the whole document
-	// start and size are where it stands there.
-	start, size uint32
+	// from and size are where it stands there.
+	from, size uint32
 	// at are the places of the members' names, or of the elements, in order.
 	at []uint32
 	// index finds members: 1 + their number, by the hash of their name; its length is a
@@ -197,7 +197,7 @@ func (p *packer) container(kind Kind) (Value, bool, error) {
 
 func (p *packer) pack(kind Kind, start int, places, index []uint32, large []numbered) Value {
 	c := &packed{
-		text: p.src, start: uint32(start), size: uint32(p.pos - start), //nolint:gosec // the text is shorter than 4 GiB
+		text: p.src, from: uint32(start), size: uint32(p.pos - start), //nolint:gosec // the text is shorter than 4 GiB
 		at: slices.Clone(places), index: index,
 	}
 	if len(large) > 0 {
@@ -348,12 +348,8 @@ func (c *packed) find(name string) int {
 
 // member returns member n of an object.
 func (c *packed) member(n int) Member {
-	name, i := nameAt(c.text, int(c.at[n]))
-	d := decoder{src: c.text, pos: i}
-	d.space()
-	d.pos++ // the colon
-	d.space()
-	return Member{Name: name, Value: c.value(n, d.pos)}
+	name, _ := nameAt(c.text, int(c.at[n]))
+	return Member{Name: name, Value: c.value(n, c.start(Object, n))}
 }
 
 // element returns element n of an array.
@@ -510,5 +506,5 @@ func (v Value) ChildSize(i int) int {
 	case i+1 < len(c.at):
 		return int(c.at[i+1] - c.at[i])
 	}
-	return int(c.start) + int(c.size) - int(c.at[i])
+	return int(c.from) + int(c.size) - int(c.at[i])
 }

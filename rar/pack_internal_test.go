@@ -129,6 +129,46 @@ func samePacked(t testing.TB, want, got Value) {
 			t.Fatalf("member %q is not got", m.Name)
 		}
 	}
+	for i := range want.Len() {
+		child := want.Index(i)
+		if want.Kind() == Object {
+			child = want.Member(i).Value
+		}
+		if got.Packed() {
+			if v, err := DecodeText(got.ChildText(i), Limits{}); err != nil || !Equal(v, child) {
+				t.Fatalf("the text of child %d is %q", i, got.ChildText(i))
+			}
+		}
+		if got.Packed() {
+			if text := got.AppendSortedChild([]byte("x"), i, appendQuoted); string(text) != "x"+sortedText(child) {
+				t.Fatalf("child %d is %s, sorted %s", i, child.AppendJSON(nil), text)
+			}
+		}
+		if v, ok := got.ChildAt(i); !ok || !Equal(v, child) {
+			t.Fatalf("child %d is %s", i, v.AppendJSON(nil))
+		}
+		for k := range child.Len() {
+			m := child.Member(k)
+			if v, ok := got.ChildAt(i, m.Name); child.Kind() == Object && (!ok || !Equal(v, m.Value)) {
+				t.Fatalf("%q of child %d is %s", m.Name, i, v.AppendJSON(nil))
+			}
+			for l := range m.Value.Len() {
+				o := m.Value.Member(l)
+				if v, ok := got.ChildAt(i, m.Name, o.Name); m.Value.Kind() == Object && (!ok || !Equal(v, o.Value)) {
+					t.Fatalf("%q of %q of child %d is %s", o.Name, m.Name, i, v.AppendJSON(nil))
+				}
+			}
+		}
+		for _, names := range [][]string{{"absent"}, {"", "x"}, {"k0", "absent"}, {"k1", "k1", "k1", "k1", "k1", "k1"}} {
+			v, there := want.ChildAt(i, names...)
+			if w, ok := got.ChildAt(i, names...); ok != there || !Equal(v, w) {
+				t.Fatalf("%q of child %d", names, i)
+			}
+		}
+	}
+	if _, ok := got.ChildAt(got.Len()); ok || got.ChildText(got.Len()) != "" || got.ChildText(-1) != "" {
+		t.Fatal("there is a child beyond the end")
+	}
 	for _, name := range []string{"absent", "", "k", "k00"} {
 		_, there := want.Get(name)
 		if _, ok := got.Get(name); ok != there || (got.Find(name) >= 0) != there {
@@ -138,6 +178,26 @@ func samePacked(t testing.TB, want, got Value) {
 	if got.Index(-1).Kind() != Absent || got.Index(got.Len()).Kind() != Absent || got.Member(got.Len()).Name != "" || got.Member(-1).Value.Kind() != Absent {
 		t.Fatal("there is something beyond the end")
 	}
+}
+
+// sortedText is the other way to write what AppendSortedChild writes.
+func sortedText(v Value) string {
+	var parts []string
+	switch v.Kind() {
+	case Array:
+		for i := range v.Len() {
+			parts = append(parts, sortedText(v.Index(i)))
+		}
+		return "[" + strings.Join(parts, ",") + "]"
+	case Object:
+		for _, i := range v.sortedNames() {
+			m := v.Member(i / 2)
+			parts = append(parts, string(appendQuoted(nil, m.Name))+":"+sortedText(m.Value))
+		}
+		return "{" + strings.Join(parts, ",") + "}"
+	case Absent, Null, Bool, Number, String:
+	}
+	return string(v.AppendJSON(nil))
 }
 
 // TestPackedIsTheSame: packed or not, a document reads the same, and the same texts

@@ -182,7 +182,7 @@ func (d *dataLooks) steps(path []step) (rar.Value, bool) {
 
 // member finds a member of the object v, which lies at a path.
 func (d *dataLooks) member(v rar.Value, at, name string) (rar.Value, bool) {
-	if v.Len() < manyMembers {
+	if v.Len() < manyMembers || v.Packed() {
 		return v.Get(name)
 	}
 	names := d.names[at]

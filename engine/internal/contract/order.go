@@ -216,40 +216,65 @@ func (k kinds) String() string {
 // compare looks at base data that is compared: all that lies at the path, by
 // whatever name is looked up.
 func (r dataRead) compare(data rar.Value) []Finding {
-	bad := ""
-	eachAt(data, r.path, "data", func(v rar.Value, path string) {
-		if bad == "" && typeOf(v)&^r.orders != 0 {
-			bad = path + ", " + v.Kind().String() + ","
-		}
-	})
-	if bad == "" {
+	v, place, found := otherAt(data, r.path, r.orders)
+	if !found {
 		return nil
 	}
 	return []Finding{at(r.loc, r.file, CodeMixedComparison, r.severity, r.rule,
-		bad+" is compared with "+(kinds{known: r.orders}).String()+", and Rego orders values of any kinds")}
+		"data"+place+", "+v.Kind().String()+", is compared with "+(kinds{known: r.orders}).String()+", and Rego orders values of any kinds")}
 }
 
-// eachAt visits everything at a path, all members where a name is not known.
-func eachAt(v rar.Value, path []step, text string, visit func(rar.Value, string)) {
+// otherAt finds a value at a path, in all members where a name is not known, that is of
+// none of the kinds, and its place.
+func otherAt(v rar.Value, path []step, known types) (other rar.Value, place string, found bool) {
 	if len(path) == 0 {
-		visit(v, text)
-		return
+		return v, "", typeOf(v)&^known != 0
 	}
 	s, rest := path[0], path[1:]
-	all := s.kind == stepEach || s.kind == stepDynamic
-	for i := range v.Len() {
-		switch v.Kind() {
-		case rar.Array:
-			if all || s.kind == stepIndex && s.index == i {
-				eachAt(v.Index(i), rest, text+pathText([]step{{kind: stepIndex, index: i}}), visit)
-			}
-		case rar.Object:
-			if m := v.Member(i); all || s.kind == stepName && s.name == m.Name {
-				eachAt(m.Value, rest, text+pathText([]step{{name: m.Name}}), visit)
-			}
-		case rar.Absent, rar.Null, rar.Bool, rar.Number, rar.String:
+	below := func(i int) (rar.Value, string, bool) {
+		child, at := v.Index(i), step{kind: stepIndex, index: i}
+		if v.Kind() == rar.Object {
+			m := v.Member(i)
+			child, at = m.Value, step{name: m.Name}
 		}
+		other, place, found := otherAt(child, rest, known)
+		if !found {
+			return rar.Value{}, "", false
+		}
+		return other, pathText([]step{at}) + place, true
 	}
+	switch {
+	case s.kind == stepEach || s.kind == stepDynamic:
+		names, direct := namesOf(rest)
+		for i := range v.Len() {
+			if direct { // large data has many rows
+				if x, ok := v.ChildAt(i, names...); !ok || typeOf(x)&^known == 0 {
+					continue
+				}
+			}
+			if other, place, found = below(i); found {
+				return other, place, true
+			}
+		}
+	case s.kind == stepName && v.Kind() == rar.Object:
+		if i := v.Find(s.name); i >= 0 {
+			return below(i)
+		}
+	case s.kind == stepIndex && v.Kind() == rar.Array && s.index >= 0 && s.index < v.Len():
+		return below(s.index)
+	}
+	return rar.Value{}, "", false
+}
+
+// namesOf are the steps of a path, if all of them are names.
+func namesOf(path []step) (names []string, ok bool) {
+	for _, s := range path {
+		if s.kind != stepName {
+			return nil, false
+		}
+		names = append(names, s.name)
+	}
+	return names, true
 }
 
 // kinds are those that lie on a path of input.

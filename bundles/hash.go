@@ -163,22 +163,39 @@ func (w *canonicalWriter) child(v rar.Value, i int) {
 }
 
 func (w *canonicalWriter) object(v rar.Value) {
-	// Values are fetched one by one: those of large data are made then.
+	order := nameOrder(v)
+	w.text("{")
+	for n := range v.Len() {
+		i := n
+		if order != nil {
+			i = order[n]
+		}
+		if n > 0 {
+			w.text(",")
+		}
+		w.quoted(v.Name(i))
+		w.text(":")
+		w.child(v, i)
+	}
+	w.text("}")
+}
+
+// nameOrder are the members of an object by their names; nil if they stand so, as they do
+// in much large data, of which nothing is made then.
+func nameOrder(v rar.Value) []int {
+	sorted := true
+	for i := 1; i < v.Len() && sorted; i++ {
+		sorted = v.Name(i-1) < v.Name(i)
+	}
+	if sorted {
+		return nil
+	}
 	order, names := make([]int, v.Len()), make([]string, v.Len())
 	for i := range order {
 		order[i], names[i] = i, v.Name(i)
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(names[a], names[b]) })
-	w.text("{")
-	for n, i := range order {
-		if n > 0 {
-			w.text(",")
-		}
-		w.quoted(names[i])
-		w.text(":")
-		w.child(v, i)
-	}
-	w.text("}")
+	return order
 }
 
 // plainNumbers refuses, in YAML that is hashed, numbers that OPA would spell

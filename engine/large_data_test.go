@@ -145,3 +145,39 @@ forbid["b"] := {} if {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
+
+// BenchmarkRows decides by a row that is looked up by key: of few that are kept as
+// values, and of many that are kept as text.
+func BenchmarkRows(b *testing.B) {
+	for _, rows := range []int{1000, 1_000_000} {
+		s := compileData(b, largePolicy, largeData(b, rows, rows > 10_000))
+		for _, compiled := range []bool{true, false} {
+			e := engine.New(engine.Options{Now: testNow, Compiled: compiled, VerifySample: -1})
+			name := fmt.Sprintf("%d/interpreted", rows)
+			if compiled {
+				name = fmt.Sprintf("%d/compiled", rows)
+			} else {
+				s = compileData(b, largePolicy, largeData(b, rows, rows > 10_000))
+			}
+			if compiled {
+				e.Prepare(s)
+			}
+			e.Swap(s)
+			queries := make([]*engine.Query, 4096)
+			for i := range queries {
+				id := fmt.Sprintf("u%d", (i*7919+3)%rows)
+				queries[i] = call(b, "t", `{}`, credential(b, "c", strings.Replace(claims(`"scope": "read"`), alice, id, 1)))
+			}
+			b.Run(name, func(b *testing.B) {
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					if _, err := e.Decide(b.Context(), queries[i%len(queries)]); err != nil {
+						b.Fatal(err)
+					}
+					i++
+				}
+			})
+		}
+	}
+}

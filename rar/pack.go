@@ -312,7 +312,7 @@ func (p *packer) indexOf(places []uint32, kept bool) []uint32 {
 			}
 			h = (h + 1) & mask
 		}
-		index[h] = uint32(n) + 1 //nolint:gosec // the text is shorter than 4 GiB
+		index[h] = uint32(n) + 1
 	}
 	return index
 }

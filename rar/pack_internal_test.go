@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -290,7 +291,7 @@ func TestPackedLarge(t *testing.T) {
 			for range 20_000 {
 				i := r.IntN(rows)
 				v, ok := got.Lookup(fmt.Sprintf("/users/u%d/rev", i))
-				if w := list.Index(i); !ok || v.Text() != fmt.Sprint(i) || w.Text() != fmt.Sprintf("item %d", i) {
+				if w := list.Index(i); !ok || v.Text() != strconv.Itoa(i) || w.Text() != fmt.Sprintf("item %d", i) {
 					t.Errorf("row %d: %s, %s", i, v.AppendJSON(nil), w.AppendJSON(nil))
 					return
 				}

@@ -396,11 +396,14 @@ func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allow
 		if o, err = r.current(o); err != nil {
 			return Result{}, err
 		}
-		r.compiled.hold(o)
 		r.refresh()
 		r.mu.Lock()
 		next, decides, active := r.set(o), r.decides, r.active[o.name]
 		r.mu.Unlock()
+		if active != nil && !active.missing {
+			r.compiled.hold(active) // for its rollback
+		}
+		r.compiled.hold(o)
 		if err := staleFor(o, active, allowOlder); err != nil {
 			return Result{}, err
 		}

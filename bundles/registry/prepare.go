@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/authzd/authzd/store"
 )
@@ -20,6 +21,11 @@ func (r *Registry) Run(ctx context.Context) error {
 				quietly(func() { r.opts.Engine.Prepare(live) }) //nolint:contextcheck // its own bound; what it makes is kept
 			}
 			r.prepare(ctx)
+			if r.compiled.size() > maxHeldBytes/4 {
+				// What loading large data took, and does not need any more. Not quietly: it holds
+				// locks that decisions need.
+				debug.FreeOSMemory()
+			}
 		}
 	}
 }

@@ -247,6 +247,16 @@ func (c *cache) opened(name, digest string) *opened {
 	return nil
 }
 
+// size is how many bytes the bundles of the snapshots have that are kept.
+func (c *cache) size() (sum int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.list {
+		sum += e.size
+	}
+	return sum
+}
+
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -119,7 +119,6 @@ func (s *Store) document(v rar.Value) *document {
 	return d
 }
 
-//nolint:gochecknoglobals // a constant
 var errNotFound = &storage.Error{Code: storage.NotFoundErr, Message: "document does not exist"}
 
 // Read implements storage.Store. What is found is an ast.Value.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,7 +75,7 @@ func text(r *rand.Rand, depth int) string {
 // key is the name of member i of its object.
 func key(r *rand.Rand, i int) string {
 	if r == nil || i%2 == 0 {
-		return fmt.Sprint(i)
+		return strconv.Itoa(i)
 	}
 	return fmt.Sprintf("k%d", i)
 }
@@ -89,7 +90,7 @@ func path(r *rand.Rand, v rar.Value) storage.Path {
 			if v.Kind() == rar.Object {
 				step, v = v.Member(i).Name, v.Member(i).Value
 			} else {
-				step, v = fmt.Sprint(i), v.Index(i)
+				step, v = strconv.Itoa(i), v.Index(i)
 			}
 		} else {
 			v = rar.Value{}
@@ -99,18 +100,27 @@ func path(r *rand.Rand, v rar.Value) storage.Path {
 	return p
 }
 
+func valueOf(t testing.TB, x any) ast.Value {
+	t.Helper()
+	v, ok := x.(ast.Value)
+	if !ok {
+		t.Fatalf("%T is no ast.Value", x)
+	}
+	return v
+}
+
 // same holds one read of both stores against each other.
 func same(t testing.TB, want storage.Store, wantTxn storage.Transaction, got *Store, p storage.Path) (found bool) {
 	t.Helper()
-	w, wantErr := want.Read(context.Background(), wantTxn, p)
-	g, err := got.Read(context.Background(), reading{}, p)
+	w, wantErr := want.Read(t.Context(), wantTxn, p)
+	g, err := got.Read(t.Context(), reading{}, p)
 	switch {
 	case storage.IsNotFound(wantErr) != storage.IsNotFound(err) || (wantErr == nil) != (err == nil):
 		t.Fatalf("%v: %v, not %v", p, err, wantErr)
 	case wantErr != nil:
 		return false
 	}
-	a, b := w.(ast.Value), g.(ast.Value)
+	a, b := valueOf(t, w), valueOf(t, g)
 	if a.Compare(b) != 0 || a.String() != b.String() {
 		t.Fatalf("%v: %s, not %s", p, b, a)
 	}
@@ -211,11 +221,11 @@ holds if "a" in data.b
 		if err != nil {
 			return err.Error()
 		}
-		out := ""
+		var out strings.Builder
 		for _, r := range rs {
-			out += r["x"].String()
+			out.WriteString(r["x"].String())
 		}
-		return out
+		return out.String()
 	}
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 4)) //nolint:gosec // a test's
@@ -267,7 +277,7 @@ func TestLarge(t *testing.T) {
 			for range 5000 {
 				i := r.IntN(users)
 				v, err := s.Read(t.Context(), reading{}, storage.Path{"users", fmt.Sprintf("u%d", i), "rev"})
-				if err != nil || v.(ast.Value).Compare(ast.Number(fmt.Sprint(i))) != 0 {
+				if got, ok := v.(ast.Value); err != nil || !ok || got.Compare(ast.Number(strconv.Itoa(i))) != 0 {
 					t.Errorf("user %d: %v, %v", i, v, err)
 					return
 				}
@@ -291,10 +301,10 @@ func TestLarge(t *testing.T) {
 	if object, ok := all.(ast.Object); err != nil || !ok || object.Len() != users {
 		t.Fatalf("%v", err)
 	}
-	if again, err := s.Read(ended, reading{}, storage.Path{"users"}); err != nil || again.(ast.Object) != all.(ast.Object) {
+	if again, err := s.Read(ended, reading{}, storage.Path{"users"}); err != nil || again != all {
 		t.Errorf("made anew: %v", err)
 	}
-	if v, err := s.Read(ended, reading{}, storage.Path{"users", "u7", "roles", "1"}); err != nil || v.(ast.Value).Compare(ast.String("all")) != 0 {
+	if v, err := s.Read(ended, reading{}, storage.Path{"users", "u7", "roles", "1"}); err != nil || valueOf(t, v).Compare(ast.String("all")) != 0 {
 		t.Errorf("%v, %v", v, err)
 	}
 }

@@ -171,7 +171,7 @@ func (j *journey) stage(ctx context.Context, o *opened) (Result, error) {
 	}
 	r.recorded.ring()
 	r.compiled.hold(o) // it is activated next, as a rule
-	r.opts.Log.Info("bundle staged", "bundle", o.name, "revision", o.revision, "digest", o.digest, "who", j.push.Who)
+	r.opts.Log.Info("bundle staged", "bundle", o.name, "revision", o.revision, "digest", o.digest, "bytes", o.content.Size, "took", r.opts.Now().Sub(j.began).String(), "who", j.push.Who)
 	b, _, err := r.find(ctx, o.name, func(b store.Bundle) bool { return b.Digest == o.digest })
 	return Result{Bundle: b, Report: &j.report}, err
 }

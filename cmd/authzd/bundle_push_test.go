@@ -82,7 +82,7 @@ func (p *pushStand) bundle(t *testing.T, revision string, sequence int, key, tes
 
 // serve runs a server until stop, which returns its exit code. With ready it
 // waits for the line that says so, and returns the revision in it.
-func (p *pushStand) serve(t *testing.T) (revision string, stop func() int) {
+func (p *pushStand) serve(t *testing.T, more ...string) (revision string, stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, in := io.Pipe()
@@ -90,6 +90,7 @@ func (p *pushStand) serve(t *testing.T) (revision string, stop func() int) {
 	done := make(chan int, 1)
 	go func() {
 		args := []string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", p.path("data"), "--bundle-key", p.path("k.pub.pem")}
+		args = append(args, more...)
 		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: in, err: log}, func(string) string { return "" })
 		_ = in.Close()
 	}()

@@ -98,7 +98,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
 	f.StringVar(&c.Evaluator, "evaluator", evaluatorInterpreter, evaluatorUsage)
 	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none")
-	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; default half of what the machine or its control group has; off leaves Go's defaults")
+	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; pushed bundles may take a quarter of it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")

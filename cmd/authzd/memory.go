@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"github.com/authzd/authzd/bundles"
 )
 
 const (
@@ -135,6 +137,21 @@ func percentFor(live, scanned uint64) int {
 	garbage := min(max(scanned*usualPercent/100, leastGarbage), mostGarbage)
 	garbage = max(garbage, scanned*leastScanned/100)
 	return int(min(max(garbage*100/max(live, 1), leastPercent), mostPercent))
+}
+
+// bundleLimits are those of bundles that are pushed: their files may take a quarter of
+// the limit, because three revisions may be in memory while one is loaded.
+func (m memory) bundleLimits() (bundles.Limits, error) {
+	if m == memoryOff {
+		return bundles.Limits{}, nil
+	}
+	limit, err := m.limit()
+	if err != nil || limit == 0 {
+		return bundles.Limits{}, err
+	}
+	const share = 4
+	most := int64(min(limit/share, bundles.DefaultMaxBytes)) //nolint:gosec // it is less than the default
+	return bundles.Limits{MaxBytes: most, MaxFileBytes: most}, nil
 }
 
 // limit is for the heap: nine tenths of a budget, because not all memory is

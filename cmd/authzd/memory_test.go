@@ -1,9 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"testing"
+
+	"github.com/authzd/authzd/bundles"
 )
 
 func TestMemoryBudget(t *testing.T) {
@@ -52,6 +58,54 @@ func TestMemoryBudget(t *testing.T) {
 	}
 	if n, err := memory("").limit(); err != nil || n < leastMemory {
 		t.Error(n, err)
+	}
+}
+
+// TestBundlesFitMemory: what is pushed may take a part of the budget, and is refused by
+// code beyond it.
+func TestBundlesFitMemory(t *testing.T) {
+	for budget, want := range map[memory]int64{"100MiB": 100 << 20 / 10 * 9 / 4, "8GiB": bundles.DefaultMaxBytes, memoryOff: 0} {
+		if l, err := budget.bundleLimits(); err != nil || l.MaxBytes != want || l.MaxFileBytes != want {
+			t.Errorf("%s: %+v, %v", budget, l, err)
+		}
+	}
+	if _, err := memory("1GB").bundleLimits(); err == nil {
+		t.Error("a budget that is none")
+	}
+	p := newPushStand(t)
+	var data strings.Builder
+	data.WriteString(`{"users": {"first": 1`)
+	for i := range 700_000 {
+		fmt.Fprintf(&data, `,"user-%d": {"level": %d}`, i, i%9)
+	}
+	data.WriteString(`}}`)
+	if err := os.Mkdir(p.path("large"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		".manifest":   `{"revision":"large","roots":["authz","users"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":9}}}`,
+		"policy.rego": "package authz\n\npermit[\"large\"] := {} if data.users[input.action.name]\n", "data.json": data.String(),
+	} {
+		if err := os.WriteFile(filepath.Join(p.path("large"), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.want(t, 0, "", "bundle", "build", p.path("large"), "-o", p.path("large.tar.gz"))
+	p.want(t, 0, "", "bundle", "sign", p.path("large.tar.gz"), "--key", p.path("k.pem"))
+	limit := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(limit)
+	for _, c := range []struct {
+		code   int
+		text   string
+		budget []string
+	}{{2, "bundle.too_large", []string{"--memory-budget", "80MiB"}}, {0, "large is staged", nil}} {
+		_, stop := p.serve(t, c.budget...)
+		p.remote(t, 0, "", "bundle", "push", p.path("v1.tar.gz"), "--name", "main", "--activate")
+		p.remote(t, c.code, c.text, "bundle", "push", p.path("large.tar.gz"), "--name", "main")
+		p.remote(t, 0, "v1", "bundle", "show", "main") // what was there is
+		if code := stop(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
 	}
 }
 

@@ -24,11 +24,12 @@ type pushed struct {
 	blocks   *blocklist.List
 	// verify holds the keys of now; never nil, so that nothing unsigned is taken.
 	verify atomic.Pointer[verification]
+	limits bundles.Limits
 }
 
 // openPushed opens the data directory, if there is one; nil: nothing can be
 // pushed. Nothing is live yet.
-func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Logger) (*pushed, error) {
+func openPushed(ctx context.Context, dir string, l bundles.Limits, e *engine.Engine, log *slog.Logger) (*pushed, error) {
 	if dir == "" {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
@@ -36,7 +37,7 @@ func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
-	p := &pushed{store: s}
+	p := &pushed{store: s, limits: l}
 	p.verify.Store(&verification{}) // without a key nothing verifies
 	set, err := openDefault()
 	if err == nil {
@@ -58,7 +59,7 @@ func openPushed(ctx context.Context, dir string, e *engine.Engine, log *slog.Log
 // open verifies an archive by the keys of now.
 func (p *pushed) open(archive []byte) (bundles.Content, error) {
 	v := p.verify.Load()
-	c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), v.keys, v.options, bundles.Limits{})
+	c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), v.keys, v.options, p.limits)
 	return c, err
 }
 

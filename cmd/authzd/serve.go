@@ -92,7 +92,11 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	if c.Watch {
 		p.watched = newWatched(p.files())
 	}
-	if p.pushed, err = openPushed(ctx, c.DataDir, p.engine, log); err != nil {
+	limits, err := memory(c.MemoryBudget).bundleLimits()
+	if err != nil {
+		return err
+	}
+	if p.pushed, err = openPushed(ctx, c.DataDir, limits, p.engine, log); err != nil {
 		return err
 	}
 	// No call is under way when serving has ended.

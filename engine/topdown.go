@@ -58,11 +58,41 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
+	for _, path := range readWhole(c.Modules) {
+		if err := documents.Keep(ctx, path); err != nil {
+			return nil, fmt.Errorf("read the data: %w", err)
+		}
+	}
 	t.store = documents
 	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
 	return t, nil
+}
+
+// readWhole are the paths of data that policy refers to by constants alone: it may want
+// all that is there. Whether data.users[id] is a look-up or an iteration is not known.
+func readWhole(modules map[string]*ast.Module) (paths [][]string) {
+	visitor := ast.NewGenericVisitor(func(x any) bool {
+		ref, ok := x.(ast.Ref)
+		if !ok || len(ref) < 2 || !ref.HasPrefix(ast.DefaultRootRef) {
+			return false
+		}
+		path := make([]string, 0, len(ref)-1)
+		for _, t := range ref[1:] {
+			s, ok := t.Value.(ast.String)
+			if !ok {
+				return false
+			}
+			path = append(path, string(s))
+		}
+		paths = append(paths, path)
+		return false
+	})
+	for _, m := range modules {
+		visitor.Walk(m)
+	}
+	return paths
 }
 
 // NewDataStore is a store of base data, an object, as decisions read it; nothing can be

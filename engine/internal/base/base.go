@@ -31,7 +31,7 @@ const (
 	maxKeptRow = 512
 	// maxKept is how much text, in bytes, of packed documents that were read as a whole
 	// is kept as AST.
-	maxKept = 16 << 20
+	maxKept = 64 << 20
 	// lookEvery is how many rows are read between two looks at the context.
 	lookEvery = 256
 )
@@ -58,6 +58,8 @@ type document struct {
 	packed rar.Value
 	rows   atomic.Pointer[[keptRows]atomic.Pointer[row]]
 	whole  atomic.Pointer[ast.Term]
+	// making has a token while somebody makes whole, for those who wait for it.
+	making chan struct{}
 }
 
 type row struct {
@@ -102,7 +104,7 @@ func (s *Store) document(v rar.Value) *document {
 	case !hasPacked(v):
 		return &document{ast: s.term(v).Value}
 	case v.Packed() && v.Len() > s.few:
-		return &document{packed: v}
+		return &document{packed: v, making: make(chan struct{}, 1)}
 	case v.Kind() == rar.Array:
 		d := &document{list: make([]*document, v.Len())}
 		for i := range d.list {
@@ -235,16 +237,63 @@ func (s *Store) all(ctx context.Context, d *document) (*ast.Term, error) {
 	if t := d.whole.Load(); t != nil {
 		return t, nil
 	}
-	t, err := s.convert(ctx, d.packed)
-	if err != nil {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, stopped(ctx)
+	}
+	select {
+	case d.making <- struct{}{}:
+		defer func() { <-d.making }()
+	case <-ctx.Done():
+		return nil, stopped(ctx)
+	}
+	if t := d.whole.Load(); t != nil {
+		return t, nil
 	}
 	if size := int64(d.packed.TextSize()); s.room.Add(-size) < 0 {
 		s.room.Add(size)
-	} else if !d.whole.CompareAndSwap(nil, t) {
-		s.room.Add(size) // another was faster
+		return s.convert(ctx, d.packed)
 	}
+	// To the end, or nobody would ever have it.
+	t, err := s.convert(context.WithoutCancel(ctx), d.packed)
+	if err != nil {
+		return nil, err
+	}
+	d.whole.Store(t)
 	return t, nil
+}
+
+func stopped(ctx context.Context) error {
+	return &topdown.Error{Code: topdown.CancelErr, Message: "reading a large document was stopped: " + ctx.Err().Error()}
+}
+
+// Keep makes all of what is at a path, if it is packed and there is room: for policy
+// that is known to read it as a whole. What is not there is passed over.
+func (s *Store) Keep(ctx context.Context, path []string) error {
+	d := s.root
+	for _, key := range path {
+		if d = d.kids[key]; d == nil {
+			return nil
+		}
+	}
+	return s.keep(ctx, d)
+}
+
+func (s *Store) keep(ctx context.Context, d *document) error {
+	for _, key := range d.keys {
+		if err := s.keep(ctx, d.kids[key]); err != nil {
+			return err
+		}
+	}
+	for _, e := range d.list {
+		if err := s.keep(ctx, e); err != nil {
+			return err
+		}
+	}
+	if d.packed.Packed() && int64(d.packed.TextSize()) <= s.room.Load() {
+		_, err := s.all(ctx, d)
+		return err
+	}
+	return nil
 }
 
 // convert makes AST, and looks at the context where there is much to make.
@@ -257,8 +306,8 @@ func (s *Store) convert(ctx context.Context, v rar.Value) (*ast.Term, error) {
 	var elements []*ast.Term
 	for i := range v.Len() {
 		if i%lookEvery == 0 {
-			if err := ctx.Err(); err != nil {
-				return nil, &topdown.Error{Code: topdown.CancelErr, Message: "reading a large document was stopped: " + err.Error()}
+			if ctx.Err() != nil {
+				return nil, stopped(ctx)
 			}
 		}
 		var m rar.Member

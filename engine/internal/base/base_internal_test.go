@@ -309,6 +309,52 @@ func TestLarge(t *testing.T) {
 	}
 }
 
+// TestKeep: what is known to be read as a whole is there before; what there is no room
+// for is made each time.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	data, err := rar.DecodePacked(large(20_000), rar.Limits{MaxBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	users := storage.Path{"users"}
+	for _, c := range []struct {
+		path []string
+		room int64
+		kept bool
+	}{
+		{[]string{"users"}, maxKept, true}, {nil, maxKept, true}, {[]string{"few"}, maxKept, false},
+		{[]string{"absent", "x"}, maxKept, false}, {[]string{"users", "u1", "x"}, maxKept, false}, {[]string{"users"}, 1000, false},
+	} {
+		s := newStore(data, term, fewChildren, c.room)
+		if err := s.Keep(t.Context(), c.path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Read(ended, reading{}, users); (err == nil) != c.kept {
+			t.Errorf("%v, room %d: %v", c.path, c.room, err)
+		}
+		all, err := s.Read(t.Context(), reading{}, users)
+		if err != nil || valueOf(t, all).(ast.Object).Len() != 20_000 { //nolint:forcetypeassert // a panic is as good
+			t.Errorf("%v, room %d: %v", c.path, c.room, err)
+		}
+	}
+	// Many at once make it once.
+	s := newStore(data, term, fewChildren, maxKept)
+	var group sync.WaitGroup
+	values := make([]any, 8)
+	for i := range values {
+		group.Go(func() { values[i], _ = s.Read(t.Context(), reading{}, users) })
+	}
+	group.Wait()
+	for _, v := range values {
+		if v == nil || v != values[0] {
+			t.Error("made more than once")
+		}
+	}
+}
+
 func TestNothingIsWritten(t *testing.T) {
 	t.Parallel()
 	data, err := rar.DecodeText(`{"a": 1}`, rar.Limits{})

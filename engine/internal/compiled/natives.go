@@ -116,12 +116,17 @@ func format(m *machine, text, args *node) *node {
 	return m.arena.str(b.String())
 }
 
-func objectGet(_ *machine, object, key, otherwise *node) *node {
+func objectGet(m *machine, object, key, otherwise *node) *node {
 	if object.k != kObj || key.k == kArr { // an array is a path
 		return delegate
 	}
 	var v *node
-	if key.k == kStr {
+	if object.large {
+		if key.k == kStr { // as all its keys are
+			l := object.made.large
+			v = m.row(l, l.value.Find(key.s))
+		}
+	} else if key.k == kStr {
 		v = object.coll().getText(key)
 	} else {
 		v = object.coll().get(key)

@@ -174,11 +174,31 @@ func TestBundlesReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []string{
-		"| authzd gRPC | push and activate | 4000 / 4000 / 4000 | 5 | 0.00 / 0.00 / 0.00 | 1.40 / 2.80 / 4.20 | 1.40 / 1.40 / 1.40 | 0.00 / 0.00 / 0.00 | 0 / 0 / 0 |\n",
+		"| authzd gRPC | push and activate | 4000 / 4000 / 4000 | 5 | 0.00 / 0.00 / 0.00 | 1.40 / 2.80 / 4.20 | 1.40 / 1.40 / 1.40 | 0.00 / 0.00 / 0.00 | 0 / 0 / 0 | 0 / 0 / 0 | 0 / 0 / 0 |\n",
 		"| none | all | 0, 0, 0 of 9 | met |\n",
 		"| at most 1.5 | authzd gRPC | 1.40 / 1.40 / 1.40 | met |\n",
 		"| at most 1.5 | OPA REST | 5.00 / 5.00 / 5.00 | **not met** |\n",
 		"| roll back | under 200 ms | authzd gRPC | 250 / 250 / 250 ms | **not met** |\n",
+	} {
+		if !strings.Contains(out.String(), row) {
+			t.Errorf("want the row\n%sin\n%s", row, out.String())
+		}
+	}
+	out.Reset()
+	large := bundlesReport{Tally: r.Tally, Samples: r.Samples, large: true, dataMB: 80}
+	for i := range large.Samples {
+		o := &large.Samples[i]
+		o.Max, o.RSS, o.Rest, o.Peak = 2*o.P99, 240, 160, 800
+	}
+	if err := large.writeTable(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		"| resident memory before a change against the JSON | at most 4 | authzd gRPC | 2.00 / 2.00 / 2.00 | met |\n",
+		"| resident memory after it | at most 4 | OPA REST | 3.00 / 3.00 / 3.00 | met |\n",
+		"| peak memory | at most 8 | authzd gRPC | 10.00 / 10.00 / 10.00 | **not met** |\n",
+		"| longest latency during the activation against steady | at most 3 | authzd gRPC | 1.40 / 1.40 / 1.40 | met |\n",
+		"| activation against OPA's | at most 0.4 | authzd gRPC | 2.00 / 2.00 / 2.00 | **not met** |\n",
 	} {
 		if !strings.Contains(out.String(), row) {
 			t.Errorf("want the row\n%sin\n%s", row, out.String())

@@ -27,6 +27,36 @@ func TestRules(t *testing.T) {
 	if off := math.Abs(float64(r.DataBytes()) - 20_000); off > 1000 {
 		t.Errorf("%s", r)
 	}
+	testAnswers(t, r)
+}
+
+// TestRows is TestRules for one rule over many rows, as values and as text.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	for _, rows := range []int{50, 20_000} {
+		r, err := workload.NewRows(rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off := math.Abs(float64(r.DataBytes())/float64(rows) - 80); off > 10 {
+			t.Errorf("%s", r)
+		}
+		testAnswers(t, r)
+	}
+	for _, n := range []int{0, -1, math.MaxInt} {
+		if _, err := workload.NewRows(n); err == nil {
+			t.Error(strconv.Itoa(n) + " rows: accepted")
+		}
+	}
+}
+
+// testAnswers has every request answered by two revisions.
+func testAnswers(t *testing.T, r interface {
+	Requests(n int) ([]workload.Request, error)
+	WriteBundle(dir, revision string) error
+},
+) {
+	t.Helper()
 	requests, err := r.Requests(200)
 	if err != nil {
 		t.Fatal(err)

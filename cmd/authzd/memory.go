@@ -150,7 +150,7 @@ func (m memory) bundleLimits() (bundles.Limits, error) {
 		return bundles.Limits{}, err
 	}
 	const share = 4
-	most := int64(min(limit/share, bundles.DefaultMaxBytes)) //nolint:gosec // it is less than the default
+	most := int64(min(limit/share, bundles.DefaultMaxBytes))
 	return bundles.Limits{MaxBytes: most, MaxFileBytes: most}, nil
 }
 

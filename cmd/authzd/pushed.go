@@ -29,15 +29,19 @@ type pushed struct {
 
 // openPushed opens the data directory, if there is one; nil: nothing can be
 // pushed. Nothing is live yet.
-func openPushed(ctx context.Context, dir string, l bundles.Limits, e *engine.Engine, log *slog.Logger) (*pushed, error) {
+func openPushed(ctx context.Context, dir string, budget memory, e *engine.Engine, log *slog.Logger) (*pushed, error) {
 	if dir == "" {
 		return nil, nil //nolint:nilnil // none is an answer
+	}
+	limits, err := budget.bundleLimits()
+	if err != nil {
+		return nil, err
 	}
 	s, err := store.Open(ctx, dir, store.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
-	p := &pushed{store: s, limits: l}
+	p := &pushed{store: s, limits: limits}
 	p.verify.Store(&verification{}) // without a key nothing verifies
 	set, err := openDefault()
 	if err == nil {

@@ -92,11 +92,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	if c.Watch {
 		p.watched = newWatched(p.files())
 	}
-	limits, err := memory(c.MemoryBudget).bundleLimits()
-	if err != nil {
-		return err
-	}
-	if p.pushed, err = openPushed(ctx, c.DataDir, limits, p.engine, log); err != nil {
+	if p.pushed, err = openPushed(ctx, c.DataDir, memory(c.MemoryBudget), p.engine, log); err != nil {
 		return err
 	}
 	// No call is under way when serving has ended.

@@ -65,7 +65,7 @@ func withdrawnKeyStillPushes(t *testing.T, withdraw func(t *testing.T, keys, nex
 		refs: []bundleRef{{Name: "local", Path: signedArchive(t, local, stolen)}}, signing: signing{BundleKeys: []string{keys}},
 		engine: e, log: logger,
 	}
-	if p.pushed, err = openPushed(t.Context(), t.TempDir(), bundles.Limits{}, e, logger); err != nil {
+	if p.pushed, err = openPushed(t.Context(), t.TempDir(), memoryOff, e, logger); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.pushed.close() })

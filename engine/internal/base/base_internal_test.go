@@ -325,8 +325,12 @@ func TestKeep(t *testing.T) {
 		room int64
 		kept bool
 	}{
-		{[]string{"users"}, maxKept, true}, {nil, maxKept, true}, {[]string{"few"}, maxKept, false},
-		{[]string{"absent", "x"}, maxKept, false}, {[]string{"users", "u1", "x"}, maxKept, false}, {[]string{"users"}, 1000, false},
+		{[]string{"users"}, maxKept, true},
+		{nil, maxKept, true},
+		{[]string{"few"}, maxKept, false},
+		{[]string{"absent", "x"}, maxKept, false},
+		{[]string{"users", "u1", "x"}, maxKept, false},
+		{[]string{"users"}, 1000, false},
 	} {
 		s := newStore(data, term, fewChildren, c.room)
 		if err := s.Keep(t.Context(), c.path); err != nil {

@@ -182,3 +182,40 @@ func BenchmarkRows(b *testing.B) {
 		}
 	}
 }
+
+// TestLargeDeclarations: types and tool schemas that stand in a large document, and are
+// kept as text themselves, mean the same.
+func TestLargeDeclarations(t *testing.T) {
+	t.Parallel()
+	long := `"description": "` + strings.Repeat("x", 5000) + `", `
+	text := strings.Replace(paymentsData, `"blocked": [`, `"padding": {"p": "`+strings.Repeat("y", rar.PackAbove)+`"}, "blocked": [`, 1)
+	text = strings.Replace(text, `{"pay": {"arguments": {`, `{"pay": {"arguments": {`+long, 1)
+	text = strings.Replace(text, `"schema": {`, `"schema": {`+long, 1)
+	var blocked strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&blocked, `"m%d", `, i)
+	}
+	text = strings.Replace(text, `["mallory"]`, `[`+blocked.String()+`"mallory"]`, 1)
+	large, err := rar.DecodePacked(text, rar.Limits{MaxBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pointer := range []string{"", "/blocked", "/authzd_types/payment", "/authzd_types/payment/schema", "/authzd_tools/pay/arguments"} {
+		if v, _ := large.Lookup(pointer); !v.Packed() {
+			t.Errorf("%q is not packed", pointer)
+		}
+	}
+	small := newEngine(compile(t, paymentsPolicy, strings.Replace(paymentsData, `["mallory"]`, `[`+blocked.String()+`"mallory"]`, 1)))
+	packed := newEngine(compileData(t, paymentsPolicy, large))
+	for _, c := range []struct{ arguments, claims string }{
+		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments", ` + details8050}, {`{"amount": "80.51", "payee": "bob"}`, `"scope": "payments", ` + details8050},
+		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments"`}, {`{"amount": "1"}`, `"scope": "payments"`}, {`{"amount": "1", "payee": "mallory"}`, `"scope": "payments"`},
+		{`{"amount": "1", "payee": "m1999"}`, `"scope": "payments"`}, {`{"amount": "x", "payee": "bob"}`, `"scope": "payments"`},
+	} {
+		q := call(t, "pay", c.arguments, credential(t, "c", claims(c.claims)))
+		want, got := decide(t, small, q), decide(t, packed, q)
+		if got.Allow != want.Allow || got.Rule != want.Rule || got.Message != want.Message || len(got.Reasons) != len(want.Reasons) || (got.Error == nil) != (want.Error == nil) {
+			t.Errorf("%s: %+v, not %+v", c.arguments, got, want)
+		}
+	}
+}

@@ -208,9 +208,13 @@ func TestLargeDeclarations(t *testing.T) {
 	small := newEngine(compile(t, paymentsPolicy, strings.Replace(paymentsData, `["mallory"]`, `[`+blocked.String()+`"mallory"]`, 1)))
 	packed := newEngine(compileData(t, paymentsPolicy, large))
 	for _, c := range []struct{ arguments, claims string }{
-		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments", ` + details8050}, {`{"amount": "80.51", "payee": "bob"}`, `"scope": "payments", ` + details8050},
-		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments"`}, {`{"amount": "1"}`, `"scope": "payments"`}, {`{"amount": "1", "payee": "mallory"}`, `"scope": "payments"`},
-		{`{"amount": "1", "payee": "m1999"}`, `"scope": "payments"`}, {`{"amount": "x", "payee": "bob"}`, `"scope": "payments"`},
+		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments", ` + details8050},
+		{`{"amount": "80.51", "payee": "bob"}`, `"scope": "payments", ` + details8050},
+		{`{"amount": "80.50", "payee": "bob"}`, `"scope": "payments"`},
+		{`{"amount": "1"}`, `"scope": "payments"`},
+		{`{"amount": "1", "payee": "mallory"}`, `"scope": "payments"`},
+		{`{"amount": "1", "payee": "m1999"}`, `"scope": "payments"`},
+		{`{"amount": "x", "payee": "bob"}`, `"scope": "payments"`},
 	} {
 		q := call(t, "pay", c.arguments, credential(t, "c", claims(c.claims)))
 		want, got := decide(t, small, q), decide(t, packed, q)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -283,6 +284,9 @@ func TestPackedLarge(t *testing.T) {
 	}
 	if !Equal(want, got) {
 		t.Error("it is not equal")
+	}
+	if !reflect.DeepEqual(want.Any(), got.Any()) { // in no more than linear time
+		t.Error("it is another value to a library")
 	}
 	var group sync.WaitGroup
 	for g := range 4 {

@@ -481,15 +481,17 @@ func (v Value) Any() any {
 	case String:
 		return v.str()
 	case Array:
-		list := make([]any, len(v.list()))
-		for i, e := range v.list() {
+		kids := v.list()
+		list := make([]any, len(kids))
+		for i, e := range kids {
 			list[i] = e.Any()
 		}
 		return list
 	case Object:
-		m := make(map[string]any, len(v.list())/2)
-		for i := 0; i < len(v.list()); i += 2 {
-			m[v.list()[i].str()] = v.list()[i+1].Any()
+		kids := v.list() // once: a packed one is decoded each time
+		m := make(map[string]any, len(kids)/2)
+		for i := 0; i < len(kids); i += 2 {
+			m[kids[i].str()] = kids[i+1].Any()
 		}
 		return m
 	case Absent, Null:

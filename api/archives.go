@@ -55,7 +55,7 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 		deadline := began.Add(wait + downloadTime)
 		_, _ = control.SetReadDeadline(deadline), control.SetWriteDeadline(deadline)
 		name, _ := archiveName(r.URL.Path)
-		digest, err := s.awaitArchive(ctx, bundles, name, r.Header.Values("If-None-Match"), wait)
+		tag, err := s.awaitArchive(ctx, bundles, name, r.Header.Values("If-None-Match"), wait)
 		if err != nil {
 			return err
 		}
@@ -72,17 +72,22 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 			header["Content-Type"] = []string{typeLongPoll}
 		}
 		header["Cache-Control"] = []string{"private, no-cache"}
-		header["Etag"] = []string{etagOf(digest)}
-		if has(r.Header.Values("If-None-Match"), digest) {
+		if has(r.Header.Values("If-None-Match"), tag) {
+			header["Etag"] = []string{etagOf(tag)}
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
-		leave, err := s.enterDownload(ctx, c, bundles.Size(digest))
+		step, err := bundles.Next(ctx, name, tagAmong(r.Header.Values("If-None-Match")))
+		if err != nil {
+			return err //nolint:wrapcheck // classed by its code
+		}
+		header["Etag"] = []string{etagOf(step.Tag)}
+		leave, err := s.enterDownload(ctx, c, step.Size)
 		if err != nil {
 			return err
 		}
 		defer leave()
-		archive, err := bundles.Archive(digest)
+		archive, err := step.Read()
 		if err != nil {
 			return err //nolint:wrapcheck // classed by its code
 		}
@@ -96,10 +101,10 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 	}
 }
 
-// awaitArchive is the digest of the active archive, once it is one that the
-// client does not have; after wait whatever it is.
+// awaitArchive is the tag of what is active, once it is one that the client does not
+// have; after wait whatever it is.
 func (s *Server) awaitArchive(ctx context.Context, r *registry.Registry, name string, had []string, wait time.Duration) (string, error) {
-	digest, changed := r.Active(name)
+	digest, changed := r.Tag(name)
 	if wait > 0 && (digest == "" || has(had, digest)) {
 		select {
 		case s.waiters <- struct{}{}:
@@ -113,7 +118,7 @@ func (s *Server) awaitArchive(ctx context.Context, r *registry.Registry, name st
 		for waiting := true; waiting && (digest == "" || has(had, digest)); {
 			select {
 			case <-changed:
-				digest, changed = r.Active(name)
+				digest, changed = r.Tag(name)
 			case <-late.C:
 				waiting = false
 			case <-s.health.ended:
@@ -175,6 +180,15 @@ func has(headers []string, digest string) bool {
 		}
 	}
 	return false
+}
+
+// tagAmong is the one tag of If-None-Match; "" if there is none, or several: a client
+// that knows several archives has none of them for sure.
+func tagAmong(headers []string) string {
+	if len(headers) != 1 || strings.Contains(headers[0], ",") {
+		return ""
+	}
+	return strings.Trim(strings.TrimPrefix(strings.TrimSpace(headers[0]), "W/"), `"`)
 }
 
 // waitOf reads wait of Prefer (RFC 7240 section 4.3); 0: there is none. OPA

@@ -80,7 +80,7 @@ func (s *Server) receive(ctx context.Context, stream authzdv1.BundleService_Push
 	if o == nil {
 		return p, errorf(CodeMissingMember, "/options", "the first message must have options")
 	}
-	p = registry.Push{Name: o.GetName(), Activate: o.GetActivate(), AllowOlder: o.GetAllowOlder(), Why: o.GetWhy()}
+	p = registry.Push{Name: o.GetName(), Activate: o.GetActivate(), AllowOlder: o.GetAllowOlder(), DropChanges: o.GetDropChanges(), Why: o.GetWhy()}
 	if err := mayPush(c, p); err != nil {
 		return p, err
 	}
@@ -251,11 +251,11 @@ func (i *impatient) Read(p []byte) (int, error) {
 // pushOf reads the options of a PUT from its URL.
 func pushOf(r *http.Request) (registry.Push, error) {
 	p := registry.Push{Name: strings.TrimPrefix(r.URL.Path, pathBundles+"/")}
-	if err := knownQuery(r, "activate", "allow_older", "why"); err != nil {
+	if err := knownQuery(r, "activate", "allow_older", "drop_changes", "why"); err != nil {
 		return p, err
 	}
 	query := r.URL.Query()
-	for name, into := range map[string]*bool{"activate": &p.Activate, "allow_older": &p.AllowOlder} {
+	for name, into := range map[string]*bool{"activate": &p.Activate, "allow_older": &p.AllowOlder, "drop_changes": &p.DropChanges} {
 		switch query.Get(name) {
 		case "true":
 			*into = true
@@ -270,7 +270,7 @@ func pushOf(r *http.Request) (registry.Push, error) {
 
 // ActivateBundle activates a stored revision.
 func (b *bundleService) ActivateBundle(ctx context.Context, m *authzdv1.ActivateBundleRequest) (*authzdv1.ActivateBundleResponse, error) {
-	change := registry.Change{Name: m.GetName(), Revision: m.GetRevision(), Digest: m.GetDigest(), AllowOlder: m.GetAllowOlder(), Why: m.GetWhy()}
+	change := registry.Change{Name: m.GetName(), Revision: m.GetRevision(), Digest: m.GetDigest(), AllowOlder: m.GetAllowOlder(), DropChanges: m.GetDropChanges(), Why: m.GetWhy()}
 	result, err := b.change(ctx, change, (*registry.Registry).Activate)
 	if err != nil {
 		return nil, err
@@ -321,7 +321,7 @@ func bundleOf(r registry.Result) *authzdv1.Bundle {
 	return &authzdv1.Bundle{
 		Name: b.Name, Digest: b.Digest, Revision: b.Revision, Sequence: b.Sequence, Size: b.Size,
 		State: string(stateOf(b.State)), Kept: b.Kept, UploadedBy: b.UploadedBy,
-		UploadedAt: timestamppb.New(b.UploadedAt), ChangedAt: timestamppb.New(b.ChangedAt), Report: reportOf(r.Report),
+		UploadedAt: timestamppb.New(b.UploadedAt), ChangedAt: timestamppb.New(b.ChangedAt), Report: reportOf(r.Report), Changes: r.Changes,
 	}
 }
 

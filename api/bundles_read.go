@@ -109,7 +109,7 @@ func evaluatorOf(s *engine.Snapshot) string {
 func eventOf(e *store.Event) *authzdv1.BundleEvent {
 	return &authzdv1.BundleEvent{
 		Name: e.Name, At: timestamppb.New(e.At), Digest: e.Digest, Revision: e.Revision, Who: e.Who, Why: e.Why, What: e.What,
-		From: string(e.From), To: string(e.To), AllowOlder: e.AllowOlder,
+		From: string(e.From), To: string(e.To), AllowOlder: e.AllowOlder, Path: e.Path,
 	}
 }
 

@@ -133,11 +133,18 @@ func lookupBundle(code bundles.Code) outcome {
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}
 	case bundles.CodeTooLarge:
 		return outcome{grpc: codes.ResourceExhausted, http: http.StatusRequestEntityTooLarge}
-	case bundles.CodeNotFound:
+	case bundles.CodeNotFound, bundles.CodeDataNotFound:
 		return outcome{grpc: codes.NotFound, http: http.StatusNotFound}
+	case bundles.CodeNotWritable:
+		return outcome{grpc: codes.PermissionDenied, http: http.StatusForbidden}
+	case bundles.CodeDataChanged:
+		return outcome{grpc: codes.Aborted, http: http.StatusPreconditionFailed}
+	case bundles.CodeBusy:
+		return outcome{grpc: codes.ResourceExhausted, http: http.StatusTooManyRequests}
 	case bundles.CodeNotReceived, bundles.CodeOutdated:
 		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}
-	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged, bundles.CodeNamesFull:
+	case bundles.CodePushUnavailable, bundles.CodeNameLocal, bundles.CodeStaleRevision, bundles.CodeNotStaged, bundles.CodeNamesFull,
+		bundles.CodeDeltaStale, bundles.CodeChangesFull, bundles.CodeChangesLost, bundles.CodeFollowed:
 		return outcome{grpc: codes.FailedPrecondition, http: http.StatusConflict}
 	}
 	return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}

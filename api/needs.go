@@ -31,6 +31,8 @@ const (
 	// pathDownload follows the path of a bundle.
 	pathDownload = "/archive"
 	pathBlock    = pathBlocks + "/{id}"
+	// pathData follows the path of a bundle, before that of a document.
+	pathData = "/data"
 	// pathArchive is the bundle protocol of OPA.
 	pathArchive = pathArchives + "{name}" + archiveSuffix
 )
@@ -51,6 +53,8 @@ func needOf(method string) need {
 		return need{known: true, right: callers.Explain}
 	case authzdv1.BundleService_PushBundle_FullMethodName:
 		return need{known: true, right: callers.Push}
+	case authzdv1.BundleService_ChangeData_FullMethodName:
+		return need{known: true, right: callers.Data}
 	case authzdv1.BundleService_ActivateBundle_FullMethodName,
 		authzdv1.BundleService_RollbackBundle_FullMethodName:
 		return need{known: true, right: callers.Activate}
@@ -61,6 +65,7 @@ func needOf(method string) need {
 		authzdv1.BlockService_ListBlocks_FullMethodName,
 		authzdv1.BundleService_ListBundles_FullMethodName,
 		authzdv1.BundleService_GetBundle_FullMethodName,
+		authzdv1.BundleService_GetData_FullMethodName,
 		authzdv1.BundleService_DownloadBundle_FullMethodName,
 		authzdv1.BundleService_WatchBundles_FullMethodName:
 		return need{known: true, right: callers.Audit}

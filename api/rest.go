@@ -41,7 +41,7 @@ type route struct {
 
 // routes is fixed once the server runs; looked up by exact path, so that no
 // spelling of a path reaches a handler that another one is meant for. Only the
-// names of bundles and the ids of blocks are variable.
+// names of bundles, the paths of their data and the ids of blocks are variable.
 func (s *Server) routes(g *gateway) map[string][]route {
 	byGateway := func(w http.ResponseWriter, r *http.Request, c call) { g.serve(w, r, c) }
 	// The parameters of the URL that a method has.
@@ -68,6 +68,12 @@ func (s *Server) routes(g *gateway) map[string][]route {
 		pathBundle: {
 			{http.MethodGet, doorGateway, authzdv1.BundleService_GetBundle_FullMethodName, withQuery()},
 			{http.MethodPut, doorREST, authzdv1.BundleService_PushBundle_FullMethodName, s.restPush},
+		},
+		pathBundle + pathData: {
+			{http.MethodGet, doorREST, authzdv1.BundleService_GetData_FullMethodName, s.restGetData},
+			{http.MethodPut, doorREST, authzdv1.BundleService_ChangeData_FullMethodName, s.restChangeData},
+			{http.MethodDelete, doorREST, authzdv1.BundleService_ChangeData_FullMethodName, s.restChangeData},
+			{http.MethodPatch, doorREST, authzdv1.BundleService_ChangeData_FullMethodName, s.restChangeData},
 		},
 		pathBundle + pathDownload: {{http.MethodGet, doorREST, authzdv1.BundleService_DownloadBundle_FullMethodName, s.restDownload}},
 		pathBundle + ":activate":  {{http.MethodPost, doorGateway, authzdv1.BundleService_ActivateBundle_FullMethodName, withQuery()}},
@@ -110,6 +116,9 @@ func routesOf(routes map[string][]route, path string) []route {
 	}
 	if !registry.Named(name) {
 		return nil
+	}
+	if strings.HasPrefix(verb, pathData+"/") { // the path of a document
+		verb = pathData
 	}
 	return routes[pathBundle+verb]
 }

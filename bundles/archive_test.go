@@ -99,7 +99,7 @@ func TestOpenArchiveRefuses(t *testing.T) {
 		{"data among cases", []entry{ok, {name: "cases/data.yaml", data: "a: 1"}}, bundles.CodeUnknownFile, "cases/data.yaml"},
 		{"Wasm", []entry{ok, {name: "/policy.wasm"}}, bundles.CodeUnsupported, "policy.wasm"},
 		{"plan", []entry{ok, {name: "/plan.json", data: "{}"}}, bundles.CodeUnsupported, "plan.json"},
-		{"delta", []entry{{name: "/patch.json", data: `{"data":[]}`}}, bundles.CodeUnsupported, "patch.json"},
+		{"delta with policy", []entry{ok, {name: "/patch.json", data: `{"data":[{"op":"remove","path":"/a"}]}`}}, bundles.CodeUnsupported, "policy.rego"},
 		{"large file", []entry{ok, {name: "b.rego", data: strings.Repeat("#", 1001)}}, bundles.CodeTooLarge, "b.rego"},
 		{"large together", []entry{
 			{name: "a.rego", data: strings.Repeat("#", 900)},

@@ -25,6 +25,8 @@ const (
 	kindTest
 	kindData
 	kindCase
+	// kindPatch is the changes of a delta bundle.
+	kindPatch
 	// kindCompiled is policy in a form that only OPA runs.
 	kindCompiled
 	// kindMistaken is a name that differs in case only from one that counts.
@@ -46,8 +48,8 @@ func classify(name string) kind {
 		return kindManifest
 	case signaturesFile:
 		return kindSignatures
-	case "patch.json":
-		return kindCompiled
+	case patchFile:
+		return kindPatch
 	}
 	switch {
 	case strings.HasPrefix(base, "."):
@@ -87,14 +89,17 @@ func mistaken(name string) error {
 }
 
 func compiled(name string) error {
-	return errorf(CodeUnsupported, name, "compiled policy and delta bundles are not taken: build the bundle with plain Rego (opa build -t rego)")
+	return errorf(CodeUnsupported, name, "compiled policy is not taken: build the bundle with plain Rego (opa build -t rego)")
 }
 
 // assemble makes a bundle's content of its files.
 func assemble(files []File, l Limits) (Content, error) {
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	if slices.ContainsFunc(files, func(f File) bool { return f.Path == patchFile }) {
+		return assembleDelta(files)
+	}
 	a := assembly{limits: l, data: newDataTree()}
-	a.manifest.roots = []string{""}
+	a.manifest.roots, a.manifest.allRoots = []string{""}, []string{""}
 	for i := range files {
 		a.content.Size += int64(len(files[i].Data))
 		if err := a.add(&files[i]); err != nil {
@@ -109,6 +114,7 @@ func assemble(files []File, l Limits) (Content, error) {
 		a.manifest.withoutLibrary()
 	}
 	b.Data = a.data.value()
+	a.content.Roots = a.manifest.allRoots
 	b.Revision, b.Roots, b.Metadata = a.manifest.revision, a.manifest.roots, a.manifest.authzd
 	if b.Revision == "" {
 		// Signed again it is the same policy.
@@ -143,7 +149,7 @@ func (a *assembly) add(f *File) error {
 		a.content.Cases = append(a.content.Cases, *f)
 	case kindData:
 		return a.addData(f)
-	case kindCompiled:
+	case kindCompiled, kindPatch:
 		return compiled(f.Path)
 	case kindMistaken:
 		return mistaken(f.Path)

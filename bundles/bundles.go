@@ -88,6 +88,12 @@ type Content struct {
 	// Cases are the files below cases/, sorted by path: decision cases and what
 	// they refer to.
 	Cases []File
+	// Roots are those that the manifest says, with what a copy of the policy library
+	// needed.
+	Roots []string
+	// Delta is what a delta bundle changes, nil for every other: a delta bundle has no
+	// policy, data or cases, and its Bundle no more than revision, roots and metadata.
+	Delta *Delta
 	// Size is how many bytes its files have together.
 	Size int64
 	// Signed says that the bundle carries .signatures.json. Only OpenSigned and

@@ -24,7 +24,7 @@ const (
 	// CodeUnknownFile is a file that has no place in a bundle.
 	CodeUnknownFile Code = "bundle.unknown_file"
 	// CodeUnsupported is something OPA knows and authzd does not take: compiled
-	// policy, delta bundles, Rego v0.
+	// policy, Rego v0, a delta bundle where a whole one is needed.
 	CodeUnsupported Code = "bundle.unsupported"
 	// CodeManifestInvalid is a .manifest that does not decode strictly.
 	CodeManifestInvalid Code = "bundle.manifest_invalid"
@@ -64,6 +64,31 @@ const (
 	CodeNotStaged Code = "bundle.not_staged"
 	// CodeNamesFull is a bundle under one name too many.
 	CodeNamesFull Code = "bundle.names_full"
+)
+
+// Codes of changing data.
+const (
+	// CodeDeltaInvalid is a delta bundle, or a change, that does not decode strictly.
+	CodeDeltaInvalid Code = "bundle.delta_invalid"
+	// CodeDeltaStale is a delta bundle that changes another archive than the active one,
+	// or that comes out of order.
+	CodeDeltaStale Code = "bundle.delta_stale"
+	// CodeNotWritable is data that changes with a signature only.
+	CodeNotWritable Code = "bundle.not_writable"
+	// CodeDataNotFound is a document that is not there.
+	CodeDataNotFound Code = "bundle.data_not_found"
+	// CodeDataChanged is a document that is not what the caller expects.
+	CodeDataChanged Code = "bundle.data_changed"
+	// CodeDataRefused is data that policy can not be evaluated with; the report says why.
+	CodeDataRefused Code = "bundle.data_refused"
+	// CodeBusy is a change too many at a time.
+	CodeBusy Code = "bundle.busy"
+	// CodeChangesFull is a change too many since the bundle was released.
+	CodeChangesFull Code = "bundle.changes_full"
+	// CodeChangesLost is an activation that would leave changes of data behind.
+	CodeChangesLost Code = "bundle.changes_lost"
+	// CodeFollowed is a change of data that another server has the word about.
+	CodeFollowed Code = "bundle.followed"
 )
 
 // Codes of following another server (package bundles/follow).
@@ -116,6 +141,7 @@ func Codes() []Code {
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
 		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodeNameOther, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged, CodeNamesFull,
+		CodeDeltaInvalid, CodeDeltaStale, CodeNotWritable, CodeDataNotFound, CodeDataChanged, CodeDataRefused, CodeBusy, CodeChangesFull, CodeChangesLost, CodeFollowed,
 		CodeNotReceived, CodeOutdated,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,

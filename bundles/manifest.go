@@ -2,6 +2,7 @@ package bundles
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/authzd/authzd/rar"
@@ -11,6 +12,8 @@ import (
 type manifest struct {
 	revision string
 	roots    []string
+	// allRoots are roots before withoutLibrary.
+	allRoots []string
 	authzd   rar.Value // metadata.authzd, or absent
 }
 
@@ -22,7 +25,7 @@ const (
 // decodeManifest reads a .manifest strictly: a misspelt "roots" would make the
 // bundle own everything.
 func decodeManifest(data []byte) (manifest, error) {
-	m := manifest{roots: []string{""}}
+	m := manifest{roots: []string{""}, allRoots: []string{""}}
 	doc, err := rar.DecodeStrict(data, rar.Limits{MaxBytes: maxManifestBytes, RejectCaseVariants: true})
 	if err != nil {
 		return m, decodeError(CodeManifestInvalid, manifestFile, err)
@@ -97,6 +100,7 @@ func (m *manifest) setRoots(v rar.Value) error {
 		}
 		m.roots = append(m.roots, root)
 	}
+	m.allRoots = slices.Clone(m.roots)
 	return nil
 }
 

@@ -106,6 +106,8 @@ type settings struct {
 	declared     DeclaredMappings
 	laxForbids   bool
 	optionalData []string
+	// writableData are paths of data that may change without a signature.
+	writableData []string
 	// publicData are paths of data that hints may show; openHints: hints may
 	// show anything.
 	publicData []string
@@ -170,6 +172,13 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 		}
 	case "optional_data":
 		s.optionalData = wantList(name, v, bad)
+	case "writable_data":
+		s.writableData = wantList(name, v, bad)
+		for _, path := range s.writableData {
+			if root := rootOf(strings.Trim(path, "/")); root == "" || strings.HasPrefix(root, "authzd") || root == "system" {
+				bad(CodeBundleMetadata, "metadata.authzd.writable_data: %q is not the path of a document below a root that is not reserved, such as \"lists/blocked\"", path)
+			}
+		}
 	case "public_data":
 		s.publicData = wantList(name, v, bad)
 	case "open_hints":
@@ -315,10 +324,14 @@ func parentOfRoot(roots []string, path string) bool {
 
 // mergeData joins the bundles' data. Roots do not overlap, so only objects on
 // the way to a root can meet.
-func mergeData(values []rar.Value) rar.Value {
+func mergeData(bundles []Bundle) rar.Value {
 	out := rar.ObjectValue()
-	for _, v := range values {
-		if v.Kind() == rar.Object {
+	for i := range bundles {
+		switch v := bundles[i].Data; {
+		case v.Kind() != rar.Object:
+		case out.Len() == 0:
+			out = v
+		default:
 			out = mergeObjects(out, v)
 		}
 	}

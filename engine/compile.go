@@ -26,6 +26,8 @@ type Snapshot struct {
 	bundles      []PolicyRef
 	asks         Asks
 	disclosable  *disclosable
+	// made is what it was compiled from, for the next data.
+	made *compilation
 	// filter is made when it is asked for first, or by Prepare: it takes as long as
 	// the rest of Compile, and no decision needs it.
 	filter *lazyFilter
@@ -46,6 +48,10 @@ func (s *Snapshot) Types() *rar.Types { return s.types }
 func Compile(ctx context.Context, bundles []Bundle) (*Snapshot, []Finding, error) {
 	c := &compilation{bundles: bundles}
 	c.run(ctx)
+	return c.result(ctx)
+}
+
+func (c *compilation) result(ctx context.Context) (*Snapshot, []Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("compile policy: %w", err)
 	}
@@ -77,6 +83,7 @@ type compilation struct {
 	library  map[string]bool // keys of modules that are ours
 	data     rar.Value
 	tools    []contract.Tool
+	analysis *contract.Analysis
 	snapshot *Snapshot
 }
 
@@ -107,11 +114,7 @@ func (c *compilation) run(ctx context.Context) {
 	if c.failed {
 		return
 	}
-	values := make([]rar.Value, len(c.bundles))
-	for i := range c.bundles {
-		values[i] = c.bundles[i].Data
-	}
-	c.data = mergeData(values)
+	c.data = mergeData(c.bundles)
 	types := c.compileTypes()
 	tools := c.compileTools()
 	if c.failed || ctx.Err() != nil {
@@ -141,13 +144,19 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 	}
 	s.asks = asksOf(compiler.Modules, c.library)
 	s.disclosable = c.disclosable(types)
-	modules := c.modules
-	s.filter = newLazyFilter(func() *filter { return newFilter(modules, eval, packageRef(main.entrypoint)) })
+	c.finish(s, eval)
+}
+
+// finish adds what the bundles are called, and what decides the lists of tools.
+func (c *compilation) finish(s *Snapshot, eval *topdownEvaluator) {
+	modules, entrypoint := c.modules, packageRef(c.settings[c.main].entrypoint)
+	s.filter = newLazyFilter(func() *filter { return newFilter(modules, eval, entrypoint) })
+	s.bundles = make([]PolicyRef, len(c.bundles))
 	for i := range c.bundles {
-		s.bundles = append(s.bundles, PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision})
+		s.bundles[i] = PolicyRef{Bundle: c.bundles[i].Name, Revision: c.bundles[i].Revision}
 	}
 	s.policy = s.bundles[c.main]
-	c.snapshot = s
+	s.made, c.snapshot = c, s
 }
 
 // judge applies the static rules of the contract.
@@ -157,11 +166,8 @@ func (c *compilation) judge(main settings, tools *toolSchemas) {
 		Entrypoint: packageRef(main.entrypoint), Tools: c.tools, Data: c.data,
 		OptionalData: main.optionalData, UntypedTools: main.untypedTools, LaxForbids: main.laxForbids,
 	})
-	for _, f := range append(analysis.Findings(), analysis.CheckData(c.data)...) {
-		c.add(Finding{
-			Code: Code(f.Code), Severity: Severity(f.Severity), File: f.File, Row: f.Row, Col: f.Col, Rule: f.Rule, Message: f.Message,
-		})
-	}
+	c.analysis = analysis
+	c.addJudged(append(analysis.Findings(), analysis.CheckData(c.data)...))
 	tools.judge = func(name string, schema rar.Value) error {
 		for _, f := range analysis.CheckTool(contract.Tool{Name: name, Arguments: schema}) {
 			if f.Severity == contract.Error {
@@ -169,6 +175,14 @@ func (c *compilation) judge(main settings, tools *toolSchemas) {
 			}
 		}
 		return nil
+	}
+}
+
+func (c *compilation) addJudged(found []contract.Finding) {
+	for _, f := range found {
+		c.add(Finding{
+			Code: Code(f.Code), Severity: Severity(f.Severity), File: f.File, Row: f.Row, Col: f.Col, Rule: f.Rule, Message: f.Message,
+		})
 	}
 }
 

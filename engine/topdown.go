@@ -40,8 +40,10 @@ type topdownEvaluator struct {
 	body     ast.Body
 	vars     [4]ast.Var // permit, forbid, allow, deny; "" if the policy has none
 	store    storage.Store
-	txn      storage.Transaction
-	words    *vocabulary
+	// documents is store, but in the filter of lists, which never takes other data.
+	documents *base.Store
+	txn       storage.Transaction
+	words     *vocabulary
 }
 
 func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "deny"} }
@@ -58,16 +60,32 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
-	for _, path := range readWhole(c.Modules) {
+	return t, t.open(ctx, documents)
+}
+
+// open has t read these documents.
+func (t *topdownEvaluator) open(ctx context.Context, documents *base.Store) error {
+	for _, path := range readWhole(t.compiler.Modules) {
 		if err := documents.Keep(ctx, path); err != nil {
-			return nil, fmt.Errorf("read the data: %w", err)
+			return fmt.Errorf("read the data: %w", err)
 		}
 	}
-	t.store = documents
-	if t.txn, err = t.store.NewTransaction(ctx); err != nil {
+	txn, err := documents.NewTransaction(ctx)
+	if err != nil {
+		return fmt.Errorf("open the data: %w", err)
+	}
+	t.documents, t.store, t.txn = documents, documents, txn
+	return nil
+}
+
+// withData is t on other data.
+func (t *topdownEvaluator) withData(ctx context.Context, data rar.Value) (*topdownEvaluator, error) {
+	documents, err := t.documents.With(data)
+	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
-	return t, nil
+	next := *t
+	return &next, next.open(ctx, documents)
 }
 
 // readWhole are the paths of data that policy refers to by constants alone: it may want

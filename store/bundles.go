@@ -58,13 +58,15 @@ type Event struct {
 	At               time.Time
 	// Who did it, and Why in their words.
 	Who, Why string
-	// What was asked for: push, activate or rollback.
+	// What was asked for: push, activate, rollback, or data for a change of it.
 	What     string
 	From, To State
 	// AllowOlder: a sequence lower than the active one's was admitted.
 	AllowOlder bool
 	// Report is JSON, "" for none.
 	Report string
+	// Path tells where data was changed, "" in every other event.
+	Path string
 }
 
 // What is kept of each name beside what is active.
@@ -235,9 +237,9 @@ func (s *Store) record(ctx context.Context, tx *sql.Tx, events []Event) error {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, query(`
-			INSERT INTO bundle_events (tenant, seq, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-			e.Tenant, seq, e.Name, e.Digest, e.Revision, micros(e.At), e.Who, e.Why, e.What, string(e.From), string(e.To), flag(e.AllowOlder), e.Report)
+			INSERT INTO bundle_events (tenant, seq, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report, path)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+			e.Tenant, seq, e.Name, e.Digest, e.Revision, micros(e.At), e.Who, e.Why, e.What, string(e.From), string(e.To), flag(e.AllowOlder), e.Report, e.Path)
 		if err != nil {
 			return err
 		}
@@ -262,8 +264,10 @@ func (s *Store) changeAndPrune(ctx context.Context, what, tenant, name string, d
 		if err != nil {
 			return err
 		}
-		gone, err = unwanted(ctx, tx, append(forgotten, dropped...))
-		return err
+		if gone, err = unwanted(ctx, tx, append(forgotten, dropped...)); err != nil {
+			return err
+		}
+		return pruneChanges(ctx, tx, tenant)
 	})
 	if err != nil {
 		return err
@@ -321,9 +325,9 @@ func prune(ctx context.Context, tx *sql.Tx, tenant, name string) ([]string, erro
 			return nil, err
 		}
 	}
-	// Whoever may push can make any number of the first kind. They push none of the
-	// second, activations and rollbacks, out of the record.
-	for _, kind := range []string{pushes, changes} {
+	// Whoever may push, or change data, can make any number of these. They push no
+	// activation and no rollback out of the record.
+	for _, kind := range kinds() {
 		_, err = tx.ExecContext(ctx, query(`
 		DELETE FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` AND seq <= (
 			SELECT COALESCE(MIN(seq), 0) - 1 FROM (SELECT seq FROM bundle_events WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?) AS newest)`),
@@ -428,18 +432,18 @@ func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle
 	return out, nil
 }
 
-// The two kinds of events.
-const (
-	pushes  = `what = 'push'`
-	changes = `what <> 'push'`
-)
+// kinds are the three of events: pushes, changes of data, and activations and
+// rollbacks.
+func kinds() []string {
+	return []string{`what = 'push'`, `what = 'data'`, `what NOT IN ('push', 'data')`}
+}
 
-// Events returns the last events of one name, the newest first: up to half of
-// limit are pushes, and up to half activations and rollbacks.
+// Events returns the last events of one name, the newest first: up to a third of
+// limit are of each kind.
 func (s *Store) Events(ctx context.Context, tenant, name string, limit int) ([]Event, error) {
 	var all []Event
-	for _, kind := range []string{pushes, changes} {
-		list, err := s.events(ctx, `WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?`, tenant, name, limit/2)
+	for _, kind := range kinds() {
+		list, err := s.events(ctx, `WHERE tenant = ? AND name = ? AND `+kind+` ORDER BY seq DESC LIMIT ?`, tenant, name, limit/len(kinds()))
 		if err != nil {
 			return nil, err
 		}
@@ -467,7 +471,7 @@ func (s *Store) LastEvent(ctx context.Context, tenant string) (int64, error) {
 
 func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
-		SELECT seq, tenant, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report
+		SELECT seq, tenant, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report, path
 		FROM bundle_events `+where), args...)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -478,7 +482,7 @@ func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event,
 		var from, to string
 		var at int64
 		var older int
-		err := rows.Scan(&e.Seq, &e.Tenant, &e.Name, &e.Digest, &e.Revision, &at, &e.Who, &e.Why, &e.What, &from, &to, &older, &e.Report)
+		err := rows.Scan(&e.Seq, &e.Tenant, &e.Name, &e.Digest, &e.Revision, &at, &e.Who, &e.Why, &e.What, &from, &to, &older, &e.Report, &e.Path)
 		e.At, e.From, e.To, e.AllowOlder = timeOf(at), State(from), State(to), older == 1
 		out = append(out, e)
 		return err

@@ -21,6 +21,10 @@ const (
 	CodeNotKept Code = "store.not_kept"
 	// CodeNamesFull is a bundle under one name too many.
 	CodeNamesFull Code = "store.names_full"
+	// CodeChangesFull is a change too many on top of one archive.
+	CodeChangesFull Code = "store.changes_full"
+	// CodeChanged is a change on top of what is not there any more.
+	CodeChanged Code = "store.changed"
 )
 
 // Error is the only error type of this package that carries a code.
@@ -53,5 +57,5 @@ func errorf(code Code, path, format string, args ...any) *Error {
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation against the code.
 func Codes() []Code {
-	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull}
+	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull, CodeChangesFull, CodeChanged}
 }

@@ -26,14 +26,16 @@ const (
 	Audit
 	// Admin does what no other right covers.
 	Admin
+	// Data changes data where a bundle lets it.
+	Data
 
 	// All is every right there is.
-	All = Check | Assert | Explain | Push | Activate | Approve | Audit | Admin
+	All = Check | Assert | Explain | Push | Activate | Approve | Audit | Admin | Data
 )
 
 // names are in the order of the constants.
 func names() []string {
-	return []string{"check", "assert", "explain", "push", "activate", "approve", "audit", "admin"}
+	return []string{"check", "assert", "explain", "push", "activate", "approve", "audit", "admin", "data"}
 }
 
 // Has tells whether every right of want is in r. No right includes another.

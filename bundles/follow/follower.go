@@ -58,6 +58,8 @@ type follower struct {
 	// changed is closed once something here has changed since refused was not
 	// taken: it may be taken now.
 	changed <-chan struct{}
+	// asked is the tag that the source was asked with, if it was an authzd's.
+	asked string
 	// wholeAt is when an archive came, and not only word of it.
 	wholeAt time.Time
 	// taken are the last times that something new was taken.
@@ -72,7 +74,7 @@ type follower struct {
 	confirmed, failed, refusals atomic.Uint64
 	// present: an archive has been active.
 	present atomic.Bool
-	// digest is what was taken last, "" for nothing.
+	// digest is the tag of what was taken last, nil for nothing.
 	digest atomic.Pointer[string]
 }
 
@@ -116,7 +118,9 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 			}
 		}(f.changed)
 	}
-	got, err := f.ask(asking, f.known())
+	known := f.known()
+	f.asked, _ = digestTag(known)
+	got, err := f.ask(asking, known)
 	switch {
 	case err != nil && f.refused != (version{}) && isClosed(f.changed) && ctx.Err() == nil:
 		return false, nil // asked again at once, without the wait
@@ -131,7 +135,11 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 	f.keeps, f.wholeAt = got.keeps, time.Now()
 	v := version{etag: got.etag, digest: store.Digest(got.archive)}
 	if said, is := digestTag(v.etag); is && said != v.digest {
-		return false, errors.New("the archive is not the one that its tag names")
+		if _, _, change := strings.Cut(said, "."); !change {
+			return false, errors.New("the archive is not the one that its tag names")
+		}
+	} else if here, _ := f.opts.Registry.Tag(f.source.Name); is && f.asked == here && strings.HasPrefix(here, said+".") {
+		return false, errors.New("the source does not have the changes of data that were taken from it")
 	}
 	switch v.digest {
 	case f.refused.digest:
@@ -179,6 +187,7 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
 	_, err := f.opts.Registry.Push(ctx, registry.Push{
 		Name: f.source.Name, Archive: got.archive, Activate: true, AllowOlder: f.opts.AllowOlder,
+		DropChanges: true, Followed: true, // the source has the word
 		Who: "follow " + f.url.Host, Why: "its source has it", Again: again,
 	})
 	var coded *bundles.Error
@@ -195,8 +204,13 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	if err != nil {
 		return err //nolint:wrapcheck // says what it did
 	}
+	tag, _ := f.opts.Registry.Tag(f.source.Name)
+	if digest, is := digestTag(v.etag); is && strings.HasPrefix(tag, digest+".") {
+		// It was here, with changes that are not to come again.
+		v.etag = `"` + tag + `"`
+	}
 	f.have, f.refused = v, version{}
-	f.digest.Store(&v.digest)
+	f.digest.Store(&tag)
 	f.taken = append(f.taken, time.Now())
 	f.confirm(got.at)
 	return nil
@@ -279,8 +293,8 @@ func (f *follower) overridden() bool {
 	if taken == nil {
 		return false
 	}
-	digest, _ := f.opts.Registry.Active(f.source.Name)
-	return digest != *taken
+	tag, _ := f.opts.Registry.Tag(f.source.Name)
+	return tag != *taken
 }
 
 // received tells whether the bundle is here, from the source or from the disk.

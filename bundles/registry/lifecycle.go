@@ -16,6 +16,7 @@ const (
 	didPush     = "push"
 	didActivate = "activate"
 	didRollback = "rollback"
+	didData     = "data"
 )
 
 // Push is an archive and what to do with it.
@@ -24,8 +25,12 @@ type Push struct {
 	Archive []byte
 	// Activate it once it is staged.
 	Activate bool
-	// AllowOlder admits a sequence lower than the active bundle's.
-	AllowOlder bool
+	// AllowOlder admits a sequence lower than the active bundle's, DropChanges to leave
+	// the changes behind that were made to its data.
+	AllowOlder, DropChanges bool
+	// Followed: it comes from a server that is followed, which may have changed data
+	// within writable_data without a signature.
+	Followed bool
 	// Who pushes, and Why in their words; both are recorded.
 	Who, Why string
 	// Again: this is tried once more, and recorded only if something else comes of
@@ -41,13 +46,17 @@ type Change struct {
 	// active before.
 	Digest, Revision string
 	AllowOlder       bool
-	Who, Why         string
+	// DropChanges leaves the changes of the active bundle's data behind.
+	DropChanges bool
+	Who, Why    string
 }
 
 // Result is what became of a bundle.
 type Result struct {
 	Bundle store.Bundle
 	Report *Report
+	// Changes is the number of the last change of an active one's data.
+	Changes int64
 	// Unchanged: it was there, or active, already; nothing was swapped.
 	Unchanged bool
 }
@@ -70,9 +79,12 @@ func (r *Registry) Push(ctx context.Context, p Push) (Result, error) {
 		_, err := r.opts.Store.Archive(j.digest)
 		known = err == nil
 	}
-	o, err := j.verify()
+	o, err := j.verify(ctx)
 	if err != nil {
 		return Result{}, j.reject(ctx, err)
+	}
+	if o.content.Delta != nil {
+		return j.delta(ctx, o)
 	}
 	result := Result{Bundle: before, Report: ParseReport(before.Report), Unchanged: true}
 	if !known {
@@ -84,7 +96,7 @@ func (r *Registry) Push(ctx context.Context, p Push) (Result, error) {
 		return result, nil
 	}
 	report := result.Report
-	result, err = r.activate(ctx, o, store.Event{What: didActivate, From: result.Bundle.State, Who: p.Who, Why: p.Why, AllowOlder: p.AllowOlder}, p.AllowOlder)
+	result, err = r.activate(ctx, o, store.Event{What: didActivate, From: result.Bundle.State, Who: p.Who, Why: p.Why, AllowOlder: p.AllowOlder}, p.DropChanges)
 	result.Report = report
 	return result, err
 }
@@ -141,9 +153,12 @@ func (j *journey) reached(to store.State) {
 	j.events, j.at = append(j.events, e), to
 }
 
-func (j *journey) verify() (*opened, error) {
+func (j *journey) verify(ctx context.Context) (*opened, error) {
 	j.reached(store.StateUploaded)
-	o, err := j.registry.open(j.push.Name, j.digest, j.push.Archive)
+	o, err := j.unsigned()
+	if o == nil && err == nil {
+		o, err = j.registry.open(ctx, j.push.Name, j.digest, j.push.Archive)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +205,7 @@ func (j *journey) row() store.Bundle {
 // test compiles the bundle beside the other active ones, and runs its tests.
 func (j *journey) test(ctx context.Context, o *opened) error {
 	r := j.registry
-	r.refresh()
+	r.refresh(ctx)
 	r.mu.Lock()
 	next, decides, active := r.set(o), r.decides, r.active[o.name]
 	r.mu.Unlock()
@@ -298,11 +313,11 @@ func (r *Registry) change(ctx context.Context, c Change, what string) (Result, e
 	if err != nil {
 		return Result{}, err
 	}
-	o, err := r.ready(b)
+	o, err := r.ready(ctx, b)
 	if err != nil {
 		return Result{}, err
 	}
-	return r.activate(ctx, o, store.Event{What: what, From: b.State, Who: c.Who, Why: c.Why, AllowOlder: c.AllowOlder}, c.AllowOlder)
+	return r.activate(ctx, o, store.Event{What: what, From: b.State, Who: c.Who, Why: c.Why, AllowOlder: c.AllowOlder}, c.DropChanges)
 }
 
 // target finds the bundle that c means.
@@ -366,7 +381,7 @@ func previous(list []store.Bundle) string {
 }
 
 // ready opens a stored bundle, verifying it again, unless it is in memory.
-func (r *Registry) ready(b store.Bundle) (*opened, error) {
+func (r *Registry) ready(ctx context.Context, b store.Bundle) (*opened, error) {
 	r.mu.Lock()
 	o := r.active[b.Name]
 	r.mu.Unlock()
@@ -376,7 +391,7 @@ func (r *Registry) ready(b store.Bundle) (*opened, error) {
 	if o := r.compiled.opened(b.Name, b.Digest); o != nil && o.epoch == r.epoch.Load() {
 		return o, nil
 	}
-	o, err := r.reopen(b)
+	o, err := r.reopen(ctx, b)
 	var damaged *store.Error
 	if errors.As(err, &damaged) {
 		r.opts.Log.Error("a stored bundle can not be read", "bundle", b.Name, "digest", b.Digest, "error", err.Error())
@@ -390,13 +405,13 @@ func (r *Registry) ready(b store.Bundle) (*opened, error) {
 
 // activate compiles without a lock, and commits only what was compiled with all
 // that is active at that moment.
-func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allowOlder bool) (Result, error) {
+func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, dropChanges bool) (Result, error) {
 	for {
 		var err error
-		if o, err = r.current(o); err != nil {
+		if o, err = r.current(ctx, o); err != nil {
 			return Result{}, err
 		}
-		r.refresh()
+		r.refresh(ctx)
 		r.mu.Lock()
 		next, decides, active := r.set(o), r.decides, r.active[o.name]
 		r.mu.Unlock()
@@ -404,11 +419,14 @@ func (r *Registry) activate(ctx context.Context, o *opened, e store.Event, allow
 			r.compiled.hold(active) // for its rollback
 		}
 		r.compiled.hold(o)
-		if err := staleFor(o, active, allowOlder); err != nil {
+		if err := staleFor(o, active, e.AllowOlder); err != nil {
 			return Result{}, err
 		}
 		if active != nil && active.digest == o.digest && !active.missing {
 			return r.resultOf(ctx, o, true)
+		}
+		if active != nil && active.changes > 0 && !dropChanges && e.What != didRollback {
+			return Result{}, errorf(bundles.CodeChangesLost, "", "the data of the active revision %q was changed since its release, and this one does not have that: say that the changes are to be dropped", active.revision)
 		}
 		b, err := r.compileOrWait(ctx, next, decides, active != nil && active.missing)
 		if err != nil {
@@ -440,15 +458,15 @@ func refusal(o *opened, err error) error {
 
 // current verifies o again if keys have changed since it was verified: what a
 // withdrawn key signed must not become live, however long it was on its way.
-func (r *Registry) current(o *opened) (*opened, error) {
+func (r *Registry) current(ctx context.Context, o *opened) (*opened, error) {
 	if o.epoch == r.epoch.Load() {
-		return o, nil
+		return r.catchUp(ctx, o)
 	}
 	archive, err := r.opts.Store.Archive(o.digest)
 	if err != nil {
 		return nil, fmt.Errorf("activate %s: %w", o.name, err)
 	}
-	again, err := r.open(o.name, o.digest, archive)
+	again, err := r.open(ctx, o.name, o.digest, archive)
 	if err != nil {
 		return nil, fmt.Errorf("activate %s: %w", o.name, err)
 	}
@@ -485,7 +503,17 @@ func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e s
 
 func (r *Registry) resultOf(ctx context.Context, o *opened, unchanged bool) (Result, error) {
 	b, _, err := r.find(context.WithoutCancel(ctx), o.name, func(b store.Bundle) bool { return b.Digest == o.digest })
-	return Result{Bundle: b, Report: ParseReport(b.Report), Unchanged: unchanged}, err
+	return Result{Bundle: b, Report: ParseReport(b.Report), Unchanged: unchanged, Changes: r.changesOf(&b)}, err
+}
+
+// changesOf is the number of the last change of an active bundle's data.
+func (r *Registry) changesOf(b *store.Bundle) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.active[b.Name]; o != nil && o.digest == b.Digest {
+		return o.changes
+	}
+	return 0
 }
 
 func (r *Registry) find(ctx context.Context, name string, is func(store.Bundle) bool) (store.Bundle, bool, error) {
@@ -508,13 +536,13 @@ func (r *Registry) List(ctx context.Context, after store.Place, limit int) ([]Re
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it did
 	}
-	return results(list), nil
+	return r.results(list), nil
 }
 
-func results(list []store.Bundle) []Result {
+func (r *Registry) results(list []store.Bundle) []Result {
 	out := make([]Result, len(list))
 	for i, b := range list {
-		out[i] = Result{Bundle: b, Report: ParseReport(b.Report)}
+		out[i] = Result{Bundle: b, Report: ParseReport(b.Report), Changes: r.changesOf(&b)}
 	}
 	return out
 }
@@ -535,5 +563,5 @@ func (r *Registry) Show(ctx context.Context, name string) ([]Result, []store.Eve
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // says what it did
 	}
-	return results(list), events, nil
+	return r.results(list), events, nil
 }

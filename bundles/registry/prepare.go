@@ -3,9 +3,14 @@ package registry
 import (
 	"context"
 	"runtime/debug"
+	"time"
 
 	"github.com/authzd/authzd/store"
 )
+
+// redataPause is how long decisions after a change of data are made by the interpreter
+// alone, and a rollback of another bundle compiles first.
+const redataPause = 250 * time.Millisecond
 
 // Run keeps rollbacks and lists of tools quick until ctx ends: after a start, a
 // reload and each activation it makes what the first list needs, and has ready
@@ -16,6 +21,16 @@ func (r *Registry) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-r.redata:
+			// Others may follow at once: what is prepared for one is of no use then.
+			select {
+			case <-time.After(redataPause):
+			case <-ctx.Done():
+				return nil
+			}
+			if live := r.opts.Engine.Snapshot(); live != nil {
+				quietly(func() { r.opts.Engine.Prepare(live) }) //nolint:contextcheck // as below
+			}
 		case <-r.changed:
 			if live := r.opts.Engine.Snapshot(); live != nil {
 				quietly(func() { r.opts.Engine.Prepare(live) }) //nolint:contextcheck // its own bound; what it makes is kept
@@ -30,10 +45,10 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// tell lets Run know that something else is live.
-func (r *Registry) tell() {
+// ring lets Run know that something else is live.
+func ring(bell chan struct{}) {
 	select {
-	case r.changed <- struct{}{}:
+	case bell <- struct{}{}:
 	default: // it has been told, and has not looked yet
 	}
 }
@@ -56,7 +71,7 @@ func (r *Registry) prepareOne(ctx context.Context, active store.Bundle) error {
 	if err != nil || !ok {
 		return err
 	}
-	o, err := r.ready(before)
+	o, err := r.ready(ctx, before)
 	if err != nil {
 		return err
 	}

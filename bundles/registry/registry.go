@@ -8,10 +8,12 @@
 // decision cases fail; a sequence lower than the active one's; a name that the
 // operator uses. Each refusal is a *bundles.Error, and recorded with a Report.
 //
+// Between releases it changes the data of what is active, without policy: data.go.
+//
 // It is called by package api for administrators and by cmd/authzd at start and
 // on reload. A *Registry may be used by any number of goroutines. Compiling and
 // testing hold no lock, so that a slow push does not hold up a rollback.
-// Its one goroutine is Run, the caller's to start.
+// Its goroutines are Run, the caller's to start, and one while data is being changed.
 package registry
 
 import (
@@ -20,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,21 +81,32 @@ type Registry struct {
 	decides bool
 
 	compiled cache
+	changing changing
 	// epoch grows whenever keys may have changed.
 	epoch atomic.Uint64
 	// changed tells Run that something else is live; swapped, which is closed and
 	// replaced, all others. mu guards swapped.
 	changed chan struct{}
 	swapped chan struct{}
+	// redata tells it that data has changed.
+	redata chan struct{}
 	// recorded tells of events.
 	recorded bell
 }
 
-// opened is a verified archive.
+// opened is a verified archive, with the changes of its data.
 type opened struct {
 	name, digest, revision string
 	sequence               int64
 	content                bundles.Content
+	// changes is the number of the last change, changedTo what the last delta bundle
+	// that was signed is called, and latest its sequence.
+	changes   int64
+	changedTo string
+	latest    int64
+	// suffix is what the number adds to the revision.
+	suffix   string
+	writable [][]string
 	// epoch is when it was verified.
 	epoch uint64
 	// missing: it could not be read or verified.
@@ -110,7 +124,7 @@ func New(o Options) (*Registry, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1), swapped: make(chan struct{})}, nil
+	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1), redata: make(chan struct{}, 1), swapped: make(chan struct{})}, nil
 }
 
 // Load makes the operator's bundles and the active pushed ones live, as one
@@ -156,7 +170,7 @@ func (r *Registry) Load(ctx context.Context, local []engine.Bundle) ([]engine.Fi
 func (r *Registry) live(b built) {
 	r.decides = !b.fallback
 	r.opts.Engine.Swap(b.snapshot)
-	r.tell()
+	ring(r.changed)
 	r.wake()
 }
 
@@ -170,12 +184,15 @@ func (r *Registry) reopenActive(ctx context.Context, local []engine.Bundle) (act
 	active = make(map[string]*opened, len(stored))
 	var faults []error
 	for _, b := range stored {
-		o, err := r.reopen(b)
+		o, err := r.reopen(ctx, b)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("active bundle %s (%s): %w", b.Name, short(b.Digest), err))
 			// Its place is kept, so that another bundle is not compiled as if this
 			// one had never been.
 			o = &opened{name: b.Name, digest: b.Digest, revision: b.Revision, sequence: b.Sequence, missing: true}
+			if o.changes, err = r.opts.Store.LastChange(ctx, r.tenant, b.Name, b.Digest); err != nil {
+				return nil, nil, err //nolint:wrapcheck // says what it did
+			}
 		}
 		active[b.Name] = o
 	}
@@ -188,16 +205,17 @@ func (r *Registry) reopenActive(ctx context.Context, local []engine.Bundle) (act
 }
 
 // reopen reads a stored archive and verifies it again.
-func (r *Registry) reopen(b store.Bundle) (*opened, error) {
+func (r *Registry) reopen(ctx context.Context, b store.Bundle) (*opened, error) {
 	archive, err := r.opts.Store.Archive(b.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return r.open(b.Name, b.Digest, archive)
+	return r.open(ctx, b.Name, b.Digest, archive)
 }
 
-// open verifies an archive. Only then is anything in it read.
-func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
+// open verifies an archive, and makes the changes of its data that are stored. Only
+// what is verified is read.
+func (r *Registry) open(ctx context.Context, name, digest string, archive []byte) (*opened, error) {
 	epoch := r.epoch.Load() // before the keys of now are looked at
 	var content bundles.Content
 	var err error
@@ -205,6 +223,14 @@ func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // coded
 	}
+	o, err := openedOf(name, digest, content, epoch)
+	if err != nil || content.Delta != nil {
+		return o, err
+	}
+	return r.catchUp(ctx, o)
+}
+
+func openedOf(name, digest string, content bundles.Content, epoch uint64) (*opened, error) {
 	if len(content.Bundle.Revision) > maxRevision || strings.ContainsFunc(content.Bundle.Revision, unicode.IsControl) {
 		return nil, errorf(bundles.CodeManifestInvalid, ".manifest#/revision", "must be one line of at most %d bytes", maxRevision)
 	}
@@ -213,9 +239,26 @@ func (r *Registry) open(name, digest string, archive []byte) (*opened, error) {
 		return nil, errorf(bundles.CodeNameOther, ".manifest#/metadata/authzd/name", "this bundle is made for the name %q", clip(made.Text()))
 	}
 	content.Bundle.Name = name
-	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch}
+	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch, writable: content.Bundle.WritableData()}
+	var err error
 	o.sequence, err = sequenceOf(&content.Bundle)
+	o.latest = o.sequence
 	return o, err
+}
+
+// tag names the archive with its changes.
+func (o *opened) tag() string { return tagOf(o.digest, o.changes) }
+
+func tagOf(digest string, number int64) string {
+	if number == 0 {
+		return digest
+	}
+	return digest + "." + strconv.FormatInt(number, 10)
+}
+
+// revisionAt is how the revision is called after a change.
+func (o *opened) revisionAt(number int64) string {
+	return strings.TrimSuffix(o.revision, o.suffix) + "+" + strconv.FormatInt(number, 10)
 }
 
 // Named tells whether name may be the name of a bundle.

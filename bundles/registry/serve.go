@@ -1,7 +1,10 @@
 package registry
 
 import (
+	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/store"
@@ -18,6 +21,90 @@ func (r *Registry) Active(name string) (digest string, changed <-chan struct{}) 
 		digest = o.digest
 	}
 	return digest, r.swapped
+}
+
+// Tag names what is active under a name, with its changes: the digest of the archive,
+// and behind a dot the number of the last change. Otherwise it is as Active.
+func (r *Registry) Tag(name string) (tag string, changed <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.active[name]; o != nil && !o.missing {
+		tag = o.tag()
+	}
+	return tag, r.swapped
+}
+
+// Step is the next of what a client lacks: an archive, or a delta bundle on top of what
+// it has.
+type Step struct {
+	// Tag names what the client has once it has taken the archive.
+	Tag string
+	// Size is the length of the archive in bytes, Read reads it.
+	Size int64
+	Read func() ([]byte, error)
+}
+
+// Next is the first step of a client that has what tag names; all that it lacks comes by
+// and by. One that has nothing of the active bundle gets its archive as it was released,
+// and then the changes: those that are signed one by one, as they were pushed, those that
+// are not together.
+func (r *Registry) Next(ctx context.Context, name, tag string) (Step, error) {
+	r.mu.Lock()
+	o := r.active[name]
+	r.mu.Unlock()
+	if o == nil || o.missing {
+		return Step{}, errorf(bundles.CodeNotFound, "/name", "no pushed bundle %q is active", name)
+	}
+	whole := Step{Tag: o.digest, Size: r.Size(o.digest), Read: func() ([]byte, error) { return r.Archive(o.digest) }}
+	after, ok := o.changeOf(tag)
+	if !ok {
+		return whole, nil
+	}
+	rows, err := r.opts.Store.Changes(ctx, r.tenant, name, o.digest, after, changesPage)
+	if err != nil || len(rows) == 0 {
+		return whole, err //nolint:wrapcheck // says what it did
+	}
+	if rows[0].Signed {
+		return stepOf(o, rows[0].Number, rows[0].Archive), nil
+	}
+	d := bundles.Delta{Base: o.digest, After: after}
+	size := 0
+	for i := range rows {
+		c, err := openUnsigned(rows[i].Archive)
+		if rows[i].Signed || err == nil && i > 0 && (size+int(c.Size) > bundles.MaxDeltaBytes/2 || len(d.Edits)+len(c.Delta.Edits) > bundles.MaxEdits) {
+			break
+		}
+		if err != nil {
+			return Step{}, err
+		}
+		if i == 0 && rows[0].Number == after+1 {
+			// As it is, if it is the only one.
+			if len(rows) == 1 {
+				return stepOf(o, rows[0].Number, rows[0].Archive), nil
+			}
+		}
+		size += int(c.Size)
+		d.Edits, d.Number = append(d.Edits, c.Delta.Edits...), rows[i].Number
+	}
+	archive, err := bundles.PackDelta(&d, o.revisionAt(d.Number), o.content.Roots)
+	return stepOf(o, d.Number, archive), err //nolint:wrapcheck // says what it did
+}
+
+func stepOf(o *opened, number int64, archive []byte) Step {
+	return Step{Tag: tagOf(o.digest, number), Size: int64(len(archive)), Read: func() ([]byte, error) { return archive, nil }}
+}
+
+// changeOf is the number of the change that a tag names; false if it is not of o.
+func (o *opened) changeOf(tag string) (int64, bool) {
+	digest, number, changed := strings.Cut(tag, ".")
+	if digest != o.digest {
+		return 0, false
+	}
+	if !changed {
+		return 0, true
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n, err == nil && n > 0 && n <= o.changes
 }
 
 // Size is the bytes of a stored archive; 0 if it is not there.

@@ -44,7 +44,7 @@ func setOf(generation, localRevision uint64, local []engine.Bundle, active map[s
 			s.missing = append(s.missing, name)
 			continue
 		}
-		fmt.Fprintf(&key, " %s@%s", name, o.digest)
+		fmt.Fprintf(&key, " %s@%s", name, o.tag())
 		s.bundles = append(s.bundles, o.content.Bundle)
 		s.size += o.content.Size
 	}
@@ -97,7 +97,7 @@ func (r *Registry) compileOrWait(ctx context.Context, s set, decides, replaces b
 
 // refresh verifies again what was active before keys changed. What does not
 // verify any more becomes part of nothing new.
-func (r *Registry) refresh() {
+func (r *Registry) refresh(ctx context.Context) {
 	epoch := r.epoch.Load()
 	r.mu.Lock()
 	var old []*opened
@@ -108,11 +108,11 @@ func (r *Registry) refresh() {
 	}
 	r.mu.Unlock()
 	for _, o := range old {
-		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, missing: true, epoch: epoch}
+		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, changes: o.changes, missing: true, epoch: epoch}
 		archive, err := r.opts.Store.Archive(o.digest)
 		if err == nil {
 			var again *opened
-			if again, err = r.open(o.name, o.digest, archive); err == nil {
+			if again, err = r.open(ctx, o.name, o.digest, archive); err == nil {
 				now = again
 			}
 		}
@@ -201,10 +201,11 @@ func (c *cache) get(key string) (built, bool) {
 	return built{}, false
 }
 
-func (c *cache) put(one cached, most int) {
+// put keeps one, in the place of those of the other keys.
+func (c *cache) put(one cached, most int, others ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == one.key })
+	c.list = slices.DeleteFunc(c.list, func(e cached) bool { return e.key == one.key || slices.Contains(others, e.key) })
 	c.list = append(c.list, one)
 	c.list = newest(c.list, most, func(e cached) int64 { return e.size })
 }

@@ -70,7 +70,7 @@ func (r *Registry) Since(ctx context.Context, position int64) (News, error) {
 	if err != nil {
 		return News{}, err //nolint:wrapcheck // says what it did
 	}
-	n.Active = results(active)
+	n.Active = r.results(active)
 	return n, nil
 }
 

@@ -82,6 +82,9 @@ func (a *admin) open(ctx context.Context, arg string) (bundles.Content, error) {
 	m, pushed := pushedRef(arg)
 	if !pushed {
 		content, err := bundles.Open(arg, bundles.Limits{})
+		if err == nil {
+			err = content.Whole()
+		}
 		if err != nil {
 			return content, located(arg, err)
 		}

@@ -191,6 +191,9 @@ func answerText(m proto.Message) ([]byte, error) {
 			if e.GetAllowOlder() {
 				why = strings.TrimSpace("(older allowed) " + why)
 			}
+			if e.GetPath() != "" {
+				why = strings.TrimSpace(e.GetPath() + " " + why)
+			}
 			rows = append(rows, []string{e.GetAt().AsTime().Format(time.RFC3339), e.GetWhat(), orDash(e.GetRevision()), orDash(e.GetFrom()), e.GetTo(), orDash(e.GetWho()), why})
 		}
 		evaluator := ""
@@ -202,6 +205,10 @@ func answerText(m proto.Message) ([]byte, error) {
 		return []byte(bundleTable(m.GetBundles()) + evaluator + "\n" + table(rows)), nil
 	case *authzdv1.ListBlocksResponse:
 		return []byte(blockTable(m.GetBlocks())), nil
+	case *authzdv1.GetDataResponse:
+		return append(m.GetValue(), '\n'), nil
+	case *authzdv1.ChangeDataResponse:
+		return fmt.Appendf(nil, "%s is in force\n", cleanCell(m.GetRevision())), nil
 	case interface{ GetBlock() *authzdv1.Block }:
 		return []byte(blockText(m.GetBlock()) + "\n"), nil
 	case interface {
@@ -280,7 +287,8 @@ func newBundlePush(std stdio) *cobra.Command {
 		Use:   "push FILE --name NAME",
 		Short: "Upload a signed bundle to a server",
 		Long: "Uploads a signed archive. The server verifies its signature, compiles it beside its other active bundles, runs its\n" +
-			"Rego tests and decision cases, and stages it; --activate makes it live. The same archive again changes nothing.\n\n" +
+			"Rego tests and decision cases, and stages it; --activate makes it live. The same archive again changes nothing. A delta bundle, which changes the data of\n" +
+			"the active one, needs --activate.\n\n" +
 			"Needs the right push, and activate with --activate. Exit code: 0 done, 2 the bundle was rejected and what is live\n" +
 			"stays, 1 anything else.",
 		Example: `  authzd bundle push policy.tar.gz --name main
@@ -291,6 +299,7 @@ func newBundlePush(std stdio) *cobra.Command {
 	f.StringVar(&o.Name, "name", "", "name of the bundle on the server")
 	f.BoolVar(&o.Activate, "activate", false, "make it live once it is staged")
 	f.BoolVar(&o.AllowOlder, "allow-older", false, "take a sequence lower than the active bundle's; recorded")
+	f.BoolVar(&o.DropChanges, "drop-changes", false, "leave the changes behind that were made to the active revision's data")
 	f.StringVar(&o.Why, "why", "", "reason, for the record")
 	_ = cmd.MarkFlagRequired("name") // fails only for a flag that is not there
 	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
@@ -389,6 +398,7 @@ func newBundleActivate(std stdio) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&m.Digest, "digest", "", "which archive, where a revision is not enough")
 	cmd.Flags().BoolVar(&m.AllowOlder, "allow-older", false, "take a sequence lower than the active bundle's; recorded")
+	cmd.Flags().BoolVar(&m.DropChanges, "drop-changes", false, "leave the changes behind that were made to the active revision's data")
 	cmd.Flags().StringVar(&m.Why, "why", "", "reason, for the record")
 	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
 		if m.Name = args[0]; len(args) == 2 {

@@ -76,7 +76,7 @@ func newRoot(std stdio, getenv func(string) string) *cobra.Command {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(std, getenv), newProxy(std, getenv), newWrap(std, getenv), newInit(std), newCheck(std), newTest(std), newBundle(std), newBlock(std), newStore(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
+	root.AddCommand(newServe(std, getenv), newProxy(std, getenv), newWrap(std, getenv), newInit(std), newCheck(std), newTest(std), newBundle(std), newData(std), newBlock(std), newStore(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
 	return root
 }
 

@@ -66,11 +66,16 @@ func (s *signing) verification() (*verification, error) {
 // open opens one bundle for set.
 func (v *verification) open(set *policySet, where string) (bundles.Content, error) {
 	if v == nil {
-		return bundles.Open(where, bundles.Limits{})
+		c, err := bundles.Open(where, bundles.Limits{})
+		if err == nil {
+			err = c.Whole()
+		}
+		return c, err
 	}
 	c, s, err := bundles.OpenSigned(where, v.keys, v.options, bundles.Limits{})
 	if err == nil {
 		set.signatures = append(set.signatures, s)
+		err = c.Whole()
 	}
 	return c, err
 }

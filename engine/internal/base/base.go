@@ -82,6 +82,9 @@ func newStore(data rar.Value, term func(rar.Value) *ast.Term, few int, room int6
 	return s
 }
 
+// With makes a store of other data.
+func (s *Store) With(data rar.Value) (*Store, error) { return New(data, s.term) }
+
 // hasPacked tells whether v, or something in it, is packed.
 func hasPacked(v rar.Value) bool {
 	if v.Packed() {

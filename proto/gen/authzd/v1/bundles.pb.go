@@ -123,7 +123,10 @@ type PushBundleOptions struct {
 	// Admit a metadata.authzd.sequence lower than the active bundle's; recorded.
 	AllowOlder bool `protobuf:"varint,3,opt,name=allow_older,json=allowOlder,proto3" json:"allow_older,omitempty"`
 	// Why, for the record.
-	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	// Activate it although the data of the active revision was changed since its
+	// release, and these changes are not in the one that is pushed.
+	DropChanges   bool `protobuf:"varint,5,opt,name=drop_changes,json=dropChanges,proto3" json:"drop_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +187,13 @@ func (x *PushBundleOptions) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *PushBundleOptions) GetDropChanges() bool {
+	if x != nil {
+		return x.DropChanges
+	}
+	return false
 }
 
 // PushBundleResponse is what became of an upload.
@@ -270,7 +280,10 @@ type Bundle struct {
 	// "interpreted" (by OPA's interpreter), "compiled", "refused: WHY" (interpreted,
 	// because the compiler does not take the policy), or "distrusted: WHY"
 	// (interpreted, because the compiled policy has answered otherwise once).
-	Evaluator     string `protobuf:"bytes,12,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
+	Evaluator string `protobuf:"bytes,12,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
+	// Of an active bundle: the number of the last change of its data since it was
+	// released. Decisions name the revision with this number: "7+12".
+	Changes       int64 `protobuf:"varint,13,opt,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,6 +400,13 @@ func (x *Bundle) GetEvaluator() string {
 		return x.Evaluator
 	}
 	return ""
+}
+
+func (x *Bundle) GetChanges() int64 {
+	if x != nil {
+		return x.Changes
+	}
+	return 0
 }
 
 // BundleReport says what was found in a bundle.
@@ -824,7 +844,7 @@ type BundleEvent struct {
 	Who string `protobuf:"bytes,4,opt,name=who,proto3" json:"who,omitempty"`
 	// The caller's reason.
 	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
-	// What was asked for: "push", "activate" or "rollback".
+	// What was asked for: "push", "activate", "rollback", or "data" for a change of it.
 	What string `protobuf:"bytes,6,opt,name=what,proto3" json:"what,omitempty"`
 	// The state before; empty at the beginning.
 	From string `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
@@ -835,7 +855,9 @@ type BundleEvent struct {
 	// What was found, where it was rejected.
 	Report *BundleReport `protobuf:"bytes,10,opt,name=report,proto3" json:"report,omitempty"`
 	// The bundle's name.
-	Name          string `protobuf:"bytes,11,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,11,opt,name=name,proto3" json:"name,omitempty"`
+	// Where data was changed, a JSON Pointer, and how many places more.
+	Path          string `protobuf:"bytes,12,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +969,13 @@ func (x *BundleEvent) GetName() string {
 	return ""
 }
 
+func (x *BundleEvent) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 // ActivateBundleRequest names a revision.
 type ActivateBundleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -960,7 +989,10 @@ type ActivateBundleRequest struct {
 	// Admit a sequence lower than the active bundle's; recorded.
 	AllowOlder bool `protobuf:"varint,4,opt,name=allow_older,json=allowOlder,proto3" json:"allow_older,omitempty"`
 	// Why, for the record.
-	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// Activate it although the data of the active revision was changed since its
+	// release, and this one does not have these changes.
+	DropChanges   bool `protobuf:"varint,6,opt,name=drop_changes,json=dropChanges,proto3" json:"drop_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1028,6 +1060,13 @@ func (x *ActivateBundleRequest) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *ActivateBundleRequest) GetDropChanges() bool {
+	if x != nil {
+		return x.DropChanges
+	}
+	return false
 }
 
 // ActivateBundleResponse is what is active now.
@@ -1485,6 +1524,365 @@ func (x *WatchBundlesResponse) GetPosition() int64 {
 	return 0
 }
 
+// DataEdit changes one document of base data, as in the patch.json of OPA's delta
+// bundles.
+type DataEdit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "upsert" sets a document, and makes the objects on the way to it; in an array it
+	// stands before the element of that index, or with "-" behind the last. "replace"
+	// sets one that is there, "remove" takes it away.
+	Op string `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	// Where, a JSON Pointer (RFC 6901) such as "/users/alice".
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The document, JSON; none with "remove".
+	Value         []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataEdit) Reset() {
+	*x = DataEdit{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataEdit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataEdit) ProtoMessage() {}
+
+func (x *DataEdit) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataEdit.ProtoReflect.Descriptor instead.
+func (*DataEdit) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DataEdit) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *DataEdit) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *DataEdit) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// ChangeDataRequest is one change. It may be a mebibyte, and have 10,000 edits.
+type ChangeDataRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bundle's name. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What to change, in order. Required.
+	Edits []*DataEdit `protobuf:"bytes,2,rep,name=edits,proto3" json:"edits,omitempty"`
+	// With exactly one edit: the tag that the document has to have, from GetData, or "*"
+	// for any. Otherwise nothing is changed (bundle.data_changed).
+	IfMatch string `protobuf:"bytes,3,opt,name=if_match,json=ifMatch,proto3" json:"if_match,omitempty"`
+	// With exactly one edit: there must be no document yet.
+	IfAbsent bool `protobuf:"varint,4,opt,name=if_absent,json=ifAbsent,proto3" json:"if_absent,omitempty"`
+	// Why, for the record.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeDataRequest) Reset() {
+	*x = ChangeDataRequest{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeDataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeDataRequest) ProtoMessage() {}
+
+func (x *ChangeDataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeDataRequest.ProtoReflect.Descriptor instead.
+func (*ChangeDataRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ChangeDataRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ChangeDataRequest) GetEdits() []*DataEdit {
+	if x != nil {
+		return x.Edits
+	}
+	return nil
+}
+
+func (x *ChangeDataRequest) GetIfMatch() string {
+	if x != nil {
+		return x.IfMatch
+	}
+	return ""
+}
+
+func (x *ChangeDataRequest) GetIfAbsent() bool {
+	if x != nil {
+		return x.IfAbsent
+	}
+	return false
+}
+
+func (x *ChangeDataRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// ChangeDataResponse tells what is active now.
+type ChangeDataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The revision as decisions name it, with the number of the last change.
+	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The archive that was changed.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The number of this change.
+	Number int64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	// Of one edit that sets a document: its tag now.
+	Tag           string `protobuf:"bytes,4,opt,name=tag,proto3" json:"tag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeDataResponse) Reset() {
+	*x = ChangeDataResponse{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeDataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeDataResponse) ProtoMessage() {}
+
+func (x *ChangeDataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeDataResponse.ProtoReflect.Descriptor instead.
+func (*ChangeDataResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ChangeDataResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *ChangeDataResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ChangeDataResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ChangeDataResponse) GetTag() string {
+	if x != nil {
+		return x.Tag
+	}
+	return ""
+}
+
+// GetDataRequest names a document.
+type GetDataRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bundle's name. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where, a JSON Pointer such as "/users/alice". Required.
+	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDataRequest) Reset() {
+	*x = GetDataRequest{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDataRequest) ProtoMessage() {}
+
+func (x *GetDataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDataRequest.ProtoReflect.Descriptor instead.
+func (*GetDataRequest) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetDataRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDataRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// GetDataResponse is the document.
+type GetDataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The document, JSON of at most a mebibyte; what is larger is read in parts.
+	Value []byte `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// Names this value, for if_match.
+	Tag string `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`
+	// The revision as decisions name it.
+	Revision string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The archive, and the number of the last change on top of it.
+	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Number        int64  `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDataResponse) Reset() {
+	*x = GetDataResponse{}
+	mi := &file_authzd_v1_bundles_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDataResponse) ProtoMessage() {}
+
+func (x *GetDataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_authzd_v1_bundles_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDataResponse.ProtoReflect.Descriptor instead.
+func (*GetDataResponse) Descriptor() ([]byte, []int) {
+	return file_authzd_v1_bundles_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetDataResponse) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *GetDataResponse) GetTag() string {
+	if x != nil {
+		return x.Tag
+	}
+	return ""
+}
+
+func (x *GetDataResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *GetDataResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *GetDataResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 var File_authzd_v1_bundles_proto protoreflect.FileDescriptor
 
 const file_authzd_v1_bundles_proto_rawDesc = "" +
@@ -1493,16 +1891,17 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x11PushBundleRequest\x128\n" +
 	"\aoptions\x18\x01 \x01(\v2\x1c.authzd.v1.PushBundleOptionsH\x00R\aoptions\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"v\n" +
+	"\x04part\"\x99\x01\n" +
 	"\x11PushBundleOptions\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bactivate\x18\x02 \x01(\bR\bactivate\x12\x1f\n" +
 	"\vallow_older\x18\x03 \x01(\bR\n" +
 	"allowOlder\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"c\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12!\n" +
+	"\fdrop_changes\x18\x05 \x01(\bR\vdropChanges\"c\n" +
 	"\x12PushBundleResponse\x12)\n" +
 	"\x06bundle\x18\x01 \x01(\v2\x11.authzd.v1.BundleR\x06bundle\x12\"\n" +
-	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"\x9e\x03\n" +
+	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"\xb8\x03\n" +
 	"\x06Bundle\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
@@ -1519,7 +1918,8 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"changed_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12/\n" +
 	"\x06report\x18\v \x01(\v2\x17.authzd.v1.BundleReportR\x06report\x12\x1c\n" +
-	"\tevaluator\x18\f \x01(\tR\tevaluator\"\x90\x02\n" +
+	"\tevaluator\x18\f \x01(\tR\tevaluator\x12\x18\n" +
+	"\achanges\x18\r \x01(\x03R\achanges\"\x90\x02\n" +
 	"\fBundleReport\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12:\n" +
 	"\bproblems\x18\x02 \x03(\v2\x18.authzd.v1.BundleProblemB\x04Ƞ\x19\x01R\bproblems\x12:\n" +
@@ -1548,7 +1948,7 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"|\n" +
 	"\x11GetBundleResponse\x121\n" +
 	"\abundles\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\abundles\x124\n" +
-	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\"\xaf\x02\n" +
+	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\"\xc3\x02\n" +
 	"\vBundleEvent\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
@@ -1562,14 +1962,16 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"allowOlder\x12/\n" +
 	"\x06report\x18\n" +
 	" \x01(\v2\x17.authzd.v1.BundleReportR\x06report\x12\x12\n" +
-	"\x04name\x18\v \x01(\tR\x04name\"\x92\x01\n" +
+	"\x04name\x18\v \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\f \x01(\tR\x04path\"\xb5\x01\n" +
 	"\x15ActivateBundleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x1f\n" +
 	"\vallow_older\x18\x04 \x01(\bR\n" +
 	"allowOlder\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"g\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12!\n" +
+	"\fdrop_changes\x18\x06 \x01(\bR\vdropChanges\"g\n" +
 	"\x16ActivateBundleResponse\x12)\n" +
 	"\x06bundle\x18\x01 \x01(\v2\x11.authzd.v1.BundleR\x06bundle\x12\"\n" +
 	"\tunchanged\x18\x02 \x01(\bB\x04Ƞ\x19\x01R\tunchanged\"q\n" +
@@ -1596,7 +1998,31 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\x14WatchBundlesResponse\x12/\n" +
 	"\x06active\x18\x01 \x03(\v2\x11.authzd.v1.BundleB\x04Ƞ\x19\x01R\x06active\x124\n" +
 	"\x06events\x18\x02 \x03(\v2\x16.authzd.v1.BundleEventB\x04Ƞ\x19\x01R\x06events\x12 \n" +
-	"\bposition\x18\x03 \x01(\x03B\x04Ƞ\x19\x01R\bposition2\xcd\x05\n" +
+	"\bposition\x18\x03 \x01(\x03B\x04Ƞ\x19\x01R\bposition\"J\n" +
+	"\bDataEdit\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1a\n" +
+	"\x05value\x18\x03 \x01(\fB\x04\xc0\xa0\x19\x01R\x05value\"\x9c\x01\n" +
+	"\x11ChangeDataRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
+	"\x05edits\x18\x02 \x03(\v2\x13.authzd.v1.DataEditR\x05edits\x12\x19\n" +
+	"\bif_match\x18\x03 \x01(\tR\aifMatch\x12\x1b\n" +
+	"\tif_absent\x18\x04 \x01(\bR\bifAbsent\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"x\n" +
+	"\x12ChangeDataResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1c\n" +
+	"\x06number\x18\x03 \x01(\x03B\x04Ƞ\x19\x01R\x06number\x12\x10\n" +
+	"\x03tag\x18\x04 \x01(\tR\x03tag\"8\n" +
+	"\x0eGetDataRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x91\x01\n" +
+	"\x0fGetDataResponse\x12\x1a\n" +
+	"\x05value\x18\x01 \x01(\fB\x04\xc0\xa0\x19\x01R\x05value\x12\x10\n" +
+	"\x03tag\x18\x02 \x01(\tR\x03tag\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x1c\n" +
+	"\x06number\x18\x05 \x01(\x03B\x04Ƞ\x19\x01R\x06number2\xda\x06\n" +
 	"\rBundleService\x12K\n" +
 	"\n" +
 	"PushBundle\x12\x1c.authzd.v1.PushBundleRequest\x1a\x1d.authzd.v1.PushBundleResponse(\x01\x12a\n" +
@@ -1604,7 +2030,10 @@ const file_authzd_v1_bundles_proto_rawDesc = "" +
 	"\tGetBundle\x12\x1b.authzd.v1.GetBundleRequest\x1a\x1c.authzd.v1.GetBundleResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/bundles/{name}\x12}\n" +
 	"\x0eActivateBundle\x12 .authzd.v1.ActivateBundleRequest\x1a!.authzd.v1.ActivateBundleResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/bundles/{name}:activate\x12}\n" +
 	"\x0eRollbackBundle\x12 .authzd.v1.RollbackBundleRequest\x1a!.authzd.v1.RollbackBundleResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/bundles/{name}:rollback\x12W\n" +
-	"\x0eDownloadBundle\x12 .authzd.v1.DownloadBundleRequest\x1a!.authzd.v1.DownloadBundleResponse0\x01\x12Q\n" +
+	"\x0eDownloadBundle\x12 .authzd.v1.DownloadBundleRequest\x1a!.authzd.v1.DownloadBundleResponse0\x01\x12I\n" +
+	"\n" +
+	"ChangeData\x12\x1c.authzd.v1.ChangeDataRequest\x1a\x1d.authzd.v1.ChangeDataResponse\x12@\n" +
+	"\aGetData\x12\x19.authzd.v1.GetDataRequest\x1a\x1a.authzd.v1.GetDataResponse\x12Q\n" +
 	"\fWatchBundles\x12\x1e.authzd.v1.WatchBundlesRequest\x1a\x1f.authzd.v1.WatchBundlesResponse0\x01B7Z5github.com/authzd/authzd/proto/gen/authzd/v1;authzdv1b\x06proto3"
 
 var (
@@ -1619,7 +2048,7 @@ func file_authzd_v1_bundles_proto_rawDescGZIP() []byte {
 	return file_authzd_v1_bundles_proto_rawDescData
 }
 
-var file_authzd_v1_bundles_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_authzd_v1_bundles_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_authzd_v1_bundles_proto_goTypes = []any{
 	(*PushBundleRequest)(nil),      // 0: authzd.v1.PushBundleRequest
 	(*PushBundleOptions)(nil),      // 1: authzd.v1.PushBundleOptions
@@ -1640,45 +2069,55 @@ var file_authzd_v1_bundles_proto_goTypes = []any{
 	(*DownloadBundleResponse)(nil), // 16: authzd.v1.DownloadBundleResponse
 	(*WatchBundlesRequest)(nil),    // 17: authzd.v1.WatchBundlesRequest
 	(*WatchBundlesResponse)(nil),   // 18: authzd.v1.WatchBundlesResponse
-	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
+	(*DataEdit)(nil),               // 19: authzd.v1.DataEdit
+	(*ChangeDataRequest)(nil),      // 20: authzd.v1.ChangeDataRequest
+	(*ChangeDataResponse)(nil),     // 21: authzd.v1.ChangeDataResponse
+	(*GetDataRequest)(nil),         // 22: authzd.v1.GetDataRequest
+	(*GetDataResponse)(nil),        // 23: authzd.v1.GetDataResponse
+	(*timestamppb.Timestamp)(nil),  // 24: google.protobuf.Timestamp
 }
 var file_authzd_v1_bundles_proto_depIdxs = []int32{
 	1,  // 0: authzd.v1.PushBundleRequest.options:type_name -> authzd.v1.PushBundleOptions
 	3,  // 1: authzd.v1.PushBundleResponse.bundle:type_name -> authzd.v1.Bundle
-	19, // 2: authzd.v1.Bundle.uploaded_at:type_name -> google.protobuf.Timestamp
-	19, // 3: authzd.v1.Bundle.changed_at:type_name -> google.protobuf.Timestamp
+	24, // 2: authzd.v1.Bundle.uploaded_at:type_name -> google.protobuf.Timestamp
+	24, // 3: authzd.v1.Bundle.changed_at:type_name -> google.protobuf.Timestamp
 	4,  // 4: authzd.v1.Bundle.report:type_name -> authzd.v1.BundleReport
 	5,  // 5: authzd.v1.BundleReport.problems:type_name -> authzd.v1.BundleProblem
 	5,  // 6: authzd.v1.BundleReport.warnings:type_name -> authzd.v1.BundleProblem
 	3,  // 7: authzd.v1.ListBundlesResponse.bundles:type_name -> authzd.v1.Bundle
 	3,  // 8: authzd.v1.GetBundleResponse.bundles:type_name -> authzd.v1.Bundle
 	10, // 9: authzd.v1.GetBundleResponse.events:type_name -> authzd.v1.BundleEvent
-	19, // 10: authzd.v1.BundleEvent.at:type_name -> google.protobuf.Timestamp
+	24, // 10: authzd.v1.BundleEvent.at:type_name -> google.protobuf.Timestamp
 	4,  // 11: authzd.v1.BundleEvent.report:type_name -> authzd.v1.BundleReport
 	3,  // 12: authzd.v1.ActivateBundleResponse.bundle:type_name -> authzd.v1.Bundle
 	3,  // 13: authzd.v1.RollbackBundleResponse.bundle:type_name -> authzd.v1.Bundle
 	3,  // 14: authzd.v1.DownloadBundleResponse.bundle:type_name -> authzd.v1.Bundle
 	3,  // 15: authzd.v1.WatchBundlesResponse.active:type_name -> authzd.v1.Bundle
 	10, // 16: authzd.v1.WatchBundlesResponse.events:type_name -> authzd.v1.BundleEvent
-	0,  // 17: authzd.v1.BundleService.PushBundle:input_type -> authzd.v1.PushBundleRequest
-	6,  // 18: authzd.v1.BundleService.ListBundles:input_type -> authzd.v1.ListBundlesRequest
-	8,  // 19: authzd.v1.BundleService.GetBundle:input_type -> authzd.v1.GetBundleRequest
-	11, // 20: authzd.v1.BundleService.ActivateBundle:input_type -> authzd.v1.ActivateBundleRequest
-	13, // 21: authzd.v1.BundleService.RollbackBundle:input_type -> authzd.v1.RollbackBundleRequest
-	15, // 22: authzd.v1.BundleService.DownloadBundle:input_type -> authzd.v1.DownloadBundleRequest
-	17, // 23: authzd.v1.BundleService.WatchBundles:input_type -> authzd.v1.WatchBundlesRequest
-	2,  // 24: authzd.v1.BundleService.PushBundle:output_type -> authzd.v1.PushBundleResponse
-	7,  // 25: authzd.v1.BundleService.ListBundles:output_type -> authzd.v1.ListBundlesResponse
-	9,  // 26: authzd.v1.BundleService.GetBundle:output_type -> authzd.v1.GetBundleResponse
-	12, // 27: authzd.v1.BundleService.ActivateBundle:output_type -> authzd.v1.ActivateBundleResponse
-	14, // 28: authzd.v1.BundleService.RollbackBundle:output_type -> authzd.v1.RollbackBundleResponse
-	16, // 29: authzd.v1.BundleService.DownloadBundle:output_type -> authzd.v1.DownloadBundleResponse
-	18, // 30: authzd.v1.BundleService.WatchBundles:output_type -> authzd.v1.WatchBundlesResponse
-	24, // [24:31] is the sub-list for method output_type
-	17, // [17:24] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	19, // 17: authzd.v1.ChangeDataRequest.edits:type_name -> authzd.v1.DataEdit
+	0,  // 18: authzd.v1.BundleService.PushBundle:input_type -> authzd.v1.PushBundleRequest
+	6,  // 19: authzd.v1.BundleService.ListBundles:input_type -> authzd.v1.ListBundlesRequest
+	8,  // 20: authzd.v1.BundleService.GetBundle:input_type -> authzd.v1.GetBundleRequest
+	11, // 21: authzd.v1.BundleService.ActivateBundle:input_type -> authzd.v1.ActivateBundleRequest
+	13, // 22: authzd.v1.BundleService.RollbackBundle:input_type -> authzd.v1.RollbackBundleRequest
+	15, // 23: authzd.v1.BundleService.DownloadBundle:input_type -> authzd.v1.DownloadBundleRequest
+	20, // 24: authzd.v1.BundleService.ChangeData:input_type -> authzd.v1.ChangeDataRequest
+	22, // 25: authzd.v1.BundleService.GetData:input_type -> authzd.v1.GetDataRequest
+	17, // 26: authzd.v1.BundleService.WatchBundles:input_type -> authzd.v1.WatchBundlesRequest
+	2,  // 27: authzd.v1.BundleService.PushBundle:output_type -> authzd.v1.PushBundleResponse
+	7,  // 28: authzd.v1.BundleService.ListBundles:output_type -> authzd.v1.ListBundlesResponse
+	9,  // 29: authzd.v1.BundleService.GetBundle:output_type -> authzd.v1.GetBundleResponse
+	12, // 30: authzd.v1.BundleService.ActivateBundle:output_type -> authzd.v1.ActivateBundleResponse
+	14, // 31: authzd.v1.BundleService.RollbackBundle:output_type -> authzd.v1.RollbackBundleResponse
+	16, // 32: authzd.v1.BundleService.DownloadBundle:output_type -> authzd.v1.DownloadBundleResponse
+	21, // 33: authzd.v1.BundleService.ChangeData:output_type -> authzd.v1.ChangeDataResponse
+	23, // 34: authzd.v1.BundleService.GetData:output_type -> authzd.v1.GetDataResponse
+	18, // 35: authzd.v1.BundleService.WatchBundles:output_type -> authzd.v1.WatchBundlesResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_authzd_v1_bundles_proto_init() }
@@ -1702,7 +2141,7 @@ func file_authzd_v1_bundles_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_authzd_v1_bundles_proto_rawDesc), len(file_authzd_v1_bundles_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

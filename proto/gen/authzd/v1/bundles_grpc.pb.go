@@ -28,6 +28,8 @@ const (
 	BundleService_ActivateBundle_FullMethodName = "/authzd.v1.BundleService/ActivateBundle"
 	BundleService_RollbackBundle_FullMethodName = "/authzd.v1.BundleService/RollbackBundle"
 	BundleService_DownloadBundle_FullMethodName = "/authzd.v1.BundleService/DownloadBundle"
+	BundleService_ChangeData_FullMethodName     = "/authzd.v1.BundleService/ChangeData"
+	BundleService_GetData_FullMethodName        = "/authzd.v1.BundleService/GetData"
 	BundleService_WatchBundles_FullMethodName   = "/authzd.v1.BundleService/WatchBundles"
 )
 
@@ -62,6 +64,17 @@ type BundleServiceClient interface {
 	// pieces; REST: GET /v1/bundles/NAME/archive. Verify its signature before you
 	// trust it. Needs the right "audit".
 	DownloadBundle(ctx context.Context, in *DownloadBundleRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadBundleResponse], error)
+	// ChangeData changes data of the active revision, without another bundle and without
+	// compiling policy, where its signed manifest lets it (metadata.authzd.writable_data).
+	// All edits are made, or none; the next decision is made with them, and the change
+	// is on disk, when the answer comes. REST: PUT and DELETE
+	// /v1/bundles/NAME/data/PATH for one document, PATCH /v1/bundles/NAME/data with the
+	// body {"data": [{"op": …, "path": …, "value": …}]}; If-Match and If-None-Match say
+	// what is expected to be there. Needs the right "data".
+	ChangeData(ctx context.Context, in *ChangeDataRequest, opts ...grpc.CallOption) (*ChangeDataResponse, error)
+	// GetData reads a document of the active revision's data, as changed; REST: GET
+	// /v1/bundles/NAME/data/PATH, where ETag is its tag. Needs the right "audit".
+	GetData(ctx context.Context, in *GetDataRequest, opts ...grpc.CallOption) (*GetDataResponse, error)
 	// WatchBundles tells what is active at once, and then what happens to bundles,
 	// as soon as it is recorded. The server ends a stream after some minutes; call
 	// again with the last position, and nothing is missed that the server still
@@ -149,6 +162,26 @@ func (c *bundleServiceClient) DownloadBundle(ctx context.Context, in *DownloadBu
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type BundleService_DownloadBundleClient = grpc.ServerStreamingClient[DownloadBundleResponse]
 
+func (c *bundleServiceClient) ChangeData(ctx context.Context, in *ChangeDataRequest, opts ...grpc.CallOption) (*ChangeDataResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeDataResponse)
+	err := c.cc.Invoke(ctx, BundleService_ChangeData_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *bundleServiceClient) GetData(ctx context.Context, in *GetDataRequest, opts ...grpc.CallOption) (*GetDataResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDataResponse)
+	err := c.cc.Invoke(ctx, BundleService_GetData_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *bundleServiceClient) WatchBundles(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBundlesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &BundleService_ServiceDesc.Streams[2], BundleService_WatchBundles_FullMethodName, cOpts...)
@@ -199,6 +232,17 @@ type BundleServiceServer interface {
 	// pieces; REST: GET /v1/bundles/NAME/archive. Verify its signature before you
 	// trust it. Needs the right "audit".
 	DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error
+	// ChangeData changes data of the active revision, without another bundle and without
+	// compiling policy, where its signed manifest lets it (metadata.authzd.writable_data).
+	// All edits are made, or none; the next decision is made with them, and the change
+	// is on disk, when the answer comes. REST: PUT and DELETE
+	// /v1/bundles/NAME/data/PATH for one document, PATCH /v1/bundles/NAME/data with the
+	// body {"data": [{"op": …, "path": …, "value": …}]}; If-Match and If-None-Match say
+	// what is expected to be there. Needs the right "data".
+	ChangeData(context.Context, *ChangeDataRequest) (*ChangeDataResponse, error)
+	// GetData reads a document of the active revision's data, as changed; REST: GET
+	// /v1/bundles/NAME/data/PATH, where ETag is its tag. Needs the right "audit".
+	GetData(context.Context, *GetDataRequest) (*GetDataResponse, error)
 	// WatchBundles tells what is active at once, and then what happens to bundles,
 	// as soon as it is recorded. The server ends a stream after some minutes; call
 	// again with the last position, and nothing is missed that the server still
@@ -231,6 +275,12 @@ func (UnimplementedBundleServiceServer) RollbackBundle(context.Context, *Rollbac
 }
 func (UnimplementedBundleServiceServer) DownloadBundle(*DownloadBundleRequest, grpc.ServerStreamingServer[DownloadBundleResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadBundle not implemented")
+}
+func (UnimplementedBundleServiceServer) ChangeData(context.Context, *ChangeDataRequest) (*ChangeDataResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeData not implemented")
+}
+func (UnimplementedBundleServiceServer) GetData(context.Context, *GetDataRequest) (*GetDataResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetData not implemented")
 }
 func (UnimplementedBundleServiceServer) WatchBundles(*WatchBundlesRequest, grpc.ServerStreamingServer[WatchBundlesResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchBundles not implemented")
@@ -346,6 +396,42 @@ func _BundleService_DownloadBundle_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type BundleService_DownloadBundleServer = grpc.ServerStreamingServer[DownloadBundleResponse]
 
+func _BundleService_ChangeData_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeDataRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BundleServiceServer).ChangeData(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BundleService_ChangeData_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BundleServiceServer).ChangeData(ctx, req.(*ChangeDataRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BundleService_GetData_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDataRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BundleServiceServer).GetData(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BundleService_GetData_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BundleServiceServer).GetData(ctx, req.(*GetDataRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _BundleService_WatchBundles_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchBundlesRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -379,6 +465,14 @@ var BundleService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RollbackBundle",
 			Handler:    _BundleService_RollbackBundle_Handler,
+		},
+		{
+			MethodName: "ChangeData",
+			Handler:    _BundleService_ChangeData_Handler,
+		},
+		{
+			MethodName: "GetData",
+			Handler:    _BundleService_GetData_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,514 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/authzd/authzd/bundles"
+	"github.com/authzd/authzd/bundles/registry"
+	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
+	"github.com/authzd/authzd/store"
+)
+
+// facts is a bundle whose policy permits the actions in data.lists.permitted, an object
+// by name, and whose lists may be changed.
+func facts(t testing.TB, revision string, sequence int) []byte {
+	t.Helper()
+	return pack(t, true,
+		file{".manifest", fmt.Sprintf(`{"revision":%q,"roots":["authz","lists","fixed"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":%d,"writable_data":["lists"]}}}`, revision, sequence)},
+		file{"policy.rego", `package authz
+
+permit["listed"] := {} if data.lists.permitted[input.action.name]
+
+permit["fixed"] := {} if input.action.name in data.fixed.names
+
+forbid["blocked"] := {} if input.action.name in data.lists.blocked
+`},
+		file{"data.json", fmt.Sprintf(`{"lists": {"permitted": {%q: true}, "blocked": []}, "fixed": {"names": ["f"]}}`, revision)},
+		file{"cases/cases.yaml", "queries:\n  f: {action: {name: f}}\ncases:\n  fixed: {query: f, want: {decision: ALLOW}}\n"},
+	)
+}
+
+func upsert(t testing.TB, pointer, value string) rar.Edit {
+	t.Helper()
+	v, err := rar.DecodeStrict([]byte(value), rar.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rar.Edit{Op: rar.Upsert, Path: path(t, pointer), Value: v}
+}
+
+func remove(t testing.TB, pointer string) rar.Edit {
+	t.Helper()
+	return rar.Edit{Op: rar.Remove, Path: path(t, pointer)}
+}
+
+func path(t testing.TB, pointer string) []string {
+	t.Helper()
+	p, err := bundles.SplitPointer(pointer, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s *stand) change(t testing.TB, edits ...rar.Edit) (registry.Changed, error) {
+	t.Helper()
+	return s.ChangeData(t.Context(), registry.DataChange{Name: "main", Edits: edits, Who: "alice", Why: "because"})
+}
+
+func (s *stand) mustChange(t testing.TB, edits ...rar.Edit) registry.Changed {
+	t.Helper()
+	got, err := s.change(t, edits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// allows are the actions, of some, that are allowed.
+func (s *stand) allows(t testing.TB, actions ...string) string {
+	t.Helper()
+	var out []string
+	for _, a := range actions {
+		if decide(t.Context(), s.engine.Snapshot(), a) {
+			out = append(out, a)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// TestChangeData: a change is in force when it is answered, recorded, and there after
+// a restart; it belongs to its archive, also when that is rolled back to.
+func TestChangeData(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	first := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: first, Activate: true})
+	got := s.mustChange(t, upsert(t, "/lists/permitted/x", "true"))
+	if got.Number != 1 || got.Revision != "r1+1" || got.Digest != store.Digest(first) {
+		t.Errorf("%+v", got)
+	}
+	if s.allows(t, "r1", "x", "y", "f") != "r1 x f" || s.engine.Snapshot().Policy().Revision != "r1+1" {
+		t.Error(s.allows(t, "r1", "x", "y", "f"), s.engine.Snapshot().Policy())
+	}
+	s.mustChange(t, upsert(t, "/lists/permitted/y", "true"), remove(t, "/lists/permitted/r1"), upsert(t, "/lists/blocked/-", `"f"`))
+	if s.allows(t, "r1", "x", "y", "f") != "x y" {
+		t.Error(s.allows(t, "r1", "x", "y", "f"))
+	}
+	shown, events, err := s.Show(t.Context(), "main")
+	if err != nil || shown[0].Changes != 2 {
+		t.Errorf("%+v, %v", shown, err)
+	}
+	if e := events[0]; e.What != "data" || e.Who != "alice" || e.Why != "because" || e.Path != "/lists/permitted/y and 2 more" || e.Revision != "r1+2" || e.To != store.StateActive {
+		t.Errorf("%+v", e)
+	}
+	d, err := s.Document("main", []string{"lists"})
+	if err != nil || string(d.JSON) != `{"permitted":{"y":true,"x":true},"blocked":["f"]}` && string(d.JSON) != `{"permitted":{"x":true,"y":true},"blocked":["f"]}` || d.Number != 2 {
+		t.Errorf("%s, %v", d.JSON, err)
+	}
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, nil).load(t)
+	if s.allows(t, "r1", "x", "y", "f") != "x y" {
+		t.Error("after a restart:", s.allows(t, "r1", "x", "y", "f"))
+	}
+	// Another archive does not have them, and must not come by accident.
+	second := facts(t, "r2", 2)
+	if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: second, Activate: true}); codeOf(err) != string(bundles.CodeChangesLost) {
+		t.Error(err)
+	}
+	if s.allows(t, "r1", "r2", "x") != "x" {
+		t.Error("refused, and yet:", s.allows(t, "r1", "r2", "x"))
+	}
+	s.push(t, registry.Push{Archive: second, Activate: true, DropChanges: true})
+	if s.allows(t, "r1", "r2", "x", "f") != "r2 f" {
+		t.Error(s.allows(t, "r1", "r2", "x", "f"))
+	}
+	s.mustChange(t, upsert(t, "/lists/permitted/z", "true"))
+	if _, err := s.Rollback(t.Context(), registry.Change{Name: "main"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.allows(t, "r1", "r2", "x", "z") != "x" {
+		t.Error("after the rollback:", s.allows(t, "r1", "r2", "x", "z"))
+	}
+	s.mustChange(t, upsert(t, "/lists/permitted/w", "true"))
+	if _, err := s.Activate(t.Context(), registry.Change{Name: "main", Revision: "r2", DropChanges: true}); err != nil {
+		t.Fatal(err)
+	}
+	if s.allows(t, "r2", "x", "z", "w") != "r2 z" {
+		t.Error(s.allows(t, "r2", "x", "z", "w"))
+	}
+	s.Forget() // keys may have changed: all is verified again
+	s.mustChange(t, upsert(t, "/lists/permitted/v", "true"))
+	if s.allows(t, "r2", "z", "v") != "r2 z v" {
+		t.Error(s.allows(t, "r2", "z", "v"))
+	}
+}
+
+// TestDataRefused: what is refused leaves everything as it was.
+func TestDataRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	if _, err := s.change(t, upsert(t, "/lists/a", "1")); codeOf(err) != string(bundles.CodeNotFound) {
+		t.Error("nothing is active:", err)
+	}
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	before := s.engine.Snapshot()
+	tag := func(pointer string) string {
+		d, err := s.Document("main", path(t, pointer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Tag
+	}
+	deep := rar.StringValue("x")
+	for range 200 {
+		deep = rar.ArrayValue(deep)
+	}
+	for name, c := range map[string]struct {
+		change registry.DataChange
+		code   bundles.Code
+	}{
+		"not writable":          {registry.DataChange{Edits: []rar.Edit{upsert(t, "/fixed/names", `["evil"]`)}}, bundles.CodeNotWritable},
+		"its neighbour":         {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists2", `1`)}}, bundles.CodeNotWritable},
+		"above":                 {registry.DataChange{Edits: []rar.Edit{{Op: rar.Upsert, Value: rar.ObjectValue()}}}, bundles.CodeNotWritable},
+		"one of several":        {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/a", "1"), upsert(t, "/fixed/a", "1")}}, bundles.CodeNotWritable},
+		"nothing to remove":     {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/a", "1"), remove(t, "/lists/b")}}, bundles.CodeDataNotFound},
+		"what policy needs":     {registry.DataChange{Edits: []rar.Edit{remove(t, "/lists/blocked")}}, "bundle.missing_data"},
+		"of another kind":       {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/blocked", `{"f": true}`)}}, "bundle.data_not_array"},
+		"all of it":             {registry.DataChange{Edits: []rar.Edit{remove(t, "/lists")}}, "bundle.missing_data"},
+		"too deep":              {registry.DataChange{Edits: []rar.Edit{{Op: rar.Upsert, Path: []string{"lists", "deep"}, Value: deep}}}, bundles.CodeDeltaInvalid},
+		"another tag":           {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/blocked", "[]")}, Path: path(t, "/lists/blocked"), Expect: []string{tag("/lists/permitted")}}, bundles.CodeDataChanged},
+		"a tag of nothing":      {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/a", "1")}, Path: path(t, "/lists/a"), Expect: []string{"*"}}, bundles.CodeDataChanged},
+		"there already":         {registry.DataChange{Edits: []rar.Edit{upsert(t, "/lists/blocked", "[]")}, Path: path(t, "/lists/blocked"), ExpectAbsent: true}, bundles.CodeDataChanged},
+		"no name":               {registry.DataChange{Name: "../main", Edits: []rar.Edit{upsert(t, "/lists/a", "1")}}, bundles.CodeNameInvalid},
+		"the operator's bundle": {registry.DataChange{Name: "local", Edits: []rar.Edit{upsert(t, "/local/a", "1")}}, bundles.CodeNameLocal},
+		"another name":          {registry.DataChange{Name: "other", Edits: []rar.Edit{upsert(t, "/lists/a", "1")}}, bundles.CodeNotFound},
+	} {
+		if c.change.Name == "" {
+			c.change.Name = "main"
+		}
+		if _, err := s.ChangeData(t.Context(), c.change); codeOf(err) != string(c.code) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if s.engine.Snapshot() != before {
+			t.Errorf("%s: what is live was touched", name)
+		}
+	}
+	if last, err := s.store.LastChange(t.Context(), registry.DefaultTenant, "main", store.Digest(facts(t, "r1", 1))); err != nil || last != 0 {
+		t.Error(last, err)
+	}
+	// With the right tag it is taken.
+	_, err := s.ChangeData(t.Context(), registry.DataChange{
+		Name: "main", Edits: []rar.Edit{upsert(t, "/lists/blocked", `["r1"]`)}, Path: path(t, "/lists/blocked"), Expect: []string{"x", tag("/lists/blocked")},
+	})
+	if err != nil || s.allows(t, "r1", "f") != "f" {
+		t.Error(err, s.allows(t, "r1", "f"))
+	}
+}
+
+// delta is a delta bundle.
+func delta(t testing.TB, signed bool, base string, more, patch string) []byte {
+	t.Helper()
+	return pack(t, signed,
+		file{".manifest", fmt.Sprintf(`{"revision":"d","roots":["authz","lists","fixed"],"metadata":{"authzd":{"base":%q%s}}}`, base, more)},
+		file{"patch.json", patch})
+}
+
+// TestDelta: signed delta bundles change anything, in order, once, on their archive.
+func TestDelta(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	base := store.Digest(facts(t, "r1", 5))
+	s.push(t, registry.Push{Archive: facts(t, "r1", 5), Activate: true})
+	names := `{"data":[{"op":"replace","path":"/fixed/names","value":["f","g"]}]}`
+	refuse := func(what string, archive []byte, code bundles.Code) {
+		t.Helper()
+		before := s.engine.Snapshot()
+		if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: archive, Activate: true}); codeOf(err) != string(code) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if s.engine.Snapshot() != before {
+			t.Error(what, ": what is live was touched")
+		}
+	}
+	refuse("without a signature", delta(t, false, base, `,"sequence":6`, names), "bundle.signature_missing")
+	refuse("a server's own, without a signature", delta(t, false, base, `,"after":0,"number":1`, names), "bundle.signature_missing")
+	refuse("a server's own, signed", delta(t, true, base, `,"after":0,"number":1`, names), bundles.CodeDeltaInvalid)
+	refuse("not above the archive", delta(t, true, base, `,"sequence":5`, names), bundles.CodeDeltaStale)
+	refuse("of another archive", delta(t, true, "sha256:00", `,"sequence":6`, names), bundles.CodeDeltaStale)
+	refuse("a case fails", delta(t, true, base, `,"sequence":6`, `{"data":[{"op":"replace","path":"/fixed/names","value":["g"]}]}`), bundles.CodeTestFailed)
+	refuse("for another name", delta(t, true, base, `,"sequence":6,"name":"other"`, names), bundles.CodeNameOther)
+	refuse("outside the roots", delta(t, true, base, `,"sequence":6`, `{"data":[{"op":"upsert","path":"/else","value":1}]}`), "bundle.outside_roots")
+	good := delta(t, true, base, `,"sequence":6`, names)
+	if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: good}); codeOf(err) != string(bundles.CodeUnsupported) {
+		t.Error("not activated:", err)
+	}
+	if got := s.push(t, registry.Push{Archive: good, Activate: true, Who: "bob"}); got.Unchanged || got.Changes != 1 {
+		t.Errorf("%+v", got)
+	}
+	if s.allows(t, "f", "g") != "f g" {
+		t.Error(s.allows(t, "f", "g"))
+	}
+	if got := s.push(t, registry.Push{Archive: good, Activate: true}); !got.Unchanged {
+		t.Errorf("once more: %+v", got)
+	}
+	s.mustChange(t, upsert(t, "/lists/permitted/x", "true"))
+	s.push(t, registry.Push{Archive: delta(t, true, base, `,"sequence":9`, `{"data":[{"op":"upsert","path":"fixed/names","value":["f"]}]}`), Activate: true})
+	if s.allows(t, "f", "g", "x") != "f x" {
+		t.Error(s.allows(t, "f", "g", "x"))
+	}
+	refuse("an old one", good, bundles.CodeDeltaStale)
+	refuse("between", delta(t, true, base, `,"sequence":8`, names), bundles.CodeDeltaStale)
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, nil).load(t)
+	if s.allows(t, "f", "g", "x") != "f x" {
+		t.Error("after a restart:", s.allows(t, "f", "g", "x"))
+	}
+	refuse("an old one after a restart", good, bundles.CodeDeltaStale)
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A delta bundle that its key does not stand for any more takes the policy away, as
+	// an archive does.
+	s = start(t, dir, func(o *registry.Options) {
+		o.Verify = func(archive []byte) (bundles.Content, error) {
+			c, err := verify(archive)
+			if err == nil && c.Delta != nil {
+				return c, &bundles.Error{Code: bundles.CodeKeyUnknown}
+			}
+			return c, err
+		}
+	})
+	if _, err := s.Load(t.Context(), []engine.Bundle{local(t)}); codeOf(err) != string(bundles.CodeKeyUnknown) || s.engine.Snapshot() != nil {
+		t.Error(err)
+	}
+}
+
+// TestChangesTogether: many callers at once, each of whom is answered for its own; those
+// at fault do not hold up the others, and no decision is without a snapshot.
+func TestChangesTogether(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	var group sync.WaitGroup
+	const callers, each = 8, 30
+	var mu sync.Mutex
+	seen := map[int64]bool{}
+	for g := range callers {
+		group.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("a%d-%d", g, i)
+				switch i % 5 {
+				case 3:
+					if _, err := s.change(t, remove(t, "/lists/blocked")); codeOf(err) != "bundle.missing_data" {
+						t.Error(err)
+					}
+				case 4:
+					if _, err := s.change(t, upsert(t, "/fixed/x", "1")); codeOf(err) != string(bundles.CodeNotWritable) {
+						t.Error(err)
+					}
+				default:
+					got, err := s.change(t, upsert(t, "/lists/permitted/"+name, "true"))
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					if s.allows(t, name) != name {
+						t.Error("not in force:", name)
+					}
+					mu.Lock()
+					if seen[got.Number] {
+						t.Error("a number twice:", got.Number)
+					}
+					seen[got.Number] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	group.Wait()
+	if len(seen) != callers*each*3/5 {
+		t.Error(len(seen))
+	}
+	d, err := s.Document("main", []string{"lists"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, nil).load(t)
+	if again, err := s.Document("main", []string{"lists"}); err != nil || again.Tag != d.Tag {
+		t.Errorf("%s\n%s", d.JSON, again.JSON)
+	}
+}
+
+// TestChangeGivenUp: a caller who goes away before its change is begun changes nothing.
+func TestChangeGivenUp(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var made, given int
+	for i := range 50 {
+		name := "x" + strconv.Itoa(i)
+		_, err := s.ChangeData(ended, registry.DataChange{Name: "main", Edits: []rar.Edit{upsert(t, "/lists/permitted/"+name, "true")}})
+		switch allowed := s.allows(t, name) == name; {
+		case err == nil && allowed:
+			made++
+		case errors.Is(err, context.Canceled) && !allowed:
+			given++
+		default:
+			t.Errorf("%v, allowed %v", err, allowed)
+		}
+	}
+	if made+given != 50 {
+		t.Error(made, given)
+	}
+}
+
+// follower takes step by step what Next offers, as a server that follows does.
+func follower(t *testing.T, from, to *stand, tag string) string {
+	t.Helper()
+	for range 200 {
+		if live, _ := from.Tag("main"); live == tag {
+			return tag
+		}
+		step, err := from.Next(t.Context(), "main", tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive, err := step.Read()
+		if err != nil || int64(len(archive)) != step.Size {
+			t.Fatal(len(archive), step.Size, err)
+		}
+		to.push(t, registry.Push{Archive: archive, Activate: true, DropChanges: true, Followed: true})
+		if got, _ := to.Tag("main"); got != step.Tag {
+			t.Fatalf("at %s, not %s", got, step.Tag)
+		}
+		tag = step.Tag
+	}
+	t.Fatal("never there")
+	return ""
+}
+
+// TestNext: followers that begin anywhere come to the same data, through random
+// changes of which some are signed, and some set anew what others have set.
+func TestNext(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // a test's
+		source := start(t, t.TempDir(), nil).load(t)
+		near, late := start(t, t.TempDir(), nil).load(t), start(t, t.TempDir(), nil).load(t)
+		archive := facts(t, "r1", 1)
+		source.push(t, registry.Push{Archive: archive, Activate: true})
+		nearTag, lateTag := "", ""
+		for i := range 40 {
+			at := "/lists/permitted/" + []string{"a", "b", "c", "c/d", "c/e"}[r.IntN(5)]
+			switch r.IntN(9) {
+			case 0:
+				source.push(t, registry.Push{
+					Archive:  delta(t, true, store.Digest(archive), `,"sequence":`+strconv.Itoa(i+2), fmt.Sprintf(`{"data":[{"op":"upsert","path":"/fixed/n","value":%d}]}`, i)),
+					Activate: true,
+				})
+			case 1, 2:
+				if _, err := source.change(t, remove(t, at)); err != nil && codeOf(err) != string(bundles.CodeDataNotFound) {
+					t.Fatal(err)
+				}
+			case 3:
+				source.mustChange(t, upsert(t, at, `{}`), upsert(t, "/lists/n", strconv.Itoa(i)))
+			case 4:
+				nearTag = follower(t, source, near, nearTag)
+			case 5:
+				if r.IntN(4) == 0 {
+					lateTag = follower(t, source, late, lateTag)
+				}
+			default:
+				if _, err := source.change(t, upsert(t, at, fmt.Sprintf(`{"d": {"i": %d}}`, i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		fresh := start(t, t.TempDir(), nil).load(t)
+		for _, f := range []struct {
+			*stand
+			tag string
+		}{{near, nearTag}, {late, lateTag}, {fresh, ""}} {
+			follower(t, source, f.stand, f.tag)
+			for _, root := range []string{"lists", "fixed"} {
+				want, err := source.Document("main", []string{root})
+				got, gotErr := f.Document("main", []string{root})
+				if err != nil || gotErr != nil || want.Tag != got.Tag {
+					t.Errorf("seed %d: %s, not %s (%v, %v)", seed, got.JSON, want.JSON, gotErr, err)
+				}
+			}
+		}
+		// What is on the disk comes to the same.
+		again, err := source.Document("main", []string{"lists"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := source.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		reopened := start(t, source.dir, nil).load(t)
+		if got, err := reopened.Document("main", []string{"lists"}); err != nil || got.Tag != again.Tag {
+			t.Errorf("seed %d, after a restart: %s, not %s", seed, got.JSON, again.JSON)
+		}
+	}
+}
+
+// TestFollowedIsBounded: a source that was taken over changes nothing beyond what the
+// signed manifest lets be changed, and not out of order.
+func TestFollowedIsBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	archive := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: archive, Activate: true, Followed: true})
+	made := func(d bundles.Delta) []byte {
+		out, err := bundles.PackDelta(&d, "r1+1", []string{"lists"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	base := store.Digest(archive)
+	for name, c := range map[string]struct {
+		archive []byte
+		code    bundles.Code
+	}{
+		"not writable":    {made(bundles.Delta{Edits: []rar.Edit{upsert(t, "/fixed/names", `["evil"]`)}, Base: base, Number: 1}), bundles.CodeNotWritable},
+		"a gap":           {made(bundles.Delta{Edits: []rar.Edit{upsert(t, "/lists/a", "1")}, Base: base, After: 1, Number: 2}), bundles.CodeDeltaStale},
+		"another archive": {made(bundles.Delta{Edits: []rar.Edit{upsert(t, "/lists/a", "1")}, Base: "sha256:00", Number: 1}), bundles.CodeDeltaStale},
+		"as if signed":    {delta(t, false, base, `,"sequence":6`, `{"data":[{"op":"upsert","path":"/fixed/n","value":1}]}`), "bundle.signature_missing"},
+		"a whole one":     {pack(t, false, file{"data.json", `{"lists": 1}`}), "bundle.signature_missing"},
+	} {
+		_, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: c.archive, Activate: true, Followed: true})
+		if codeOf(err) != string(c.code) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if tag, _ := s.Tag("main"); tag != base {
+		t.Error(tag)
+	}
+	s.push(t, registry.Push{Archive: made(bundles.Delta{Edits: []rar.Edit{upsert(t, "/lists/a", "1")}, Base: base, Number: 3}), Activate: true, Followed: true})
+	if tag, _ := s.Tag("main"); tag != base+".3" {
+		t.Error(tag)
+	}
+}

@@ -1,0 +1,26 @@
+-- Changes of the data of bundles, each on top of an archive and the changes before.
+
+CREATE TABLE bundle_changes (
+	tenant       TEXT NOT NULL,
+	name         TEXT NOT NULL,
+	-- base is the digest of the archive, number the place among its changes.
+	base         TEXT NOT NULL,
+	number       BIGINT NOT NULL,
+	digest       TEXT NOT NULL,
+	-- archive is the delta bundle, in base64.
+	archive      TEXT NOT NULL,
+	signed       INTEGER NOT NULL,
+	-- sequence is that of a signed one, 0 of others.
+	sequence     BIGINT NOT NULL,
+	-- path is the JSON Pointer of the one document that it sets or removes, with a
+	-- slash behind; '' where a later change of the same document needs this one.
+	path         TEXT NOT NULL,
+	who          TEXT NOT NULL,
+	why          TEXT NOT NULL,
+	happened_at  BIGINT NOT NULL,
+	PRIMARY KEY (tenant, name, base, number)
+);
+
+CREATE INDEX bundle_changes_of_path ON bundle_changes (tenant, name, base, path);
+
+ALTER TABLE bundle_events ADD COLUMN path TEXT NOT NULL DEFAULT '';

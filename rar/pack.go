@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -327,8 +328,9 @@ func nameAt(text string, i int) (string, int) {
 // named tells whether member n has the name.
 func (c *packed) named(n int, name string) bool {
 	i := int(c.at[n]) + 1
-	// Most names have no escapes.
-	if end := i + len(name); end < len(c.text) && c.text[i:end] == name && c.text[end] == '"' {
+	// Most names have no escapes. A backslash in name is one character, and the first of
+	// an escape in text.
+	if end := i + len(name); end < len(c.text) && c.text[i:end] == name && c.text[end] == '"' && strings.IndexByte(name, '\\') < 0 {
 		return true
 	}
 	got, _ := nameAt(c.text, i-1)

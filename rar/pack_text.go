@@ -59,7 +59,7 @@ func memberAt(text string, i int, name string) int {
 		at := i
 		i = skipString(text, i)
 		found := text[at+1:i-1] == name
-		if !found && strings.IndexByte(text[at:i], '\\') >= 0 {
+		if strings.IndexByte(text[at:i], '\\') >= 0 { // not what it looks like
 			got, _ := nameAt(text, at)
 			found = got == name
 		}

@@ -34,6 +34,8 @@ func TestEveryCodeIsReached(t *testing.T) {
 	}
 	_, _, invalidType := rar.CompileTypes([]rar.Declaration{{}})
 	_, tooComplex := types.Covers(make([]rar.Value, 2000), []rar.Value{{}}, rar.CoverOptions{})
+	_, notFound := rar.Apply(rar.Value{}, []rar.Edit{{Op: rar.Remove, Path: []string{"a"}}}, rar.Limits{})
+	_, invalidEdit := rar.Apply(rar.Value{}, []rar.Edit{{}}, rar.Limits{})
 	const account = `{"type":"account_information"}`
 	reached := map[rar.Code]rar.Code{
 		rar.CodeSyntax:            parse(`[`, rar.Limits{}),
@@ -54,6 +56,8 @@ func TestEveryCodeIsReached(t *testing.T) {
 		rar.CodeInvalidType:       codeOf(invalidType),
 		rar.CodeInvalidRequired:   listed(`[]`, `[{"type":"account_information","x":1}]`, rar.CoverOptions{}),
 		rar.CodeTooComplex:        codeOf(tooComplex),
+		rar.CodeNotFound:          codeOf(notFound),
+		rar.CodeInvalidEdit:       codeOf(invalidEdit),
 		rar.CodeOpenInRequired:    reason(`"eq":1`, ``),
 		rar.CodeMissingInGranted:  reason(``, `"eq":1`),
 		rar.CodeNotEqual:          reason(`"eq":1`, `"eq":2`),

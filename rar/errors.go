@@ -54,6 +54,15 @@ const (
 	CodeTooComplex Code = "rar.too_complex"
 )
 
+// Codes of Apply.
+const (
+	// CodeNotFound is the path of an edit at which there is nothing.
+	CodeNotFound Code = "rar.not_found"
+	// CodeInvalidEdit is an edit that means nothing: without operation or value, of a
+	// path that is not UTF-8, or the removal of everything.
+	CodeInvalidEdit Code = "rar.invalid_edit"
+)
+
 // Codes of Reason, in the order of the tables in the contract.
 const (
 	// CodeOpenInRequired is a field that the grant limits and the need does not.
@@ -95,7 +104,7 @@ const (
 // that holds the documentation against the code.
 func Codes() []Code {
 	return append(inputCodes(),
-		CodeInvalidType, CodeInvalidRequired, CodeTooComplex,
+		CodeInvalidType, CodeInvalidRequired, CodeTooComplex, CodeNotFound, CodeInvalidEdit,
 		CodeOpenInRequired, CodeMissingInGranted, CodeNotEqual, CodeTypeMismatch,
 		CodeNotSubset, CodeRequiredEmpty, CodeAboveMax, CodeBelowMin, CodeNotANumber,
 		CodeNotPrefix, CodeUnsafePath, CodeNoGlobMatch, CodePatternInRequired,

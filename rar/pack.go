@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -77,14 +78,22 @@ func decodePacked(text string, l Limits, row int) (Value, error) {
 // packed is an array or object as text.
 type packed struct {
 	text string // of the whole document
-	// from and size are where it stands there.
-	from, size uint32
-	// at are the places of the members' names, or of the elements, in order.
+	// tail is what edits wrote: each child with a comma behind it. See place.
+	tail string
+	// spare is the memory of tail.
+	spare *tailMemory
+	// size is about the length of all of it as text, span how much of text is or was
+	// its own, and dead how much of that and of tail means nothing any more.
+	size, span, dead int
+	// end is where it ends in text; 0 once it was edited: the places are in no order.
+	end uint32
+	// at are the places of the members' names, or of the elements.
 	at []uint32
 	// index finds members: 1 + their number, by the hash of their name; its length is a
 	// power of two.
 	index []uint32
-	// large are the children that are not decoded anew, and largeAt their numbers.
+	// large are the children that are not decoded anew, and largeAt their numbers. Of one
+	// whose place is in tail, the text there is null.
 	large   []Value
 	largeAt []uint32
 }
@@ -197,7 +206,7 @@ func (p *packer) container(kind Kind) (Value, bool, error) {
 
 func (p *packer) pack(kind Kind, start int, places, index []uint32, large []numbered) Value {
 	c := &packed{
-		text: p.src, from: uint32(start), size: uint32(p.pos - start), //nolint:gosec // the text is shorter than 4 GiB
+		text: p.src, size: p.pos - start, span: p.pos - start, end: uint32(p.pos), //nolint:gosec // the text is shorter than 4 GiB
 		at: slices.Clone(places), index: index,
 	}
 	if len(large) > 0 {
@@ -206,11 +215,25 @@ func (p *packer) pack(kind Kind, start int, places, index []uint32, large []numb
 			c.large[i], c.largeAt[i] = l.v, l.n
 		}
 	}
-	size := len(places)
+	return c.as(kind)
+}
+
+// as is the Value of c, which is not changed from now on.
+func (c *packed) as(kind Kind) Value {
+	size := len(c.at)
 	if kind == Object {
 		size *= 2
 	}
 	return Value{at: unsafe.Pointer(c), size: uint32(size), kind: kind, bool: true} //nolint:gosec // see Value; a child takes two bytes of 4 GiB at least
+}
+
+// place is where child n stands: in which text, and where there.
+func (c *packed) place(n int) (string, int) {
+	i := int(c.at[n])
+	if i < len(c.text) {
+		return c.text, i
+	}
+	return c.tail, i - len(c.text)
 }
 
 func (p *packer) skipElements() error {
@@ -326,45 +349,77 @@ func nameAt(text string, i int) (string, int) {
 
 // named tells whether member n has the name.
 func (c *packed) named(n int, name string) bool {
-	i := int(c.at[n]) + 1
-	// Most names have no escapes.
-	if end := i + len(name); end < len(c.text) && c.text[i:end] == name && c.text[end] == '"' {
+	text, i := c.place(n)
+	i++
+	// Most names have no escapes. A backslash in name is one character, and the first of
+	// an escape in text.
+	if end := i + len(name); end < len(text) && text[i:end] == name && text[end] == '"' && strings.IndexByte(name, '\\') < 0 {
 		return true
 	}
-	got, _ := nameAt(c.text, i-1)
+	got, _ := nameAt(text, i-1)
 	return got == name
 }
 
 // find returns the number of the member with the name, -1 if there is none.
 func (c *packed) find(name string) int {
+	if slot := c.slot(name); slot >= 0 {
+		return int(c.index[slot]) - 1
+	}
+	return -1
+}
+
+// slot returns the place in index of the member with the name, -1 if there is none.
+func (c *packed) slot(name string) int {
 	mask := uint64(len(c.index) - 1) //nolint:gosec // never empty
 	for h := maphash.String(packedSeed, name) & mask; c.index[h] != 0; h = (h + 1) & mask {
-		if n := int(c.index[h] - 1); c.named(n, name) {
-			return n
+		if c.named(int(c.index[h]-1), name) {
+			return int(h) //nolint:gosec // less than the length of a slice
 		}
 	}
 	return -1
 }
 
-// member returns member n of an object.
-func (c *packed) member(n int) Member {
-	name, _ := nameAt(c.text, int(c.at[n]))
-	return Member{Name: name, Value: c.value(n, c.start(Object, n))}
+// name returns the name of member n of an object.
+func (c *packed) name(n int) string {
+	text, i := c.place(n)
+	name, _ := nameAt(text, i)
+	return name
 }
 
-// element returns element n of an array.
-func (c *packed) element(n int) Value { return c.value(n, int(c.at[n])) }
+// member returns member n of an object.
+func (c *packed) member(n int) Member { return Member{Name: c.name(n), Value: c.value(Object, n)} }
 
-// value returns child n, which stands at i.
-func (c *packed) value(n, i int) Value {
-	if k := sort.Search(len(c.largeAt), func(k int) bool { return int(c.largeAt[k]) >= n }); k < len(c.largeAt) && int(c.largeAt[k]) == n {
-		return c.large[k]
+// element returns element n of an array.
+func (c *packed) element(n int) Value { return c.value(Array, n) }
+
+// value returns child n.
+func (c *packed) value(kind Kind, n int) Value {
+	if v, ok := c.largeChild(n); ok {
+		return v
 	}
-	v, err := decodeAt(c.text, i)
+	text, i := c.start(kind, n)
+	v, err := decodeAt(text, i)
 	if err != nil {
 		return Value{} // it has been read once already
 	}
 	return v
+}
+
+// largeChild returns child n if it is among the large ones.
+func (c *packed) largeChild(n int) (Value, bool) {
+	k := sort.Search(len(c.largeAt), func(k int) bool { return int(c.largeAt[k]) >= n })
+	if k < len(c.largeAt) && int(c.largeAt[k]) == n {
+		return c.large[k], true
+	}
+	return Value{}, false
+}
+
+// detached returns child n if it has no text here.
+func (c *packed) detached(n int) (Value, bool) {
+	if int(c.at[n]) < len(c.text) {
+		return Value{}, false
+	}
+	return c.largeChild(n)
 }
 
 var errPacked = errors.New("the packed text is not what was packed")
@@ -400,8 +455,7 @@ func (v Value) packed() *packed {
 // one it spares making the value.
 func (v Value) Name(i int) string {
 	if c := v.packed(); c != nil && v.kind == Object && i >= 0 && i < len(c.at) {
-		name, _ := nameAt(c.text, int(c.at[i]))
-		return name
+		return c.name(i)
 	}
 	return v.Member(i).Name
 }
@@ -488,10 +542,10 @@ func equalPacked(a, b Value) bool {
 }
 
 // TextSize is the length of the text that a packed Value is kept as, in bytes; 0 for
-// every other.
+// every other. Of one that was edited it is about that.
 func (v Value) TextSize() int {
 	if c := v.packed(); c != nil {
-		return int(c.size)
+		return c.size
 	}
 	return 0
 }
@@ -503,8 +557,20 @@ func (v Value) ChildSize(i int) int {
 	switch {
 	case c == nil || i < 0 || i >= len(c.at):
 		return 0
+	case c.end == 0:
+		return c.childSize(v.kind, i)
 	case i+1 < len(c.at):
 		return int(c.at[i+1] - c.at[i])
 	}
-	return int(c.from) + int(c.size) - int(c.at[i])
+	return int(c.end - c.at[i])
+}
+
+// childSize is ChildSize wherever the other children stand.
+func (c *packed) childSize(kind Kind, n int) int {
+	_, at := c.place(n)
+	text, start := c.start(kind, n)
+	if v, ok := c.largeChild(n); ok {
+		return start - at + textSize(v) + 1
+	}
+	return skipValue(text, start) - at + 1
 }

@@ -247,6 +247,42 @@ func TestPackedIsTheSame(t *testing.T) {
 	}
 }
 
+// TestPackedBackslashes: a name is not found by how another one is written.
+func TestPackedBackslashes(t *testing.T) {
+	t.Parallel()
+	names := []string{`\`, `\\`, `\\\\`, `"`, `"a`, `a"b`, `a\`, `a\"b`, `\"`, `\u0041`, "A"}
+	var members []Member
+	for i, name := range names {
+		members = append(members, Member{Name: name, Value: ObjectValue(Member{Name: name, Value: IntValue(int64(i))})})
+	}
+	for n := range members {
+		for m := n; m <= len(members); m++ {
+			want := ObjectValue(members[n:m]...)
+			doc := ArrayValue(want, ObjectValue(Member{Name: "x", Value: want}))
+			got, err := decodePacked(string(doc.AppendJSON(nil)), Limits{}, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			samePacked(t, doc, got)
+			for i, name := range names {
+				at, there := -1, i >= n && i < m
+				if there {
+					at = i - n
+				}
+				if found := got.Index(0).Find(name); found != at {
+					t.Errorf("%q of %s is found at %d", name, want.AppendJSON(nil), found)
+				}
+				if _, ok := got.ChildAt(0, name, name); ok != there {
+					t.Errorf("%q below %q of %s: %v", name, name, want.AppendJSON(nil), ok)
+				}
+				if _, ok := got.ChildAt(1, "x", name); ok != there {
+					t.Errorf("%q of %s: %v", name, want.AppendJSON(nil), ok)
+				}
+			}
+		}
+	}
+}
+
 // TestPackedLarge is about a document of ordinary rows, read by many at once.
 func TestPackedLarge(t *testing.T) {
 	t.Parallel()

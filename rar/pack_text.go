@@ -59,7 +59,7 @@ func memberAt(text string, i int, name string) int {
 		at := i
 		i = skipString(text, i)
 		found := text[at+1:i-1] == name
-		if !found && strings.IndexByte(text[at:i], '\\') >= 0 {
+		if strings.IndexByte(text[at:i], '\\') >= 0 { // not what it looks like
 			got, _ := nameAt(text, at)
 			found = got == name
 		}
@@ -75,13 +75,13 @@ func memberAt(text string, i int, name string) int {
 	return -1
 }
 
-// start is the place of the value of child n.
-func (c *packed) start(kind Kind, n int) int {
-	i := int(c.at[n])
+// start is the place of the value of child n, as place says it.
+func (c *packed) start(kind Kind, n int) (string, int) {
+	text, i := c.place(n)
 	if kind == Array {
-		return i
+		return text, i
 	}
-	return skipSpace(c.text, skipSpace(c.text, skipString(c.text, i))+1)
+	return text, skipSpace(text, skipSpace(text, skipString(text, i))+1)
 }
 
 // ChildText returns the text of the value of child i of a packed Array or Object,
@@ -91,8 +91,11 @@ func (v Value) ChildText(i int) string {
 	if c == nil || i < 0 || i >= len(c.at) {
 		return ""
 	}
-	start := c.start(v.kind, i)
-	return c.text[start:skipValue(c.text, start)]
+	if child, ok := c.detached(i); ok {
+		return string(child.AppendJSON(nil))
+	}
+	text, start := c.start(v.kind, i)
+	return text[start:skipValue(text, start)]
 }
 
 // ChildAt returns what stands below child i of an Array or Object, at the names of
@@ -105,22 +108,30 @@ func (v Value) ChildAt(i int, names ...string) (Value, bool) {
 		if v.kind == Object {
 			child = v.Member(i).Value
 		}
-		for _, name := range names {
-			child, _ = child.Get(name)
-		}
-		return child, child.kind != Absent
+		return child.below(names)
 	}
-	at := c.start(v.kind, i)
+	if child, ok := c.detached(i); ok {
+		return child.below(names)
+	}
+	text, at := c.start(v.kind, i)
 	for _, name := range names {
-		if c.text[at] != '{' {
+		if text[at] != '{' {
 			return Value{}, false
 		}
-		if at = memberAt(c.text, at, name); at < 0 {
+		if at = memberAt(text, at, name); at < 0 {
 			return Value{}, false
 		}
 	}
-	child, err := decodeAt(c.text, at)
+	child, err := decodeAt(text, at)
 	return child, err == nil
+}
+
+// below goes down by the names of members.
+func (v Value) below(names []string) (Value, bool) {
+	for _, name := range names {
+		v, _ = v.Get(name)
+	}
+	return v, v.kind != Absent
 }
 
 // AppendSortedChild appends child i of a packed Array or Object as JSON without white
@@ -131,8 +142,12 @@ func (v Value) AppendSortedChild(dst []byte, i int, quote func(dst []byte, s str
 	if c == nil || i < 0 || i >= len(c.at) {
 		return dst
 	}
-	w := sortedWriter{text: c.text, quote: quote}
-	dst, _ = w.value(dst, c.start(v.kind, i))
+	text, start := c.start(v.kind, i)
+	if child, ok := c.detached(i); ok {
+		text, start = string(child.AppendJSON(nil)), 0
+	}
+	w := sortedWriter{text: text, quote: quote}
+	dst, _ = w.value(dst, start)
 	return dst
 }
 

@@ -57,7 +57,7 @@ type Value struct {
 	// at is the first byte of a String's or Number's text, or the first of an
 	// Array's elements or an Object's name, value, name, value, …; nil if size is
 	// 0. Of a packed one, see DecodePacked, it is that. textValue, listValue, str, list,
-	// packed and pack alone look at it.
+	// packed and as alone look at it.
 	at   unsafe.Pointer
 	size uint32 // bytes of the text, or Values
 	kind Kind
@@ -296,21 +296,27 @@ func (v Value) step(token string) (Value, bool) {
 	if v.kind != Array {
 		return v.Get(token)
 	}
-	// RFC 6901 §4: no sign, no leading zero; "-" names no existing element.
-	if token == "" || len(token) > 9 || (token[0] == '0' && len(token) > 1) {
+	i := elementNumber(token)
+	if i < 0 || i >= v.Len() {
 		return Value{}, false
+	}
+	return v.Index(i), true
+}
+
+// elementNumber reads the index of an element, -1 if token is none. RFC 6901 §4: no
+// sign, no leading zero; "-" names no existing element.
+func elementNumber(token string) int {
+	if token == "" || len(token) > 9 || (token[0] == '0' && len(token) > 1) {
+		return -1
 	}
 	i := 0
 	for _, c := range []byte(token) {
 		if c < '0' || c > '9' {
-			return Value{}, false
+			return -1
 		}
 		i = 10*i + int(c-'0')
 	}
-	if i >= v.Len() {
-		return Value{}, false
-	}
-	return v.Index(i), true
+	return i
 }
 
 // unescapeToken reverses RFC 6901 §3; false for a "~" that escapes nothing.

@@ -79,8 +79,6 @@ const (
 	CodeDataNotFound Code = "bundle.data_not_found"
 	// CodeDataChanged is a document that is not what the caller expects.
 	CodeDataChanged Code = "bundle.data_changed"
-	// CodeDataRefused is data that policy can not be evaluated with; the report says why.
-	CodeDataRefused Code = "bundle.data_refused"
 	// CodeBusy is a change too many at a time.
 	CodeBusy Code = "bundle.busy"
 	// CodeChangesFull is a change too many since the bundle was released.
@@ -141,7 +139,7 @@ func Codes() []Code {
 		CodeUnreadable, CodeTooLarge, CodeUnsafePath, CodeUnsafeEntry, CodeDuplicateFile, CodeUnknownFile,
 		CodeUnsupported, CodeManifestInvalid, CodeDataInvalid, CodeDataConflict, CodeEmpty, CodeTestInvalid, CodeCaseInvalid,
 		CodePushUnavailable, CodeNameInvalid, CodeNameLocal, CodeNameOther, CodePolicyRefused, CodeTestFailed, CodeStaleRevision, CodeNotFound, CodeNotStaged, CodeNamesFull,
-		CodeDeltaInvalid, CodeDeltaStale, CodeNotWritable, CodeDataNotFound, CodeDataChanged, CodeDataRefused, CodeBusy, CodeChangesFull, CodeChangesLost, CodeFollowed,
+		CodeDeltaInvalid, CodeDeltaStale, CodeNotWritable, CodeDataNotFound, CodeDataChanged, CodeBusy, CodeChangesFull, CodeChangesLost, CodeFollowed,
 		CodeNotReceived, CodeOutdated,
 		CodeKeyInvalid, CodeSignatureMissing, CodeSignatureMisplaced, CodeSignatureRepeated, CodeSignatureInvalid,
 		CodeSignatureAlgorithm, CodeKeyUnknown, CodeSignatureScope, CodeSignatureFilesInvalid, CodeHashAlgorithm,

@@ -294,8 +294,8 @@ func TestNames(t *testing.T) {
 
 func TestRights(t *testing.T) {
 	t.Parallel()
-	all, err := callers.ParseRights([]string{"check", "assert", "explain", "push", "activate", "approve", "audit", "admin"})
-	if err != nil || all != callers.All || all.String() != "check,assert,explain,push,activate,approve,audit,admin" {
+	all, err := callers.ParseRights([]string{"check", "assert", "explain", "push", "activate", "approve", "audit", "admin", "data"})
+	if err != nil || all != callers.All || all.String() != "check,assert,explain,push,activate,approve,audit,admin,data" {
 		t.Errorf("%v, %v", all, err)
 	}
 	if callers.Admin.Has(callers.Check) || callers.All.Has(0) || callers.Rights(0).Has(callers.Check) || !callers.All.Has(callers.Push) ||

@@ -481,7 +481,7 @@ func dataRefusal(o *opened, err error) error {
 	}
 	var report Report
 	report.compiled(o.name, faults, nil)
-	return report.reject(bundles.CodeDataRefused)
+	return report.reject(bundles.CodePolicyRefused)
 }
 
 // commitData records and swaps, in this order. False: something else became active

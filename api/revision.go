@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,12 +25,33 @@ const (
 type revisions struct {
 	mu     sync.Mutex
 	last   *engine.Snapshot
-	active []engine.PolicyRef
+	active []activeRevision
 	// changed is closed and replaced when active grows.
 	changed chan struct{}
 }
 
 func newRevisions() *revisions { return &revisions{changed: make(chan struct{})} }
+
+// activeRevision is a revision, and the number of the last change of its data. Who asks
+// for a revision is served by it with changes, too.
+type activeRevision struct {
+	ref    engine.PolicyRef
+	change int64
+}
+
+// activeOf takes a revision such as "7#12" apart.
+func activeOf(ref engine.PolicyRef) activeRevision {
+	at := strings.LastIndexByte(ref.Revision, '#')
+	if at < 0 {
+		return activeRevision{ref: ref}
+	}
+	n, err := strconv.ParseInt(ref.Revision[at+1:], 10, 64)
+	if err != nil || n <= 0 || strconv.FormatInt(n, 10) != ref.Revision[at+1:] {
+		return activeRevision{ref: ref}
+	}
+	ref.Revision = ref.Revision[:at]
+	return activeRevision{ref: ref, change: n}
+}
 
 // observe notes the bundles of s.
 func (r *revisions) observe(s *engine.Snapshot) {
@@ -39,8 +62,12 @@ func (r *revisions) observe(s *engine.Snapshot) {
 	}
 	r.last = s
 	for _, ref := range s.Bundles() {
-		if !slices.Contains(r.active, ref) {
-			r.active = append(r.active, ref)
+		now := activeOf(ref)
+		at := slices.IndexFunc(r.active, func(a activeRevision) bool { return a.ref == now.ref })
+		if at < 0 {
+			r.active = append(r.active, now)
+		} else {
+			r.active[at].change = max(r.active[at].change, now.change)
 		}
 	}
 	if over := len(r.active) - maxRevisions; over > 0 {
@@ -54,7 +81,9 @@ func (r *revisions) observe(s *engine.Snapshot) {
 func (r *revisions) await(ctx context.Context, ref engine.PolicyRef) error {
 	for {
 		r.mu.Lock()
-		has, changed := slices.Contains(r.active, ref), r.changed
+		want := activeOf(ref)
+		has := slices.ContainsFunc(r.active, func(a activeRevision) bool { return a.ref == want.ref && a.change >= want.change })
+		changed := r.changed
 		r.mu.Unlock()
 		if has {
 			return nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -175,7 +176,8 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 	case "writable_data":
 		s.writableData = wantList(name, v, bad)
 		for _, path := range s.writableData {
-			if root := rootOf(strings.Trim(path, "/")); root == "" || strings.HasPrefix(root, "authzd") || root == "system" {
+			names := dataNames(path)
+			if slices.Contains(names, "") || reservedRoot(names[0]) || strings.HasPrefix(names[0], "authzd_") {
 				bad(CodeBundleMetadata, "metadata.authzd.writable_data: %q is not the path of a document below a root that is not reserved, such as \"lists/blocked\"", path)
 			}
 		}
@@ -231,6 +233,15 @@ func stringList(v rar.Value) ([]string, bool) {
 		out = append(out, v.Index(i).Text())
 	}
 	return out, true
+}
+
+// dataNames reads a path of data as manifests write it, a/b, a.b or data.a.b; a name with
+// a dot is written with slashes.
+func dataNames(path string) []string {
+	if strings.Contains(path, "/") {
+		return strings.Split(strings.Trim(path, "/"), "/")
+	}
+	return strings.Split(strings.TrimPrefix(path, "data."), ".")
 }
 
 func rootOf(path string) string {

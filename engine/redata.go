@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/authzd/authzd/engine/internal/contract"
 	"github.com/authzd/authzd/rar"
@@ -81,7 +80,7 @@ func (b *Bundle) WritableData() [][]string {
 	}
 	paths := make([][]string, len(s.writableData))
 	for i, path := range s.writableData {
-		paths[i] = strings.Split(strings.Trim(path, "/"), "/")
+		paths[i] = dataNames(path)
 	}
 	return paths
 }

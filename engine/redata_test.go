@@ -161,3 +161,32 @@ func TestWithDataOfOtherPolicy(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestWritableData: which paths of a manifest let data be changed, and which are refused.
+func TestWritableData(t *testing.T) {
+	t.Parallel()
+	for list, want := range map[string][][]string{
+		`[]`:                         {},
+		`["lists/blocked", "users"]`: {{"lists", "blocked"}, {"users"}},
+		`["data.lists.blocked"]`:     {{"lists", "blocked"}},
+		`["/lists/a.b/"]`:            {{"lists", "a.b"}},
+		`[""]`:                       nil,
+		`["/"]`:                      nil,
+		`["lists//a"]`:               nil,
+		`["authzd_tools"]`:           nil,
+		`["authzd_types/payment"]`:   nil,
+		`["system"]`:                 nil,
+		`["authzd.v1"]`:              nil,
+		`["lists", 1]`:               nil,
+		`"lists"`:                    nil,
+	} {
+		b := bundle(t, "package authz\n\npermit[\"a\"] := {}\n", `{}`, `{"contract": 1, "untyped_tools": true, "writable_data": `+list+`}`)
+		got := b.WritableData()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", list, diff)
+		}
+		if _, _, err := engine.Compile(t.Context(), []engine.Bundle{b}); (err != nil) != (want == nil) {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}

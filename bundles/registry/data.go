@@ -302,7 +302,7 @@ func (o *opened) take(c *change) error {
 // number of the last change.
 func (o *opened) rename() {
 	o.revision = o.revisionAt(o.changes)
-	o.suffix = "+" + strconv.FormatInt(o.changes, 10)
+	o.suffix = "#" + strconv.FormatInt(o.changes, 10)
 	o.content.Bundle.Revision = o.revision
 }
 

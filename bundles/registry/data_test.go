@@ -94,10 +94,10 @@ func TestChangeData(t *testing.T) {
 	first := facts(t, "r1", 1)
 	s.push(t, registry.Push{Archive: first, Activate: true})
 	got := s.mustChange(t, upsert(t, "/lists/permitted/x", "true"))
-	if got.Number != 1 || got.Revision != "r1+1" || got.Digest != store.Digest(first) {
+	if got.Number != 1 || got.Revision != "r1#1" || got.Digest != store.Digest(first) {
 		t.Errorf("%+v", got)
 	}
-	if s.allows(t, "r1", "x", "y", "f") != "r1 x f" || s.engine.Snapshot().Policy().Revision != "r1+1" {
+	if s.allows(t, "r1", "x", "y", "f") != "r1 x f" || s.engine.Snapshot().Policy().Revision != "r1#1" {
 		t.Error(s.allows(t, "r1", "x", "y", "f"), s.engine.Snapshot().Policy())
 	}
 	s.mustChange(t, upsert(t, "/lists/permitted/y", "true"), remove(t, "/lists/permitted/r1"), upsert(t, "/lists/blocked/-", `"f"`))
@@ -108,7 +108,7 @@ func TestChangeData(t *testing.T) {
 	if err != nil || shown[0].Changes != 2 {
 		t.Errorf("%+v, %v", shown, err)
 	}
-	if e := events[0]; e.What != "data" || e.Who != "alice" || e.Why != "because" || e.Path != "/lists/permitted/y and 2 more" || e.Revision != "r1+2" || e.To != store.StateActive {
+	if e := events[0]; e.What != "data" || e.Who != "alice" || e.Why != "because" || e.Path != "/lists/permitted/y and 2 more" || e.Revision != "r1#2" || e.To != store.StateActive {
 		t.Errorf("%+v", e)
 	}
 	d, err := s.Document("main", []string{"lists"})
@@ -482,7 +482,7 @@ func TestFollowedIsBounded(t *testing.T) {
 	archive := facts(t, "r1", 1)
 	s.push(t, registry.Push{Archive: archive, Activate: true, Followed: true})
 	made := func(d bundles.Delta) []byte {
-		out, err := bundles.PackDelta(&d, "r1+1", []string{"lists"})
+		out, err := bundles.PackDelta(&d, "r1#1", []string{"lists"})
 		if err != nil {
 			t.Fatal(err)
 		}

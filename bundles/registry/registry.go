@@ -258,7 +258,7 @@ func tagOf(digest string, number int64) string {
 
 // revisionAt is how the revision is called after a change.
 func (o *opened) revisionAt(number int64) string {
-	return strings.TrimSuffix(o.revision, o.suffix) + "+" + strconv.FormatInt(number, 10)
+	return strings.TrimSuffix(o.revision, o.suffix) + "#" + strconv.FormatInt(number, 10)
 }
 
 // Named tells whether name may be the name of a bundle.

@@ -238,9 +238,12 @@ func bundleTable(list []*authzdv1.Bundle) string {
 		if p := one.GetReport().GetProblems(); len(p) > 0 {
 			reason = problemText(p[0])
 		}
-		digest := one.GetDigest()
+		digest, revision := one.GetDigest(), orDash(one.GetRevision())
+		if one.GetChanges() > 0 {
+			revision += "#" + strconv.FormatInt(one.GetChanges(), 10)
+		}
 		rows = append(rows, []string{
-			one.GetName(), orDash(one.GetRevision()), strconv.FormatInt(one.GetSequence(), 10), one.GetState(), kept,
+			one.GetName(), revision, strconv.FormatInt(one.GetSequence(), 10), one.GetState(), kept,
 			one.GetUploadedAt().AsTime().Format(time.RFC3339), orDash(one.GetUploadedBy()), digest[:min(len(digest), 19)], reason,
 		})
 	}

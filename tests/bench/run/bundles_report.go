@@ -152,6 +152,7 @@ const (
 	goalRest, goalPeak = 4, 8
 	goalMax            = 3
 	goalTook           = 0.4
+	goalChange         = 500 // ms
 )
 
 // writeDataGoals is writeGoals for large data.
@@ -169,6 +170,9 @@ func (r *bundlesReport) writeDataGoals(b *strings.Builder, keys []phase, by map[
 	opa := by[phase{"OPA REST", stepPublish}]
 	for _, k := range keys {
 		v := by[k]
+		if k.phase == stepChange {
+			row("one row changed, from the request to the first decision on it, ms", goalChange, k.label, outcomes(v, func(o *outcome) float64 { return o.Took }))
+		}
 		if k.phase != phaseActivation && k.phase != stepPublish {
 			continue
 		}

@@ -102,20 +102,60 @@ func (a *authzdTarget) prepare(ctx context.Context, revision string) error {
 const (
 	stepPush      = "push"
 	stepActivate  = "activate"
+	stepChange    = "change one row"
 	stepRollback  = "roll back"
 	stepPublish   = "publish"
 	stepRepublish = "publish the old one again"
 )
 
 func (a *authzdTarget) newCase(label string, open opener, read reader) bundleCase {
-	return bundleCase{
+	c := bundleCase{
 		label: label, open: open, read: read, usage: a.usage, peak: a.peak, prepare: a.prepare,
-		steps: []bundleStep{
-			{label: stepPush, do: a.push},
-			{label: stepActivate, do: a.activate, fresh: true},
-			{label: stepRollback, do: a.rollback, base: true},
-		},
+		steps: []bundleStep{{label: stepPush, do: a.push}, {label: stepActivate, do: a.activate, fresh: true}},
 	}
+	if _, is := a.t.rules.(*workload.Rows); is {
+		c.steps = append(c.steps, bundleStep{label: stepChange, do: a.change})
+	}
+	c.steps = append(c.steps, bundleStep{label: stepRollback, do: a.rollback, base: true})
+	return c
+}
+
+// change sets a row, and asks once for what is allowed because of it.
+func (a *authzdTarget) change(ctx context.Context, revision string) error {
+	rows, ok := a.t.rules.(*workload.Rows)
+	if !ok {
+		return fmt.Errorf("%s has no rows", a.t.rules)
+	}
+	pointer, row, q, err := rows.Change(revision)
+	if err != nil {
+		return err //nolint:wrapcheck // ours
+	}
+	if _, err := a.send(ctx, http.MethodPut, "/v1/bundles/"+bundleName+"/data"+pointer, row); err != nil {
+		return err
+	}
+	text, err := a.send(ctx, http.MethodPost, "/v1/check", q.Query)
+	if err == nil && !bytes.Contains(text, []byte(`"decision":"ALLOW"`)) {
+		err = fmt.Errorf("the changed row does not count: %s", text)
+	}
+	return err
+}
+
+func (a *authzdTarget) send(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+a.http+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask authzd: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask authzd: %w", err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("authzd answered %s: %s", resp.Status, text)
+	}
+	return text, err
 }
 
 func (a *authzdTarget) push(ctx context.Context, revision string) error {
@@ -182,6 +222,7 @@ func readCheckJSON(a answer) (string, error) {
 
 // ofOneRevision: the rule is that of the revision. A deny may have none.
 func ofOneRevision(revision string, allow bool, rule string) (string, error) {
+	revision, _, _ = strings.Cut(revision, "#") // with its changes
 	if rule != workload.PermitName(revision) && (allow || rule != "") {
 		return revision, fmt.Errorf("the rule %q decided and the revision is %q", rule, revision)
 	}

@@ -82,7 +82,7 @@ permit[%q] := {"require": [authzd.scopes(["reports"])]} if {
 	err := write(dir, map[string]any{
 		".manifest": map[string]any{
 			"revision": revision, "roots": []string{"authz", "release", "users"}, "rego_version": 1,
-			"metadata": map[string]any{"authzd": map[string]any{"contract": 1, "untyped_tools": true}},
+			"metadata": map[string]any{"authzd": map[string]any{"contract": 1, "untyped_tools": true, "writable_data": []string{"users"}}},
 		},
 		"policy.rego": policy,
 	})
@@ -123,6 +123,18 @@ allow if {
 		"policy.rego": policy,
 	})
 	return errors.Join(err, r.writeData(dir, revision))
+}
+
+// Change is one row more: where it is set, what it is, and a question that is allowed
+// because of it.
+func (r *Rows) Change(revision string) (pointer string, row []byte, q Request, err error) {
+	user := "changed-" + revision
+	q.Allow = true
+	if q.Query, err = json.Marshal((&Rules{}).query(0, user, "reports")); err != nil {
+		return "", nil, q, fmt.Errorf("write a request: %w", err)
+	}
+	row = fmt.Appendf(nil, `{"roles":["analyst","staff"],"tenant":"t1","level":3,"rev":%q}`, revision)
+	return "/users/" + user, row, q, nil
 }
 
 func (r *Rows) writeData(dir, revision string) error {

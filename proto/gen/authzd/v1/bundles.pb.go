@@ -282,7 +282,7 @@ type Bundle struct {
 	// (interpreted, because the compiled policy has answered otherwise once).
 	Evaluator string `protobuf:"bytes,12,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
 	// Of an active bundle: the number of the last change of its data since it was
-	// released. Decisions name the revision with this number: "7+12".
+	// released. Decisions name the revision with this number: "7#12".
 	Changes       int64 `protobuf:"varint,13,opt,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -75,6 +75,9 @@ const (
 	CodeOriginRefused Code = "api.origin_refused"
 	// CodeContentType is an HTTP request whose body is not declared as JSON.
 	CodeContentType Code = "api.content_type"
+	// CodeNotAcceptable is a client of the bundle protocol that does not take what there
+	// is: delta bundles.
+	CodeNotAcceptable Code = "api.not_acceptable"
 	// CodeNotFound is a path, or a gRPC method, that is not served.
 	CodeNotFound Code = "api.not_found"
 	// CodeMethodNotAllowed is an HTTP method that the path does not have.
@@ -93,7 +96,7 @@ func Codes() []Code {
 		CodeMalformed, CodeWrongType, CodeInvalidValue, CodeMissingMember, CodeEmpty,
 		CodeAccessTokenUnsupported,
 		CodeNotLoopback, CodeUnauthenticated, CodeRightMissing, CodeOverloaded, CodeRevisionNotActive, CodeHostRefused,
-		CodeOriginRefused, CodeContentType, CodeNotFound, CodeMethodNotAllowed,
+		CodeOriginRefused, CodeContentType, CodeNotAcceptable, CodeNotFound, CodeMethodNotAllowed,
 		CodeRequestBody, CodeInternal,
 	}
 }

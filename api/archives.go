@@ -77,7 +77,12 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
-		step, err := bundles.Next(ctx, name, tagAmong(r.Header.Values("If-None-Match")))
+		had, one := tagAmong(r.Header.Values("If-None-Match"))
+		if strings.Contains(tag, ".") && (!one || !takesChanges(r.Header.Values("Prefer"))) {
+			// What it would get is not what is active, or not on top of what it has.
+			return errorf(CodeNotAcceptable, "", "the data was changed since the release, and the client does not take delta bundles: it says so by Prefer: modes=snapshot,delta")
+		}
+		step, err := bundles.Next(ctx, name, had)
 		if err != nil {
 			return err //nolint:wrapcheck // classed by its code
 		}
@@ -159,7 +164,7 @@ func sendArchive(w http.ResponseWriter, r *http.Request, archive []byte, deadlin
 		_ = control.SetWriteDeadline(late)
 		piece := archive[:min(len(archive), pieceBytes)]
 		archive = archive[len(piece):]
-		if _, err := w.Write(piece); err != nil { //nolint:gosec // not a page: the type is gzip, and sniffing is off
+		if _, err := w.Write(piece); err != nil {
 			return // who has gone gets no answer
 		}
 	}
@@ -182,13 +187,29 @@ func has(headers []string, digest string) bool {
 	return false
 }
 
-// tagAmong is the one tag of If-None-Match; "" if there is none, or several: a client
-// that knows several archives has none of them for sure.
-func tagAmong(headers []string) string {
-	if len(headers) != 1 || strings.Contains(headers[0], ",") {
-		return ""
+// takesChanges tells whether the client takes delta bundles: OPA asks for the mode, an
+// authzd by its own word.
+func takesChanges(headers []string) bool {
+	for _, h := range headers {
+		for part := range strings.FieldsFuncSeq(h, func(r rune) bool { return r == ',' || r == ';' || r == '=' }) {
+			if part = strings.TrimSpace(part); strings.EqualFold(part, "delta") || strings.EqualFold(part, "authzd-changes") {
+				return true
+			}
+		}
 	}
-	return strings.Trim(strings.TrimPrefix(strings.TrimSpace(headers[0]), "W/"), `"`)
+	return false
+}
+
+// tagAmong is the one tag of If-None-Match, "" if there is none. False: there are
+// several, of which nobody knows which one the client has at the moment.
+func tagAmong(headers []string) (tag string, one bool) {
+	switch {
+	case len(headers) == 0:
+		return "", true
+	case len(headers) > 1 || strings.Contains(headers[0], ","):
+		return "", false
+	}
+	return strings.Trim(strings.TrimPrefix(strings.TrimSpace(headers[0]), "W/"), `"`), true
 }
 
 // waitOf reads wait of Prefer (RFC 7240 section 4.3); 0: there is none. OPA

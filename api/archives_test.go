@@ -172,3 +172,54 @@ func TestArchivesEnd(t *testing.T) {
 		t.Fatal("waits on")
 	}
 }
+
+// TestArchivesWithChanges: who takes delta bundles gets what it lacks step by step, and
+// who does not is not left with old data.
+func TestArchivesWithChanges(t *testing.T) {
+	t.Parallel()
+	a := startAdmin(t)
+	v1 := a.sign(t, archive(t,
+		".manifest", `{"revision":"v1","roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true}}}`,
+		"policy.rego", "package authz\n\npermit[\"listed\"] := {} if input.action.name in data.lists\n",
+		"data.json", `{"lists": []}`))
+	a.activate(t, v1)
+	base := `"` + store.Digest(v1) + `"`
+	release := func(sequence string) []byte {
+		t.Helper()
+		return a.sign(t, archive(t,
+			".manifest", `{"revision":"d`+sequence+`","roots":["authz","lists"],"metadata":{"authzd":{"base":"`+store.Digest(v1)+`","sequence":`+sequence+`}}}`,
+			"patch.json", `{"data":[{"op":"upsert","path":"/lists/-","value":"a`+sequence+`"}]}`))
+	}
+	a.activate(t, release("5"))
+	a.activate(t, release("6"))
+	const both = "modes=snapshot,delta"
+	tag := func(n string) string { return strings.TrimSuffix(base, `"`) + "." + n + `"` }
+	for name, c := range map[string]struct {
+		etag, prefer string
+		status       int
+		next         string
+	}{
+		"nothing":                 {"", both, 200, base},
+		"another archive":         {`"sha256:00"`, both, 200, base},
+		"the archive":             {base, both, 200, tag("1")},
+		"weakly":                  {"W/" + base, both, 200, tag("1")},
+		"one change":              {tag("1"), both, 200, tag("2")},
+		"an authzd":               {tag("1"), "authzd-changes;modes=snapshot;wait=5", 200, tag("2")},
+		"all":                     {tag("2"), both, 304, tag("2")},
+		"all, without":            {tag("2"), "", 304, tag("2")},
+		"more than there is":      {tag("3"), both, 200, base},
+		"no number":               {tag("x"), both, 200, base},
+		"nothing, without":        {"", "", 406, ""},
+		"the archive, without":    {base, "modes=snapshot", 406, ""},
+		"several archives":        {base + `, "sha256:00"`, both, 406, ""},
+		"several, all among them": {base + ", " + tag("2"), both, 304, tag("2")},
+	} {
+		got := a.follow(t, http.MethodGet, c.etag, c.prefer)
+		if got.status != c.status || got.header.Get("ETag") != c.next {
+			t.Errorf("%s: %d, %s", name, got.status, got.header.Get("ETag"))
+		}
+		if got.status == 406 && got.json(t)["code"] != "api.not_acceptable" {
+			t.Errorf("%s: %s", name, got.body)
+		}
+	}
+}

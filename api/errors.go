@@ -64,9 +64,16 @@ func lookup(code string) (outcome, bool) {
 		return outcome{grpc: codes.Unimplemented, http: http.StatusMethodNotAllowed}, true
 	case CodeInternal:
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError}, true
+	case CodeNotAcceptable:
+		return outcome{grpc: codes.FailedPrecondition, http: http.StatusNotAcceptable}, true
 	case CodeNotLoopback:
 		return outcome{grpc: codes.FailedPrecondition, http: http.StatusInternalServerError, inner: true}, true
 	}
+	return lookupOthers(code)
+}
+
+// lookupOthers is the part for the codes of the other packages.
+func lookupOthers(code string) (outcome, bool) {
 	switch engine.Code(code) { //nolint:exhaustive // the rest travels inside decisions
 	case engine.CodeMCPMissing, engine.CodeMCPMismatch, engine.CodeAgentMismatch, engine.CodeSubjectAmbiguous:
 		return outcome{grpc: codes.InvalidArgument, http: http.StatusBadRequest}, true

@@ -171,18 +171,8 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 		default:
 			bad(CodeBundleMetadata, "metadata.authzd.declared_mappings must be \"refuse\", \"verified_subject\" or \"any_subject\"")
 		}
-	case "optional_data":
-		s.optionalData = wantList(name, v, bad)
-	case "writable_data":
-		s.writableData = wantList(name, v, bad)
-		for _, path := range s.writableData {
-			names := dataNames(path)
-			if slices.Contains(names, "") || reservedRoot(names[0]) || strings.HasPrefix(names[0], "authzd_") {
-				bad(CodeBundleMetadata, "metadata.authzd.writable_data: %q is not the path of a document below a root that is not reserved, such as \"lists/blocked\"", path)
-			}
-		}
-	case "public_data":
-		s.publicData = wantList(name, v, bad)
+	case "optional_data", "writable_data", "public_data":
+		s.readPaths(name, wantList(name, v, bad), bad)
 	case "open_hints":
 		s.openHints = v.Bool()
 		wantBool(name, v, bad)
@@ -198,6 +188,24 @@ func (s *settings) read(m rar.Member, bad func(code Code, format string, args ..
 		wantKind(name, v, rar.Number, bad)
 	default:
 		bad(CodeBundleMetadata, "metadata.authzd.%s is not a member of contract %d", name, ContractVersion)
+	}
+}
+
+// readPaths takes in a list of paths of data.
+func (s *settings) readPaths(name string, paths []string, bad func(code Code, format string, args ...any)) {
+	switch name {
+	case "optional_data":
+		s.optionalData = paths
+	case "public_data":
+		s.publicData = paths
+	case "writable_data":
+		s.writableData = paths
+	}
+	for _, path := range s.writableData {
+		names := dataNames(path)
+		if slices.Contains(names, "") || reservedRoot(names[0]) || strings.HasPrefix(names[0], "authzd_") {
+			bad(CodeBundleMetadata, "metadata.authzd.writable_data: %q is not the path of a document below a root that is not reserved, such as \"lists/blocked\"", path)
+		}
 	}
 }
 

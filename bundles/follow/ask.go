@@ -107,7 +107,8 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("ask the source: %w", err)
 	}
-	req.Header.Set("Prefer", "modes=snapshot;wait="+strconv.Itoa(max(1, int(f.wait/time.Second))))
+	// Delta bundles are taken of an authzd alone: others do not say what they change.
+	req.Header.Set("Prefer", "authzd-changes;modes=snapshot;wait="+strconv.Itoa(max(1, int(f.wait/time.Second))))
 	req.Header.Set("User-Agent", "authzd")
 	if known != "" {
 		req.Header.Set("If-None-Match", known)

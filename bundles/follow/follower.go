@@ -134,12 +134,8 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 	}
 	f.keeps, f.wholeAt = got.keeps, time.Now()
 	v := version{etag: got.etag, digest: store.Digest(got.archive)}
-	if said, is := digestTag(v.etag); is && said != v.digest {
-		if _, _, change := strings.Cut(said, "."); !change {
-			return false, errors.New("the archive is not the one that its tag names")
-		}
-	} else if here, _ := f.opts.Registry.Tag(f.source.Name); is && f.asked == here && strings.HasPrefix(here, said+".") {
-		return false, errors.New("the source does not have the changes of data that were taken from it")
+	if err := f.plausible(v); err != nil {
+		return false, err
 	}
 	switch v.digest {
 	case f.refused.digest:
@@ -151,6 +147,24 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 		return false, nil
 	}
 	return true, f.take(ctx, v, got, again)
+}
+
+// plausible holds an archive against the tag of an authzd.
+func (f *follower) plausible(v version) error {
+	said, is := digestTag(v.etag)
+	if !is {
+		return nil
+	}
+	if said != v.digest {
+		if _, _, change := strings.Cut(said, "."); !change {
+			return errors.New("the archive is not the one that its tag names")
+		}
+		return nil
+	}
+	if here, _ := f.opts.Registry.Tag(f.source.Name); f.asked == here && strings.HasPrefix(here, said+".") {
+		return errors.New("the source does not have the changes of data that were taken from it")
+	}
+	return nil
 }
 
 // known is the tag of what is not wanted again.

@@ -251,24 +251,8 @@ func (o *opened) take(c *change) error {
 	if data.Kind() != rar.Object {
 		data = rar.ObjectValue()
 	}
-	switch {
-	case c.delta == nil:
-		if err := expected(data, &c.DataChange); err != nil {
-			return err
-		}
-	default:
-		d := c.content.Delta
-		if err := o.follows(d, c.signed); err != nil {
-			return err
-		}
-		if c.row.Sequence = d.Sequence; d.Number > 0 {
-			c.row.Number = d.Number
-		}
-	}
-	if !c.signed {
-		if err := o.mayWrite(c.Edits); err != nil {
-			return err
-		}
+	if err := o.admits(data, c); err != nil {
+		return err
 	}
 	changed, err := rar.Apply(data, c.Edits, dataLimits())
 	if err != nil {
@@ -296,6 +280,28 @@ func (o *opened) take(c *change) error {
 	c.row.Digest = store.Digest(c.row.Archive)
 	*o = next
 	return nil
+}
+
+// admits refuses a change out of order, of what is not as expected, or of what needs a
+// signature.
+func (o *opened) admits(data rar.Value, c *change) error {
+	if c.delta == nil {
+		if err := expected(data, &c.DataChange); err != nil {
+			return err
+		}
+		return o.mayWrite(c.Edits)
+	}
+	d := c.content.Delta
+	if err := o.follows(d, c.signed); err != nil {
+		return err
+	}
+	if c.row.Sequence = d.Sequence; d.Number > 0 {
+		c.row.Number = d.Number
+	}
+	if c.signed {
+		return nil
+	}
+	return o.mayWrite(c.Edits)
 }
 
 // rename makes the revision of the data as it is now: that of the archive and the

@@ -99,13 +99,12 @@ type opened struct {
 	name, digest, revision string
 	sequence               int64
 	content                bundles.Content
-	// changes is the number of the last change, changedTo what the last delta bundle
-	// that was signed is called, and latest its sequence.
-	changes   int64
-	changedTo string
-	latest    int64
-	// suffix is what the number adds to the revision.
-	suffix   string
+	// changes is the number of the last change, and suffix what that adds to the
+	// revision; latest is the sequence of the last one that was signed.
+	changes int64
+	suffix  string
+	latest  int64
+	// writable is metadata.authzd.writable_data.
 	writable [][]string
 	// epoch is when it was verified.
 	epoch uint64

@@ -53,7 +53,7 @@ func Apply(v Value, edits []Edit, l Limits) (Value, error) { return Packing{}.Ap
 func (p Packing) Apply(v Value, edits []Edit, l Limits) (Value, error) {
 	e := editor{
 		limits: l.withDefaults(), above: orDefault(p.Above, PackAbove), row: orDefault(p.Row, packedRow),
-		garbage: leastGarbage,
+		garbage: leastGarbage, most: math.MaxUint32,
 	}
 	return e.apply(v, edits)
 }
@@ -67,8 +67,10 @@ const leastGarbage = 1 << 20
 type editor struct {
 	limits              Limits
 	above, row, garbage int
-	drafts              []*packedDraft
-	scratch             []byte
+	// most is how long a text may be with its tail: places have 32 bits.
+	most    int
+	drafts  []*packedDraft
+	scratch []byte
 }
 
 func (e *editor) apply(v Value, edits []Edit) (Value, error) {

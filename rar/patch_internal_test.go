@@ -3,6 +3,7 @@ package rar
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -268,7 +269,7 @@ func TestApplyIsTheSame(t *testing.T) {
 			if r.IntN(3) == 0 {
 				above = 40 + r.IntN(400)
 			}
-			e := editor{limits: l.withDefaults(), above: above, row: row, garbage: r.IntN(300)}
+			e := editor{limits: l.withDefaults(), above: above, row: row, garbage: r.IntN(300), most: math.MaxUint32}
 			want, wantErr := plainApply(from.want, edits, l)
 			got, err := e.apply(from.got, edits)
 			wantCode, wantPath := codeAndPath(wantErr)
@@ -374,6 +375,45 @@ func TestApplyFaults(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// TestApplyFull: where places would not fit any more, nothing is changed.
+func TestApplyFull(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 6)) //nolint:gosec // a test's
+	full, done := 0, 0
+	for range 100 {
+		g := randomText{r: r}
+		g.value(4)
+		v, err := Packing{Above: 1, Row: 1 + r.IntN(40)}.Decode(g.b.String(), wide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := v.AppendJSON(nil)
+		edits := randomEdits(r, mustText(t, string(before)), 20, wide.withDefaults())
+		want, wantErr := plainApply(mustText(t, string(before)), edits, wide)
+		if wantErr != nil {
+			continue
+		}
+		for most := len(g.b.String()); most < len(g.b.String())+4000; most += 1 + r.IntN(300) {
+			e := editor{limits: wide.withDefaults(), above: 1, row: 1 + r.IntN(40), garbage: 100, most: most}
+			got, err := e.apply(v, edits)
+			if err == nil {
+				done++
+				sameEdited(t, want, got)
+			} else if code, path := codeAndPath(err); code != CodeTooLarge || got.Kind() != Absent {
+				t.Fatalf("%v at %s", err, path)
+			} else {
+				full++
+			}
+			if after := v.AppendJSON(nil); !bytes.Equal(before, after) {
+				t.Fatalf("%s became %s", before, after)
+			}
+		}
+	}
+	if full < 100 || done < 100 {
+		t.Errorf("%d were full, %d done", full, done)
 	}
 }
 
@@ -560,7 +600,7 @@ func TestApplyLetsGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	edits := []Edit{{Op: Replace, Path: []string{"x"}, Value: IntValue(2)}, {Op: Replace, Path: []string{"n", "3"}, Value: IntValue(2)}}
-	e := editor{limits: wide.withDefaults(), above: 1 << 10, row: 50}
+	e := editor{limits: wide.withDefaults(), above: 1 << 10, row: 50, most: math.MaxUint32}
 	for range 20 {
 		if v, err = e.apply(v, edits); err != nil {
 			t.Fatal(err)
@@ -716,7 +756,7 @@ func FuzzApply(f *testing.F) {
 		l := Limits{MaxBytes: 1 << 30}
 		for range 2 { // the second time what the first one made
 			wanted, wantErr := plainApply(want, edits, l)
-			e := editor{limits: l.withDefaults(), above: above, row: row, garbage: garbage}
+			e := editor{limits: l.withDefaults(), above: above, row: row, garbage: garbage, most: math.MaxUint32}
 			made, err := e.apply(got, edits)
 			wantCode, wantPath := codeAndPath(wantErr)
 			if code, path := codeAndPath(err); code != wantCode || path != wantPath {
@@ -783,7 +823,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 	b.Run("fold", func(b *testing.B) {
 		b.ReportAllocs()
-		e := editor{limits: wide.withDefaults(), above: PackAbove, row: packedRow}
+		e := editor{limits: wide.withDefaults(), above: PackAbove, row: packedRow, most: math.MaxUint32}
 		changed, err := Apply(v, []Edit{{Op: Remove, Path: path(0)}}, wide)
 		if err != nil {
 			b.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 type packedDraft struct {
 	packed
 	kind            Kind
+	most            int     // see editor
 	from            *packed // what it was
 	ownAt, ownIndex bool
 	out             []byte // tail, once it was written to
@@ -39,7 +39,7 @@ type tailMemory struct {
 }
 
 func (e *editor) packedDraft(kind Kind, c *packed) *packedDraft {
-	p := &packedDraft{packed: *c, kind: kind, from: c}
+	p := &packedDraft{packed: *c, kind: kind, from: c, most: e.most}
 	e.drafts = append(e.drafts, p)
 	return p
 }
@@ -145,8 +145,8 @@ func (p *packedDraft) drop(i int) {
 // member as text, "" for an element.
 func (p *packedDraft) write(quoted, text string) (uint32, error) {
 	at := len(p.text) + len(p.tail)
-	if at+len(quoted)+len(text)+2 > math.MaxUint32 {
-		return 0, &Error{Code: CodeTooLarge, Err: fmt.Errorf("more than %d bytes", math.MaxUint32)}
+	if at+len(quoted)+len(text)+len(":,") > p.most {
+		return 0, &Error{Code: CodeTooLarge, Err: fmt.Errorf("more than %d bytes", p.most)}
 	}
 	if p.out == nil {
 		p.claim()

@@ -60,7 +60,7 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
-	for _, path := range readWhole(c, entrypoint) {
+	for _, path := range t.readWhole() {
 		if err := documents.Keep(ctx, path); err != nil {
 			return nil, fmt.Errorf("read the data: %w", err)
 		}
@@ -82,10 +82,10 @@ const (
 
 func keptText() int64 { return min(mostKeptText, debug.SetMemoryLimit(-1)/textShare) }
 
-// readWhole are the paths of data that the entry point's rules, and those that they refer
+// readWhole are the paths of data that the rules of the query, and those that they refer
 // to, name by constants alone: they may want all that is there. Whether data.users[id] is
 // a look-up or an iteration is not known.
-func readWhole(c *ast.Compiler, entrypoint ast.Ref) (paths [][]string) {
+func (t *topdownEvaluator) readWhole() (paths [][]string) {
 	visitor := ast.NewGenericVisitor(func(x any) bool {
 		ref, ok := x.(ast.Ref)
 		if !ok || len(ref) < 2 || !ref.HasPrefix(ast.DefaultRootRef) {
@@ -110,17 +110,18 @@ func readWhole(c *ast.Compiler, entrypoint ast.Ref) (paths [][]string) {
 		}
 		seen[r] = true
 		visitor.Walk(r)
-		for next := range c.Graph.Dependencies(r) {
+		for next := range t.compiler.Graph.Dependencies(r) {
 			if rule, ok := next.(*ast.Rule); ok {
 				reach(rule)
 			}
 		}
 	}
-	for _, name := range documentNames() {
-		for _, r := range c.GetRulesWithPrefix(entrypoint.Append(ast.StringTerm(name))) {
+	ast.WalkRefs(t.body, func(ref ast.Ref) bool {
+		for _, r := range t.compiler.GetRulesWithPrefix(ref) {
 			reach(r)
 		}
-	}
+		return false
+	})
 	slices.SortFunc(paths, slices.Compare[[]string]) // who gets the room is no accident
 	return slices.CompactFunc(paths, slices.Equal[[]string])
 }

@@ -6,7 +6,8 @@
 // A Store is a storage.Store that is never written to. Its answers are those of OPA's
 // own store in memory, but that reading all of a large document takes as long as making
 // AST of it, and ends with the context. A document that there is room for is made once,
-// in the background: that goes on when the reader's context ends, and ends by itself.
+// in the background: that goes on when the reader's context ends, and ends by itself, or
+// when nothing leads to the Store any more.
 //
 // Package engine makes one for each snapshot; any number of goroutines may read it, and
 // none takes a lock.
@@ -155,7 +156,7 @@ func (s *Store) below(ctx context.Context, d *document, path storage.Path) (any,
 		}
 		v, path = child(v, n), path[1:]
 	}
-	t, err := s.convert(ctx, v)
+	t, err := convert(ctx, s.term, v)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -219,6 +220,48 @@ func TestWaiting(t *testing.T) {
 	}
 	if again, err := s.Read(ctx, reading{}, users); err != nil || again != all {
 		t.Errorf("made anew: %v", err)
+	}
+}
+
+// TestDropped: nobody makes on what nobody can read.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	const rows = 50_000
+	data := decode(t, rar.Packing{}, large(rows))
+	begun, goOn, gone := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var made atomic.Int64
+	s := newStore(data, func(v rar.Value) *ast.Term {
+		if v.Kind() == rar.Object && v.Len() == 3 && made.Add(1) == 1 {
+			close(begun)
+			select {
+			case <-goOn:
+			case <-time.After(stuck):
+			}
+		}
+		return term(v)
+	}, fewChildren, maxKept)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := s.Read(ctx, reading{}, storage.Path{"users"}); err == nil {
+		t.Error("there before it is made")
+	}
+	w := s.root.kids["users"].whole.Load()
+	runtime.AddCleanup(s, func(gone chan struct{}) { close(gone) }, gone)
+	s = nil
+	for end := time.Now().Add(stuck / 2); time.Now().Before(end); runtime.GC() {
+		select {
+		case <-gone:
+			end = time.Time{}
+		default:
+		}
+	}
+	close(goOn)
+	<-w.done
+	if w.err == nil || made.Load() == rows {
+		t.Errorf("made on: %d rows, %v", made.Load(), w.err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -87,27 +88,32 @@ func (s *Store) allOf(ctx context.Context, d *document) (*ast.Term, error) {
 		}
 	}
 	if errors.Is(w.err, errNoRoom) {
-		return s.convert(ctx, d.value)
+		return convert(ctx, s.term, d.value)
 	}
 	return w.term, w.err
 }
 
-// begin makes all of d to the end, or nobody would ever have it, but keeps nobody waiting
-// whose context ends.
+// begin makes all of d in the background, to the end, or nobody would ever have it: but
+// nobody who reads has to wait so long, and it stops where the store is dropped.
 func (s *Store) begin(ctx context.Context, d *document, w *whole) {
 	if !s.take(d.size) {
 		w.err = errNoRoom
 		close(w.done)
 		return
 	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	dropped := runtime.AddCleanup(s, func(cancel context.CancelFunc) { cancel() }, cancel)
+	term, v := s.term, d.value // nothing there leads to s
 	go func() {
 		defer close(w.done)
+		defer cancel()
+		defer dropped.Stop()
 		defer func() {
 			if r := recover(); r != nil { // there is no decision around it that would
 				w.err = fmt.Errorf("make a document: %v", r)
 			}
 		}()
-		w.term, w.err = s.convert(context.WithoutCancel(ctx), d.value)
+		w.term, w.err = convert(ctx, term, v)
 	}()
 }
 
@@ -146,13 +152,13 @@ func (s *Store) keep(ctx context.Context, d *document) error {
 }
 
 // convert makes AST, and looks at the context where there is much to make.
-func (s *Store) convert(ctx context.Context, v rar.Value) (*ast.Term, error) {
+func convert(ctx context.Context, term func(rar.Value) *ast.Term, v rar.Value) (*ast.Term, error) {
 	if !v.Packed() && measure(v, longChild) <= longChild {
-		return s.term(v), nil
+		return term(v), nil
 	}
 	object := v.Kind() == rar.Object
 	if !object && v.Kind() != rar.Array {
-		return s.term(v), nil
+		return term(v), nil
 	}
 	var pairs [][2]*ast.Term
 	var elements []*ast.Term
@@ -168,12 +174,12 @@ func (s *Store) convert(ctx context.Context, v rar.Value) (*ast.Term, error) {
 		} else {
 			m.Value = v.Index(i)
 		}
-		t, err := s.convert(ctx, m.Value)
+		t, err := convert(ctx, term, m.Value)
 		if err != nil {
 			return nil, err
 		}
 		if object {
-			pairs = append(pairs, [2]*ast.Term{s.term(rar.StringValue(m.Name)), t})
+			pairs = append(pairs, [2]*ast.Term{term(rar.StringValue(m.Name)), t})
 		} else {
 			elements = append(elements, t)
 		}

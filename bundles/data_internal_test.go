@@ -47,19 +47,23 @@ func TestLargeDataStaysText(t *testing.T) {
 		"alone at the root": {[]File{dataFile("data.json", users)}, []string{""}, map[string]string{"/u7": row}},
 		"a file below another member": {
 			[]File{dataFile("data.json", `{"users":`+users+`,"few":{"a":1}}`), dataFile("few/b/data.json", `{"c":2}`)},
-			[]string{"/users"}, map[string]string{"/few": `{"a":1,"b":{"c":2}}`, "/users/u7": row},
+			[]string{"/users"},
+			map[string]string{"/few": `{"a":1,"b":{"c":2}}`, "/users/u7": row},
 		},
 		"a file beside it": {
 			[]File{dataFile("a/data.json", `1`), dataFile("data.json", `{"users":`+users+`}`)},
-			[]string{"/users"}, map[string]string{"/a": `1`, "/users/u7": row},
+			[]string{"/users"},
+			map[string]string{"/a": `1`, "/users/u7": row},
 		},
 		"two large ones": {
 			[]File{dataFile("data.json", `{"x":{"users":`+users+`}}`), dataFile("x/data.json", `{"more":`+users+`}`)},
-			[]string{"/x/users", "/x/more"}, map[string]string{"/x/more/u7": row},
+			[]string{"/x/users", "/x/more"},
+			map[string]string{"/x/more/u7": row},
 		},
 		"few rows, merged": {
 			[]File{dataFile("data.json", `{"users":`+users+`}`), dataFile("users/u7/tenant/data.json", `"t"`)},
-			nil, map[string]string{"/users/u7": strings.TrimSuffix(row, "}") + `,"tenant":"t"}`, "/users/u8": row},
+			nil,
+			map[string]string{"/users/u7": strings.TrimSuffix(row, "}") + `,"tenant":"t"}`, "/users/u8": row},
 		},
 	} {
 		tree, err := mergeFiles(t, c.files...)

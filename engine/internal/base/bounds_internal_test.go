@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,7 @@ func walk(t testing.TB, s *Store, p storage.Path, v rar.Value, depth int) {
 		return
 	}
 	for i := range min(v.Len(), 40) {
-		name := fmt.Sprint(i)
+		name := strconv.Itoa(i)
 		if v.Kind() == rar.Object {
 			name = v.Name(i)
 		}
@@ -137,7 +138,7 @@ func TestRowsAreBounded(t *testing.T) {
 				group.Go(func() {
 					for k := range rows {
 						p := storage.Path{fmt.Sprintf("t%d", i), fmt.Sprintf("r%d", k), "at", "1"}
-						if v, err := s.Read(t.Context(), reading{}, p); err != nil || valueOf(t, v).Compare(ast.Number(fmt.Sprint(k))) != 0 {
+						if v, err := s.Read(t.Context(), reading{}, p); err != nil || valueOf(t, v).Compare(ast.Number(strconv.Itoa(k))) != 0 {
 							t.Errorf("%v: %v, %v", p, v, err)
 						}
 					}
@@ -250,7 +251,6 @@ func TestDropped(t *testing.T) {
 	}
 	w := s.root.kids["users"].whole.Load()
 	runtime.AddCleanup(s, func(gone chan struct{}) { close(gone) }, gone)
-	s = nil
 	for end := time.Now().Add(stuck / 2); time.Now().Before(end); runtime.GC() {
 		select {
 		case <-gone:

@@ -47,7 +47,7 @@ func (s *Store) document(v rar.Value) *document {
 	if v.Kind() == rar.Object && v.Len() > fewMembers {
 		d.order = make([]uint32, v.Len())
 		for i := range d.order {
-			d.order[i] = uint32(i) //nolint:gosec // Len is less
+			d.order[i] = uint32(i)
 		}
 		slices.SortFunc(d.order, func(a, b uint32) int { return strings.Compare(v.Name(int(a)), v.Name(int(b))) })
 	}

@@ -37,9 +37,21 @@ func readDocument(f *File, l Limits) (rar.Value, error) {
 	return v, nil
 }
 
+// Bounds of what is taken out of objects that are kept as text, because more than one
+// file adds to them: members, and values in those that are not large.
+const (
+	maxMergedMembers = 100_000
+	maxMergedValues  = 1_000_000
+)
+
 // dataTree merges data files into one document and refuses what they define
-// twice: which of two block lists holds must not depend on their order.
-type dataTree struct{ root *dataNode }
+// twice: which of two block lists holds must not depend on their order. What one
+// file alone defines stays as it is, large data as its text.
+type dataTree struct {
+	root *dataNode
+	// members and values are how many were taken out of text.
+	members, values int
+}
 
 // dataNode is a value, or an object being merged (kids not nil).
 type dataNode struct {
@@ -49,13 +61,16 @@ type dataNode struct {
 	kids  map[string]*dataNode
 }
 
-func newDataTree() *dataTree {
-	return &dataTree{root: &dataNode{kids: map[string]*dataNode{}}}
+func newDataTree() *dataTree { return &dataTree{root: &dataNode{}} }
+
+func (t *dataTree) empty() bool { return len(t.root.kids) == 0 && t.root.value.Len() == 0 }
+
+func (t *dataTree) value() rar.Value {
+	if t.empty() {
+		return rar.ObjectValue()
+	}
+	return t.root.build()
 }
-
-func (t *dataTree) empty() bool { return len(t.root.kids) == 0 }
-
-func (t *dataTree) value() rar.Value { return t.root.build() }
 
 // add puts v, read from file, below the folder dir ("" for the root).
 func (t *dataTree) add(dir, file string, v rar.Value) error {
@@ -65,27 +80,31 @@ func (t *dataTree) add(dir, file string, v rar.Value) error {
 	n, pointer := t.root, ""
 	if dir != "" {
 		for _, step := range strings.Split(dir, "/") {
-			pointer += "/" + escapeToken(step)
-			if !n.open() {
-				return conflict(file, pointer, n.file)
+			if err := t.open(n, pointer, file, pointer+"/"+escapeToken(step)); err != nil {
+				return err
 			}
+			pointer += "/" + escapeToken(step)
 			n = n.child(step, file)
 		}
 	}
-	return n.merge(pointer, file, v)
+	return t.merge(n, pointer, file, v)
 }
 
 func conflict(file, pointer, other string) error {
 	return errorf(CodeDataConflict, file, "data at %q is defined by %s already", pointer, other)
 }
 
-// open makes n an object that more can be merged into; false if it is none.
-func (n *dataNode) open() bool {
+// open makes n, which lies at a pointer, an object that more can be merged into, for file
+// that has something at below.
+func (t *dataTree) open(n *dataNode, pointer, file, below string) error {
 	if n.kids != nil {
-		return true
+		return nil
 	}
 	if k := n.value.Kind(); k != rar.Absent && k != rar.Object {
-		return false
+		return conflict(file, below, n.file)
+	}
+	if err := t.take(n.value, pointer, file, n.file); err != nil {
+		return err
 	}
 	n.kids = make(map[string]*dataNode, n.value.Len())
 	for i := range n.value.Len() {
@@ -94,7 +113,43 @@ func (n *dataNode) open() bool {
 		n.kids[m.Name] = &dataNode{value: m.Value, file: n.file}
 	}
 	n.value = rar.Value{}
-	return true
+	return nil
+}
+
+// take counts what becomes of v, which lies at a pointer, when it is taken apart because
+// file and another one have something there.
+func (t *dataTree) take(v rar.Value, pointer, file, other string) error {
+	if !v.Packed() {
+		return nil
+	}
+	t.members += v.Len()
+	for i := 0; i < v.Len() && t.members <= maxMergedMembers && t.values <= maxMergedValues; i++ {
+		t.values += countValues(v.Member(i).Value)
+	}
+	if t.members <= maxMergedMembers && t.values <= maxMergedValues {
+		return nil
+	}
+	if other == "" { // of folders
+		other = "other files"
+	}
+	return errorf(CodeTooLarge, file, "data at %q is in %s too, and an object of %d members would have to be merged; put the rows into one file, or below another root",
+		pointer, other, v.Len())
+}
+
+// countValues counts what is not kept as text.
+func countValues(v rar.Value) int {
+	n := 1
+	if v.Packed() {
+		return n
+	}
+	for i := range v.Len() {
+		if v.Kind() == rar.Object {
+			n += 1 + countValues(v.Member(i).Value)
+		} else {
+			n += countValues(v.Index(i))
+		}
+	}
+	return n
 }
 
 func (n *dataNode) child(name, file string) *dataNode {
@@ -107,17 +162,23 @@ func (n *dataNode) child(name, file string) *dataNode {
 	return kid
 }
 
-func (n *dataNode) merge(pointer, file string, v rar.Value) error {
+func (t *dataTree) merge(n *dataNode, pointer, file string, v rar.Value) error {
 	if n.kids == nil && n.value.Kind() == rar.Absent {
 		n.value, n.file = v, file
 		return nil
 	}
-	if v.Kind() != rar.Object || !n.open() {
+	if v.Kind() != rar.Object {
 		return conflict(file, pointer, n.file)
+	}
+	if err := t.open(n, pointer, file, pointer); err != nil {
+		return err
+	}
+	if err := t.take(v, pointer, file, n.file); err != nil {
+		return err
 	}
 	for i := range v.Len() {
 		m := v.Member(i)
-		if err := n.child(m.Name, file).merge(pointer+"/"+escapeToken(m.Name), file, m.Value); err != nil {
+		if err := t.merge(n.child(m.Name, file), pointer+"/"+escapeToken(m.Name), file, m.Value); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -56,7 +58,7 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 	if err := t.prepare(entrypoint, documentNames()); err != nil {
 		return nil, err
 	}
-	documents, err := base.New(data, t.words.term)
+	documents, err := base.New(data, t.words.term, keptText())
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
@@ -65,7 +67,7 @@ func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data r
 
 // open has t read these documents.
 func (t *topdownEvaluator) open(ctx context.Context, documents *base.Store) error {
-	for _, path := range readWhole(t.compiler.Modules) {
+	for _, path := range t.readWhole() {
 		if err := documents.Keep(ctx, path); err != nil {
 			return fmt.Errorf("read the data: %w", err)
 		}
@@ -88,9 +90,20 @@ func (t *topdownEvaluator) withData(ctx context.Context, data rar.Value) (*topdo
 	return &next, next.open(ctx, documents)
 }
 
-// readWhole are the paths of data that policy refers to by constants alone: it may want
-// all that is there. Whether data.users[id] is a look-up or an iteration is not known.
-func readWhole(modules map[string]*ast.Module) (paths [][]string) {
+const (
+	// mostKeptText is how much text of data, in bytes, a snapshot keeps as AST, and
+	// textShare the part of the memory limit where that is less: AST takes about thirty
+	// times its text.
+	mostKeptText = 64 << 20
+	textShare    = 64
+)
+
+func keptText() int64 { return min(mostKeptText, debug.SetMemoryLimit(-1)/textShare) }
+
+// readWhole are the paths of data that the rules of the query, and those that they refer
+// to, name by constants alone: they may want all that is there. Whether data.users[id] is
+// a look-up or an iteration is not known.
+func (t *topdownEvaluator) readWhole() (paths [][]string) {
 	visitor := ast.NewGenericVisitor(func(x any) bool {
 		ref, ok := x.(ast.Ref)
 		if !ok || len(ref) < 2 || !ref.HasPrefix(ast.DefaultRootRef) {
@@ -107,16 +120,34 @@ func readWhole(modules map[string]*ast.Module) (paths [][]string) {
 		paths = append(paths, path)
 		return false
 	})
-	for _, m := range modules {
-		visitor.Walk(m)
+	seen := map[*ast.Rule]bool{}
+	var reach func(r *ast.Rule)
+	reach = func(r *ast.Rule) {
+		if seen[r] {
+			return
+		}
+		seen[r] = true
+		visitor.Walk(r)
+		for next := range t.compiler.Graph.Dependencies(r) {
+			if rule, ok := next.(*ast.Rule); ok {
+				reach(rule)
+			}
+		}
 	}
-	return paths
+	ast.WalkRefs(t.body, func(ref ast.Ref) bool {
+		for _, r := range t.compiler.GetRulesWithPrefix(ref) {
+			reach(r)
+		}
+		return false
+	})
+	slices.SortFunc(paths, slices.Compare[[]string]) // who gets the room is no accident
+	return slices.CompactFunc(paths, slices.Equal[[]string])
 }
 
 // NewDataStore is a store of base data, an object, as decisions read it; nothing can be
 // written to it.
 func NewDataStore(data rar.Value) (storage.Store, error) {
-	s, err := base.New(data, vocabulary{}.term)
+	s, err := base.New(data, vocabulary{}.term, keptText())
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
+const maxKept = 64 << 20
+
 // term makes AST without any sharing.
 func term(v rar.Value) *ast.Term {
 	switch v.Kind() {
@@ -266,7 +268,7 @@ func TestLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(data, term)
+	s, err := New(data, term, maxKept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +368,7 @@ func TestNothingIsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s storage.Store
-	if s, err = New(data, term); err != nil {
+	if s, err = New(data, term, maxKept); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.NewTransaction(t.Context(), storage.WriteParams); err == nil {
@@ -389,7 +391,7 @@ func TestNothingIsWritten(t *testing.T) {
 		t.Error(err)
 	}
 	s.Abort(t.Context(), txn)
-	if _, err := New(rar.ArrayValue(), term); err == nil {
+	if _, err := New(rar.ArrayValue(), term, maxKept); err == nil {
 		t.Error("an array is no data")
 	}
 }

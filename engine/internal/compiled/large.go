@@ -104,6 +104,7 @@ func (m *machine) row(l *large, i int) *node {
 	if l.value.Kind() == rar.Object {
 		v = l.value.Member(i).Value
 	}
+	m.fuel -= l.cost(i, v) // whoever steps next looks
 	n := m.arena.fromJSON(v)
 	n.setBase()
 	m.recent[m.nextRecent] = recentRow{l, i, n}
@@ -111,21 +112,26 @@ func (m *machine) row(l *large, i int) *node {
 	return n
 }
 
-// hasPacked tells whether something in v is packed; of what is, one level is enough.
-func hasPacked(v rar.Value) bool {
-	if v.Packed() {
-		return true
+// rowUnit is how many bytes of text are worth a step, and packedText the length from
+// which on a child is kept as text itself, and is not made.
+const (
+	rowUnit    = 64
+	packedText = 4 << 10
+)
+
+// cost is that of making member i, which is v, in steps.
+func (l *large) cost(i int, v rar.Value) int {
+	switch {
+	case !v.Packed():
+		return 1 + l.value.ChildSize(i)/rowUnit
+	case l.of.admits(v):
+		return 1
 	}
-	for i := range v.Len() {
-		child := v.Index(i)
-		if v.Kind() == rar.Object {
-			child = v.Member(i).Value
-		}
-		if hasPacked(child) {
-			return true
-		}
+	size := 0
+	for k := range v.Len() {
+		size += min(v.ChildSize(k), packedText)
 	}
-	return false
+	return 1 + size/rowUnit
 }
 
 // setBase marks a composite of the base documents; other values may be shared.

@@ -101,7 +101,7 @@ func (c *compilation) freezeData(data rar.Value) error {
 		return refuse("topdown hides data.system from those who read all of data")
 	}
 	var a arena // never reset
-	if hasPacked(data) {
+	if data.HasPacked() {
 		c.p.larges = &larges{few: c.o.few}
 		if c.o.few == 0 {
 			c.p.larges.few = fewMembers

@@ -128,14 +128,15 @@ func (a *Analysis) checkReads(data rar.Value) []Finding {
 		severity = Warning
 	}
 	var found []Finding
-	look := dataLooks{data: data, names: map[string]map[string]int{}}
+	look := dataLooks{data: data, names: map[string]map[string]int{}, found: map[string]looked{}}
 	for _, r := range a.data {
 		if r.orders != 0 {
 			found = append(found, r.compare(data)...)
 			continue
 		}
-		v, ok := look.steps(r.path)
-		name := "data" + pathText(r.path)
+		name := pathText(r.path)
+		v, ok := look.at(name, r.path)
+		name = "data" + name
 		switch {
 		case !ok || v.Kind() == rar.Null:
 			if !r.member && !a.optional(r.path) {
@@ -163,6 +164,24 @@ type dataLooks struct {
 	data rar.Value
 	// names are those of large objects, by the path of the object.
 	names map[string]map[string]int
+	// found is what lies at a path, by its text: many rules may read one that leads
+	// through every row.
+	found map[string]looked
+}
+
+type looked struct {
+	value rar.Value
+	ok    bool
+}
+
+// at looks a path up, whose text is given, once.
+func (d *dataLooks) at(text string, path []step) (rar.Value, bool) {
+	l, done := d.found[text]
+	if !done {
+		l.value, l.ok = d.steps(path)
+		d.found[text] = l
+	}
+	return l.value, l.ok
 }
 
 func (d *dataLooks) steps(path []step) (rar.Value, bool) {
@@ -225,16 +244,47 @@ func lookEach(v rar.Value, rest []step) (rar.Value, bool) {
 	if v.Len() == 0 || len(rest) == 0 {
 		return v, true
 	}
+	names := leadingNames(rest)
 	for i := range v.Len() {
-		e := v.Index(i)
-		if v.Kind() == rar.Object {
-			e = v.Member(i).Value
+		e, ok := childAt(v, i, names)
+		if !ok {
+			continue
 		}
-		if found, ok := lookSteps(e, rest); ok && found.Kind() != rar.Null {
+		if found, ok := lookSteps(e, rest[len(names):]); ok && found.Kind() != rar.Null {
 			return found, true
 		}
 	}
 	return rar.Value{}, false
+}
+
+// leadingNames are the steps of a path as far as they are names.
+func leadingNames(path []step) (names []string) {
+	for _, s := range path {
+		if s.kind != stepName {
+			break
+		}
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// longRow is the length of text, in bytes, from which on a row may be packed itself.
+const longRow = 4 << 10
+
+// childAt is what lies below child i of v, at names of members. No more than that is
+// decoded: of a short row it is found in the text, and of a long one by its index.
+func childAt(v rar.Value, i int, names []string) (rar.Value, bool) {
+	if v.ChildSize(i) <= longRow {
+		return v.ChildAt(i, names...)
+	}
+	child := v.Index(i)
+	if v.Kind() == rar.Object {
+		child = v.Member(i).Value
+	}
+	for _, name := range names {
+		child, _ = child.Get(name)
+	}
+	return child, child.Kind() != rar.Absent
 }
 
 // optional tells whether optional_data excuses a path: an entry, or what lies

@@ -248,7 +248,7 @@ func otherAt(v rar.Value, path []step, known types) (other rar.Value, place stri
 		names, direct := namesOf(rest)
 		for i := range v.Len() {
 			if direct { // large data has many rows
-				if x, ok := v.ChildAt(i, names...); !ok || typeOf(x)&^known == 0 {
+				if x, ok := childAt(v, i, names); !ok || typeOf(x)&^known == 0 {
 					continue
 				}
 			}

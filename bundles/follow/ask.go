@@ -107,7 +107,11 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("ask the source: %w", err)
 	}
-	req.Header.Set("Prefer", "modes=snapshot;wait="+strconv.Itoa(max(1, int(f.wait/time.Second))))
+	prefer := "modes=snapshot,delta"
+	if !f.unsure {
+		prefer += ";wait=" + strconv.Itoa(max(1, int(f.wait/time.Second)))
+	}
+	req.Header.Set("Prefer", prefer)
 	req.Header.Set("User-Agent", "authzd")
 	if known != "" {
 		req.Header.Set("If-None-Match", known)

@@ -97,13 +97,14 @@ type admin struct {
 	file string
 }
 
-func startAdmin(t *testing.T) *admin {
+func startAdmin(t *testing.T, change ...func(*api.Options)) *admin {
 	t.Helper()
 	a := &admin{bundleSigner: newBundleSigner(t), keys: map[string]string{}}
 	file := filepath.Join(t.TempDir(), "keys.json")
 	a.file = file
 	for name, rights := range map[string]callers.Rights{
 		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit, "admin": callers.Admin,
+		"editor": callers.Data,
 	} {
 		err := callers.UpdateKeys(file, true, func(list []callers.Key) ([]callers.Key, error) {
 			k, text, err := callers.NewKey(callers.Key{Name: name, Rights: rights, Created: time.Now()}, rand.Reader)
@@ -137,6 +138,9 @@ func startAdmin(t *testing.T) *admin {
 		// The engine of these tests has a clock that stands still.
 		if o.Blocks, err = blocklist.Open(t.Context(), blocklist.Options{Store: kept, Engine: o.Engine, Now: now}); err != nil {
 			t.Fatal(err)
+		}
+		for _, f := range change {
+			f(o)
 		}
 	})
 	a.bundles = authzdv1.NewBundleServiceClient(a.conn)

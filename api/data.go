@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
@@ -125,13 +126,17 @@ func (s *Server) data(name string, path []string) (*authzdv1.GetDataResponse, er
 func dataPath(r *http.Request) (name string, path []string, err error) {
 	rest := strings.TrimPrefix(r.URL.EscapedPath(), pathBundles+"/")
 	name, rest, _ = strings.Cut(rest, pathData)
-	if rest = strings.TrimPrefix(rest, "/"); rest == "" {
+	steps, below := strings.CutPrefix(rest, "/")
+	switch {
+	case rest != "" && !below: // data%2F: this slash is no step of it
+		return "", nil, errorf(CodeNotFound, "", "nothing is served at this path")
+	case steps == "":
 		return name, nil, nil
 	}
-	for step := range strings.SplitSeq(rest, "/") {
+	for step := range strings.SplitSeq(steps, "/") {
 		one, err := url.PathUnescape(step)
-		if err != nil || one == "" {
-			return "", nil, errorf(CodeInvalidValue, "/path", "the path of a document has no empty step")
+		if err != nil || one == "" || !utf8.ValidString(one) {
+			return "", nil, errorf(CodeInvalidValue, "/path", "the steps of the path of a document are UTF-8, and none is empty")
 		}
 		path = append(path, one)
 	}
@@ -211,6 +216,9 @@ func (s *Server) dataChangeOf(r *http.Request) (d registry.DataChange, err error
 	if r.Method != http.MethodPatch && len(path) == 0 || r.Method == http.MethodPatch && len(path) > 0 {
 		return d, errorf(CodeInvalidValue, "/path", "PUT and DELETE name a document, .../data/users/alice; PATCH names .../data, and documents in its body")
 	}
+	if kind := r.Header.Get("Content-Type"); r.Method != http.MethodDelete && !jsonContent(kind) {
+		return d, errorf(CodeContentType, "", "send JSON as Content-Type application/json")
+	}
 	body, err := readBody(r.Body, bundles.MaxDeltaBytes)
 	if err != nil {
 		return d, err
@@ -224,9 +232,6 @@ func (s *Server) dataChangeOf(r *http.Request) (d registry.DataChange, err error
 		}
 		d.Edits = []rar.Edit{{Op: rar.Remove, Path: path}}
 	default:
-		if kind := r.Header.Get("Content-Type"); !jsonContent(kind) {
-			return d, errorf(CodeContentType, "", "send JSON as Content-Type application/json")
-		}
 		var v rar.Value
 		v, err = decodeData(body, "")
 		d.Edits = []rar.Edit{{Op: rar.Upsert, Path: path, Value: v}}
@@ -239,7 +244,8 @@ func conditions(r *http.Request, d *registry.DataChange) error {
 	for _, h := range r.Header.Values("If-Match") {
 		for tag := range strings.SplitSeq(h, ",") {
 			tag = strings.TrimSpace(tag)
-			if strings.HasPrefix(tag, "W/") || tag != "*" && (len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"') {
+			// In quotes a star is a tag, and not any document.
+			if strings.HasPrefix(tag, "W/") || tag == `"*"` || tag != "*" && (len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"') {
 				return errorf(CodeInvalidValue, "/if_match", "must be * or the ETag of the document, in quotes")
 			}
 			d.Expect = append(d.Expect, strings.Trim(tag, `"`))

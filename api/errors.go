@@ -198,16 +198,16 @@ func coded(err error) fault {
 		return fault{code: string(own.Code), path: own.Path, message: text(own.Err)}
 	case errors.As(err, &eng):
 		return engineFault(eng)
-	case errors.As(err, &rare):
-		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}
-	case errors.As(err, &msg):
-		return fault{code: string(msg.Code), path: msg.Path, message: text(msg.Err)}
-	case errors.As(err, &bun):
+	case errors.As(err, &bun): // before what the decoder said, which it places
 		f := fault{code: string(bun.Code), path: bun.Path, message: text(bun.Err)}
 		if report, ok := registry.ReportOf(err); ok {
 			f.report = reportOf(report)
 		}
 		return f
+	case errors.As(err, &rare):
+		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}
+	case errors.As(err, &msg):
+		return fault{code: string(msg.Code), path: msg.Path, message: text(msg.Err)}
 	case errors.Is(err, context.DeadlineExceeded):
 		return fault{code: string(engine.CodeDeadline), message: deadlineMessage}
 	case errors.Is(err, context.Canceled):

@@ -108,7 +108,11 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 		return answer{}, fmt.Errorf("ask the source: %w", err)
 	}
 	// Delta bundles are taken of an authzd alone: others do not say what they change.
-	req.Header.Set("Prefer", "authzd-changes;modes=snapshot;wait="+strconv.Itoa(max(1, int(f.wait/time.Second))))
+	prefer := "authzd-changes;modes=snapshot"
+	if !f.unsure {
+		prefer += ";wait=" + strconv.Itoa(max(1, int(f.wait/time.Second)))
+	}
+	req.Header.Set("Prefer", prefer)
 	req.Header.Set("User-Agent", "authzd")
 	if known != "" {
 		req.Header.Set("If-None-Match", known)

@@ -82,6 +82,9 @@ type stand struct {
 	engine   *engine.Engine
 	registry *registry.Registry
 	asked    atomic.Int64
+	// dir has its data; stop ends it.
+	dir  string
+	stop func()
 
 	mu     sync.Mutex
 	answer http.HandlerFunc
@@ -121,7 +124,13 @@ func serveArchive(archive []byte) http.HandlerFunc {
 
 func start(t *testing.T, keys *bundles.Keys, answer http.HandlerFunc, change func(*follow.Options)) *stand {
 	t.Helper()
-	s := &stand{engine: engine.New(engine.Options{}), answer: answer, now: time.Now()}
+	return startIn(t, t.TempDir(), keys, answer, change)
+}
+
+// startIn is start on a data directory, which may be that of one that was stopped.
+func startIn(t *testing.T, dir string, keys *bundles.Keys, answer http.HandlerFunc, change func(*follow.Options)) *stand {
+	t.Helper()
+	s := &stand{engine: engine.New(engine.Options{}), answer: answer, now: time.Now(), dir: dir}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
 		s.mu.Lock()
@@ -130,24 +139,9 @@ func start(t *testing.T, keys *bundles.Keys, answer http.HandlerFunc, change fun
 		answer(w, r)
 	}))
 	t.Cleanup(web.Close)
-	kept, err := store.Open(t.Context(), t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = kept.Close() })
-	s.registry, err = registry.New(registry.Options{
-		Store: kept, Engine: s.engine,
-		Verify: func(archive []byte) (bundles.Content, error) {
-			c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), *keys, bundles.VerifyOptions{}, bundles.Limits{})
-			return c, err
-		},
-		Ask: func(*engine.Snapshot) bundles.Ask {
-			return func(context.Context, []byte, time.Time) (bundles.Answer, error) { return bundles.Answer{}, nil }
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var closeStore func()
+	s.registry, closeStore = newRegistry(t, dir, keys, s.engine)
+	var err error
 	o := follow.Options{
 		Registry: s.registry, Sources: []follow.Source{{Name: "main", URL: web.URL}}, Interval: 20 * time.Millisecond,
 		Now: func() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.now },
@@ -161,13 +155,49 @@ func start(t *testing.T, keys *bundles.Keys, answer http.HandlerFunc, change fun
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		closeStore()
 	})
+	t.Cleanup(s.stop)
 	return s
+}
+
+// newRegistry is a registry on a data directory, with what is active there.
+func newRegistry(t *testing.T, dir string, keys *bundles.Keys, e *engine.Engine) (r *registry.Registry, closeStore func()) {
+	t.Helper()
+	kept, err := store.Open(t.Context(), dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore = func() { _ = kept.Close() }
+	t.Cleanup(closeStore)
+	r, err = registry.New(registry.Options{
+		Store: kept, Engine: e,
+		Verify: func(archive []byte) (bundles.Content, error) {
+			c, _, err := bundles.OpenSignedArchive(bytes.NewReader(archive), *keys, bundles.VerifyOptions{}, bundles.Limits{})
+			return c, err
+		},
+		Ask: func(*engine.Snapshot) bundles.Ask {
+			return func(context.Context, []byte, time.Time) (bundles.Answer, error) { return bundles.Answer{}, nil }
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	active, err := kept.Active(t.Context(), registry.DefaultTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(active) > 0 {
+		if _, err := r.Load(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r, closeStore
 }
 
 func within(t *testing.T, what string, ok func() bool) {

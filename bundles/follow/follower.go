@@ -60,6 +60,9 @@ type follower struct {
 	changed <-chan struct{}
 	// asked is the tag that the source was asked with, if it was an authzd's.
 	asked string
+	// unsure: an archive came that is here with changes of its data, and whether the
+	// source has them, too, is to be asked at once.
+	unsure bool
 	// wholeAt is when an archive came, and not only word of it.
 	wholeAt time.Time
 	// taken are the last times that something new was taken.
@@ -121,6 +124,8 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 	known := f.known()
 	f.asked, _ = digestTag(known)
 	got, err := f.ask(asking, known)
+	waits := !f.unsure
+	f.unsure = false
 	switch {
 	case err != nil && f.refused != (version{}) && isClosed(f.changed) && ctx.Err() == nil:
 		return false, nil // asked again at once, without the wait
@@ -132,7 +137,10 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 		}
 		return false, nil
 	}
-	f.keeps, f.wholeAt = got.keeps, time.Now()
+	f.wholeAt = time.Now()
+	if waits {
+		f.keeps = got.keeps
+	}
 	v := version{etag: got.etag, digest: store.Digest(got.archive)}
 	if err := f.plausible(v); err != nil {
 		return false, err
@@ -221,12 +229,14 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	tag, _ := f.opts.Registry.Tag(f.source.Name)
 	if digest, is := digestTag(v.etag); is && strings.HasPrefix(tag, digest+".") {
 		// It was here, with changes that are not to come again.
-		v.etag = `"` + tag + `"`
+		v.etag, f.unsure = `"`+tag+`"`, true
 	}
 	f.have, f.refused = v, version{}
 	f.digest.Store(&tag)
 	f.taken = append(f.taken, time.Now())
-	f.confirm(got.at)
+	if !f.unsure {
+		f.confirm(got.at)
+	}
 	return nil
 }
 
@@ -267,6 +277,8 @@ func (f *follower) after(err error) time.Duration {
 func (f *follower) afterAnswer(news bool, took time.Duration) time.Duration {
 	f.taken = slices.DeleteFunc(f.taken, func(at time.Time) bool { return time.Since(at) > busyTime })
 	switch {
+	case f.unsure:
+		return 0
 	case !f.keeps, news && len(f.taken) > often:
 		return jitter(f.opts.Interval)
 	case !news && took >= quick:

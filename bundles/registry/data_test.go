@@ -1,13 +1,16 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/authzd/authzd/bundles"
@@ -510,5 +513,111 @@ func TestFollowedIsBounded(t *testing.T) {
 	s.push(t, registry.Push{Archive: made(bundles.Delta{Edits: []rar.Edit{upsert(t, "/lists/a", "1")}, Base: base, Number: 3}), Activate: true, Followed: true})
 	if tag, _ := s.Tag("main"); tag != base+".3" {
 		t.Error(tag)
+	}
+}
+
+// TestChangesBusy: so many changes wait and no more, those whose callers go away
+// meanwhile are not made, and all others are.
+func TestChangesBusy(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	var hold atomic.Bool
+	s := start(t, t.TempDir(), func(o *registry.Options) {
+		o.Ask = func(live *engine.Snapshot) bundles.Ask {
+			if hold.Load() {
+				asked <- struct{}{}
+				<-release
+			}
+			return ask(live)
+		}
+	}).load(t)
+	archive := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: archive, Activate: true})
+	hold.Store(true)
+	var group sync.WaitGroup
+	group.Go(func() { // its cases are asked
+		signed := delta(t, true, store.Digest(archive), `,"sequence":2`, `{"data":[{"op":"upsert","path":"/fixed/names","value":["f","g"]}]}`)
+		if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: signed, Activate: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-asked
+	hold.Store(false)
+	ctx, leave := context.WithCancel(t.Context())
+	var refused, left, made atomic.Int64
+	full := make(chan struct{})
+	// One more than there is place for, whichever of them that is.
+	for i := range registry.MaxChanging + 1 {
+		mine := t.Context()
+		if i%10 == 0 {
+			mine = ctx
+		}
+		group.Go(func() {
+			_, err := s.ChangeData(mine, registry.DataChange{Name: "main", Edits: []rar.Edit{upsert(t, fmt.Sprint("/lists/permitted/n", i), "true")}})
+			switch {
+			case err == nil:
+				made.Add(1)
+			case codeOf(err) == string(bundles.CodeBusy):
+				refused.Add(1)
+				close(full)
+			case errors.Is(err, context.Canceled):
+				left.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	<-full
+	leave()
+	for left.Load() < (registry.MaxChanging+1)/10-1 {
+		runtime.Gosched()
+	}
+	close(release)
+	group.Wait()
+	d, err := s.Document("main", []string{"lists", "permitted"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if there := int64(bytes.Count(d.JSON, []byte(`"n`))); refused.Load() != 1 || made.Load() != there || made.Load()+left.Load() != registry.MaxChanging || s.allows(t, "g") != "g" {
+		t.Errorf("%d refused, %d left, %d made, %d there", refused.Load(), left.Load(), made.Load(), there)
+	}
+}
+
+// TestChangesFull: one change too many on top of an archive is refused, and what is
+// live stays, until another one is released.
+func TestChangesFull(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	archive := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: archive, Activate: true})
+	base := store.Digest(archive)
+	made, err := bundles.PackDelta(&bundles.Delta{Edits: []rar.Edit{upsert(t, "/lists/permitted/x", "true")}, Base: base, Number: 1}, "r1", []string{"authz", "lists", "fixed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := make([]store.Change, store.MaxChanges)
+	for i := range many {
+		many[i] = store.Change{Base: base, Number: int64(i) + 1, Digest: store.Digest(made), Archive: made}
+	}
+	if err := errors.Join(s.store.AddChanges(t.Context(), registry.DefaultTenant, "main", many, nil), s.store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, nil).load(t)
+	before := s.engine.Snapshot()
+	if _, err := s.change(t, upsert(t, "/lists/permitted/y", "true")); codeOf(err) != string(bundles.CodeChangesFull) {
+		t.Error(err)
+	}
+	signed := delta(t, true, base, `,"sequence":2`, `{"data":[{"op":"upsert","path":"/lists/permitted/y","value":true}]}`)
+	if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: signed, Activate: true}); codeOf(err) != string(bundles.CodeChangesFull) {
+		t.Error(err)
+	}
+	if s.engine.Snapshot() != before || s.allows(t, "x", "y") != "x" {
+		t.Error("what is live was touched:", s.allows(t, "x", "y"))
+	}
+	s.push(t, registry.Push{Archive: facts(t, "r2", 3), Activate: true, DropChanges: true})
+	s.mustChange(t, upsert(t, "/lists/permitted/y", "true"))
+	if s.allows(t, "x", "y") != "y" {
+		t.Error(s.allows(t, "x", "y"))
 	}
 }

@@ -2,6 +2,9 @@ package registry
 
 import "context"
 
+// MaxChanging is how many changes of data may wait.
+const MaxChanging = maxChanging
+
 // Prepare is what Run does once it is told.
 func (r *Registry) Prepare(ctx context.Context) { r.prepare(ctx) }
 

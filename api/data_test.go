@@ -231,7 +231,8 @@ func TestDataRefused(t *testing.T) {
 		"there already":   {http.MethodPut, "/lists/blocked", "[]", []string{"If-None-Match", "*"}, &authzdv1.ChangeDataRequest{Edits: edit("upsert", "/lists/blocked", "[]"), IfAbsent: true}, string(bundles.CodeDataChanged), 412},
 		"a tag for two": {
 			http.MethodPatch, "", `{"data":[{"op":"upsert","path":"/lists/a","value":1},{"op":"upsert","path":"/lists/b","value":1}]}`,
-			[]string{"If-Match", "*"}, &authzdv1.ChangeDataRequest{Edits: two, IfMatch: "*"}, string(api.CodeInvalidValue), 400,
+			[]string{"If-Match", "*"},
+			&authzdv1.ChangeDataRequest{Edits: two, IfMatch: "*"}, string(api.CodeInvalidValue), 400,
 		},
 	} {
 		if c.rpc != nil {

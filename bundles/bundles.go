@@ -25,9 +25,9 @@ import (
 
 // Defaults of Limits.
 const (
-	DefaultMaxArchiveBytes = 16 << 20
-	DefaultMaxBytes        = 256 << 20
-	DefaultMaxFileBytes    = 256 << 20
+	DefaultMaxArchiveBytes = 64 << 20
+	DefaultMaxBytes        = 1 << 30
+	DefaultMaxFileBytes    = 1 << 30
 	DefaultMaxYAMLBytes    = 1 << 20
 	DefaultMaxFiles        = 4096
 	DefaultMaxPathDepth    = 32

@@ -82,15 +82,18 @@ func (k *killable) build(t *testing.T, revision, key string) {
 	for i := range 50 {
 		fmt.Fprintf(&policy, "\npermit[\"other-%d\"] := {} if input.action.name == \"other-%d\"\n", i, i)
 	}
-	folder := filepath.Join(k.dir, revision)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1}}}`, revision),
+	k.sign(t, revision, key, map[string]string{
+		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1,"writable_data":["lists"]}}}`, revision),
 		"policy.rego":     policy.String(),
 		"lists/data.json": `{"pad":"` + strings.Repeat("x", 100_000) + `"}`,
-	} {
+	})
+}
+
+// sign makes a signed archive of files.
+func (k *killable) sign(t *testing.T, revision, key string, files map[string]string) {
+	t.Helper()
+	folder := filepath.Join(k.dir, revision)
+	for name, text := range files {
 		file := filepath.Join(folder, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)

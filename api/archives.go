@@ -159,7 +159,7 @@ func sendArchive(w http.ResponseWriter, r *http.Request, archive []byte, deadlin
 		_ = control.SetWriteDeadline(late)
 		piece := archive[:min(len(archive), pieceBytes)]
 		archive = archive[len(piece):]
-		if _, err := w.Write(piece); err != nil { //nolint:gosec // not a page: the type is gzip, and sniffing is off
+		if _, err := w.Write(piece); err != nil {
 			return // who has gone gets no answer
 		}
 	}

@@ -91,7 +91,7 @@ func (r *folderReader) visit(name string, d fs.DirEntry, err error) error {
 		return mistaken(name)
 	case kindCompiled:
 		return compiled(name)
-	case kindManifest, kindSignatures, kindRego, kindTest, kindData, kindCase:
+	case kindManifest, kindSignatures, kindRego, kindTest, kindData, kindCase, kindPatch:
 	}
 	if _, err := cleanName(name, r.limits); err != nil {
 		return err

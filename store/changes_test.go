@@ -28,7 +28,7 @@ func numbers(t *testing.T, s *store.Store, base string) []int64 {
 	return out
 }
 
-func add(s *store.Store, t *testing.T, changes ...store.Change) error {
+func add(t *testing.T, s *store.Store, changes ...store.Change) error {
 	t.Helper()
 	return s.AddChanges(t.Context(), tenant, "main", changes, nil)
 }
@@ -39,11 +39,11 @@ func TestChanges(t *testing.T) {
 	s := open(t, dir)
 	one, two := stage(t, s, "main", "one"), stage(t, s, "main", "two")
 	var coded *store.Error
-	if err := add(s, t, changeOf(one, 1, "/a")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
+	if err := add(t, s, changeOf(one, 1, "/a")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
 		t.Error("nothing is active:", err)
 	}
 	activate(t, s, "main", one, false)
-	if err := add(s, t, changeOf(two, 1, "/a")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
+	if err := add(t, s, changeOf(two, 1, "/a")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
 		t.Error("another one is active:", err)
 	}
 	removal := changeOf(one, 6, "/a/b")
@@ -66,14 +66,14 @@ func TestChanges(t *testing.T) {
 		{changeOf(one, 10, "/a"), []int64{3, 5, 7, 8, 9, 10}}, // not before another kind
 		{changeOf(one, 11, "/a"), []int64{3, 5, 7, 8, 9, 11}},
 	} {
-		if err := add(s, t, step.add); err != nil {
+		if err := add(t, s, step.add); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(step.want, numbers(t, s, one)); diff != "" {
 			t.Fatalf("after %d: %s", step.add.Number, diff)
 		}
 	}
-	if err := add(s, t, changeOf(one, 12, "/b"), changeOf(one, 12, "/c")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
+	if err := add(t, s, changeOf(one, 12, "/b"), changeOf(one, 12, "/c")); !errors.As(err, &coded) || coded.Code != store.CodeChanged {
 		t.Error("a number twice:", err)
 	}
 	if last, err := s.LastChange(t.Context(), tenant, "main", one); err != nil || last != 11 {
@@ -111,15 +111,15 @@ func TestChangesFull(t *testing.T) {
 	for i := range store.MaxChanges {
 		many = append(many, changeOf(one, int64(i)+1, fmt.Sprint("/", i)))
 	}
-	if err := add(s, t, many...); err != nil {
+	if err := add(t, s, many...); err != nil {
 		t.Fatal(err)
 	}
 	var coded *store.Error
-	if err := add(s, t, changeOf(one, store.MaxChanges+1, "/new")); !errors.As(err, &coded) || coded.Code != store.CodeChangesFull {
+	if err := add(t, s, changeOf(one, store.MaxChanges+1, "/new")); !errors.As(err, &coded) || coded.Code != store.CodeChangesFull {
 		t.Error(err)
 	}
 	// One in the place of another is no more.
-	if err := add(s, t, changeOf(one, store.MaxChanges+1, "/5")); err != nil {
+	if err := add(t, s, changeOf(one, store.MaxChanges+1, "/5")); err != nil {
 		t.Error(err)
 	}
 }

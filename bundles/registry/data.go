@@ -251,12 +251,11 @@ func (o *opened) take(c *change) error {
 	if data.Kind() != rar.Object {
 		data = rar.ObjectValue()
 	}
-	switch {
-	case c.delta == nil:
+	if c.delta == nil {
 		if err := expected(data, &c.DataChange); err != nil {
 			return err
 		}
-	default:
+	} else {
 		d := c.content.Delta
 		if err := o.follows(d, c.signed); err != nil {
 			return err

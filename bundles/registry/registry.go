@@ -99,11 +99,9 @@ type opened struct {
 	name, digest, revision string
 	sequence               int64
 	content                bundles.Content
-	// changes is the number of the last change, changedTo what the last delta bundle
-	// that was signed is called, and latest its sequence.
-	changes   int64
-	changedTo string
-	latest    int64
+	// changes is the number of the last change, latest the sequence of the last delta
+	// bundle that was signed, or else of the archive.
+	changes, latest int64
 	// suffix is what the number adds to the revision.
 	suffix   string
 	writable [][]string

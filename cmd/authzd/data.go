@@ -69,16 +69,18 @@ func newDataSet(std stdio) *cobra.Command {
 	cmd.Flags().BoolVar(&m.IfAbsent, "if-absent", false, "only if there is no document yet")
 	cmd.Flags().StringVarP(&file, "file", "f", "-", "file with the document; - is standard input")
 	a.define(cmd, func(ctx context.Context, c authzdv1.BundleServiceClient, args []string) (proto.Message, error) {
-		value := []byte(nil)
-		if len(args) == 3 {
-			if value = []byte(args[2]); cmd.Flags().Changed("file") {
-				return nil, errors.New("the document is given twice: as an argument, and by --file")
-			}
-		} else {
-			var err error
-			if value, err = readChange(std, file); err != nil {
-				return nil, err
-			}
+		var value []byte
+		var err error
+		switch {
+		case len(args) == 2:
+			value, err = readChange(std, file)
+		case cmd.Flags().Changed("file"):
+			err = errors.New("the document is given twice: as an argument, and by --file")
+		default:
+			value = []byte(args[2])
+		}
+		if err != nil {
+			return nil, err
 		}
 		m.Name, m.Edits = args[0], []*authzdv1.DataEdit{{Op: "upsert", Path: args[1], Value: value}}
 		return c.ChangeData(ctx, &m)

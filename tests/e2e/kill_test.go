@@ -304,9 +304,11 @@ func (k *killable) checkData(ctx context.Context, c authzdv1.BundleServiceClient
 	}
 	f.acked, f.pending = first, 0
 	if f.rows > 0 {
-		if row, err := number(ctx, c, "/lists/rows/n"+strconv.Itoa(f.rows)); err != nil || row != f.rows {
-			return fmt.Errorf("the data of %s has lost the row %d: %d (%v)", k.acked, f.rows, row, err)
+		row, err := number(ctx, c, "/lists/rows/n"+strconv.Itoa(f.rows))
+		if err == nil && row != f.rows {
+			err = fmt.Errorf("the data of %s has lost the row %d: %d", k.acked, f.rows, row)
 		}
+		return err
 	}
 	return nil
 }

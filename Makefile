@@ -98,8 +98,8 @@ soak: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for S
 	AUTHZD_SOAK_SESSIONS=$(SOAK_SESSIONS) AUTHZD_SOAK_TIME=$(SOAK_TIME) go test -count=1 -timeout 1h -v -run '^TestSessions$$' ./tests/proxy
 
 .PHONY: kill-test
-kill-test: ## Kill a server KILLS times (default 200) while bundles are pushed, activated and rolled back.
-	KILLS=$(KILLS) go test -count=1 -timeout 1h -v -run '^TestKill$$' ./tests/e2e
+kill-test: ## Kill a server KILLS times (default 200) while bundles are pushed, activated and rolled back, and data is changed.
+	KILLS=$(KILLS) go test -count=1 -timeout 1h -v -run '^TestKill(Large)?$$' ./tests/e2e
 
 .PHONY: replica-test
 replica-test: ## Have 20 replicas follow a source that is away for SOURCE_AWAY (default 1m).

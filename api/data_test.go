@@ -176,6 +176,7 @@ func TestDataRefused(t *testing.T) {
 	edit := func(op, path, value string) []*authzdv1.DataEdit {
 		return []*authzdv1.DataEdit{{Op: op, Path: path, Value: []byte(value)}}
 	}
+	pair := `{"data":[{"op":"upsert","path":"/lists/a","value":1},{"op":"upsert","path":"/lists/b","value":1}]}`
 	two := append(edit("upsert", "/lists/a", "1"), edit("upsert", "/lists/b", "1")...)
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -229,11 +230,7 @@ func TestDataRefused(t *testing.T) {
 		"another tag":     {http.MethodPut, "/lists/blocked", "[]", []string{"If-Match", `"sha256:00"`}, &authzdv1.ChangeDataRequest{Edits: edit("upsert", "/lists/blocked", "[]"), IfMatch: "sha256:00"}, string(bundles.CodeDataChanged), 412},
 		"any, and none":   {http.MethodPut, "/lists/a", "1", []string{"If-Match", "*"}, &authzdv1.ChangeDataRequest{Edits: edit("upsert", "/lists/a", "1"), IfMatch: "*"}, string(bundles.CodeDataChanged), 412},
 		"there already":   {http.MethodPut, "/lists/blocked", "[]", []string{"If-None-Match", "*"}, &authzdv1.ChangeDataRequest{Edits: edit("upsert", "/lists/blocked", "[]"), IfAbsent: true}, string(bundles.CodeDataChanged), 412},
-		"a tag for two": {
-			http.MethodPatch, "", `{"data":[{"op":"upsert","path":"/lists/a","value":1},{"op":"upsert","path":"/lists/b","value":1}]}`,
-			[]string{"If-Match", "*"},
-			&authzdv1.ChangeDataRequest{Edits: two, IfMatch: "*"}, string(api.CodeInvalidValue), 400,
-		},
+		"a tag for two":   {http.MethodPatch, "", pair, []string{"If-Match", "*"}, &authzdv1.ChangeDataRequest{Edits: two, IfMatch: "*"}, string(api.CodeInvalidValue), 400},
 	} {
 		if c.rpc != nil {
 			c.rpc.Name = "main"

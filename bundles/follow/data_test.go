@@ -149,6 +149,14 @@ func TestFollowData(t *testing.T) {
 		t.Errorf("%s decides after a restart, before the source is asked", s.revision())
 	}
 	o.same(t, s)
+	// After answers that are none it is asked as if nothing were here.
+	s.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	failed := s.Status()[0].Failed
+	within(t, "declined", func() bool { return s.Status()[0].Failed > failed+3 })
+	s.set(o.serve)
+	o.same(t, s)
+	o.put(t, "once it is back")
+	o.same(t, s)
 	if n := s.activations(t); n != 1 {
 		t.Errorf("%d activations of one archive", n)
 	}

@@ -113,13 +113,7 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if f.refused != (version{}) {
-		go func(changed <-chan struct{}) {
-			select {
-			case <-changed:
-				cancel()
-			case <-asking.Done():
-			}
-		}(f.changed)
+		go cancelOn(asking, f.changed, cancel)
 	}
 	known := f.known()
 	f.asked, _ = digestTag(known)
@@ -142,7 +136,7 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 		f.keeps = got.keeps
 	}
 	v := version{etag: got.etag, digest: store.Digest(got.archive)}
-	if err := f.plausible(v); err != nil {
+	if here, err := f.hasChanged(v); here || err != nil {
 		return false, err
 	}
 	switch v.digest {
@@ -157,22 +151,26 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 	return true, f.take(ctx, v, got, again)
 }
 
-// plausible holds an archive against the tag of an authzd.
-func (f *follower) plausible(v version) error {
+// hasChanged tells whether an archive is here already, with changes of its data. An
+// error: it is not what its tag says, or its source has lost changes.
+func (f *follower) hasChanged(v version) (bool, error) {
 	said, is := digestTag(v.etag)
-	if !is {
-		return nil
+	here, _ := f.opts.Registry.Tag(f.source.Name)
+	switch {
+	case !is:
+		return false, nil
+	case said != v.digest && !strings.Contains(said, "."):
+		return false, errors.New("the archive is not the one that its tag names")
+	case !strings.HasPrefix(here, v.digest+"."):
+		return false, nil
+	case f.asked == here:
+		return false, errors.New("the source does not have the changes of data that were taken from it")
 	}
-	if said != v.digest {
-		if _, _, change := strings.Cut(said, "."); !change {
-			return errors.New("the archive is not the one that its tag names")
-		}
-		return nil
-	}
-	if here, _ := f.opts.Registry.Tag(f.source.Name); f.asked == here && strings.HasPrefix(here, said+".") {
-		return errors.New("the source does not have the changes of data that were taken from it")
-	}
-	return nil
+	// They are not to come again.
+	f.have, f.refused = version{etag: `"` + here + `"`, digest: v.digest}, version{}
+	f.digest.Store(&here)
+	f.declines, f.unsure = 0, true
+	return true, nil
 }
 
 // known is the tag of what is not wanted again.
@@ -191,6 +189,14 @@ func (f *follower) known() string {
 func digestTag(etag string) (digest string, is bool) {
 	digest = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
 	return digest, strings.HasPrefix(digest, "sha256:")
+}
+
+func cancelOn(ctx context.Context, changed <-chan struct{}, cancel context.CancelFunc) {
+	select {
+	case <-changed:
+		cancel()
+	case <-ctx.Done():
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -227,16 +233,10 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 		return err //nolint:wrapcheck // says what it did
 	}
 	tag, _ := f.opts.Registry.Tag(f.source.Name)
-	if digest, is := digestTag(v.etag); is && strings.HasPrefix(tag, digest+".") {
-		// It was here, with changes that are not to come again.
-		v.etag, f.unsure = `"`+tag+`"`, true
-	}
 	f.have, f.refused = v, version{}
 	f.digest.Store(&tag)
 	f.taken = append(f.taken, time.Now())
-	if !f.unsure {
-		f.confirm(got.at)
-	}
+	f.confirm(got.at)
 	return nil
 }
 

@@ -47,8 +47,13 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
 // pushTo pushes a signed archive over REST and activates it.
 func (k *killable) pushTo(t *testing.T, s *server, revision string) {
 	t.Helper()
-	url := "http://" + s.HTTP + "/v1/bundles/main?activate=true"
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(k.archives[revision]))
+	send(t, s, "?activate=true&drop_changes=true", k.archives[revision])
+}
+
+// send sends something to a bundle, or to its data.
+func send(t *testing.T, s *server, path string, body []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+s.HTTP+"/v1/bundles/main"+path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +63,18 @@ func (k *killable) pushTo(t *testing.T, s *server, revision string) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		t.Fatalf("push %s: %s %s", revision, resp.Status, text)
+		t.Fatalf("PUT %s: %s %s", path, resp.Status, text)
 	}
+}
+
+// delta makes a signed delta bundle for a revision, which sets a member of lists.
+func (k *killable) delta(t *testing.T, name, revision string, sequence int, value string) {
+	t.Helper()
+	k.sign(t, name, "good.pem", map[string]string{
+		".manifest": fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"base":"sha256:%x","sequence":%d}}}`,
+			name, sha256.Sum256(k.archives[revision]), sequence),
+		"patch.json": fmt.Sprintf(`{"data":[{"op":"upsert","path":"/lists/signed","value":%q}]}`, value),
+	})
 }
 
 // source starts a server that takes bundles, with its data in a folder of k.
@@ -86,66 +101,128 @@ func (k *killable) keyID(t *testing.T) string {
 	return said.Key
 }
 
-// A stock OPA follows an authzd, verifies what it gets, and hears of an
-// activation by its long poll.
-func TestStockOPAFollows(t *testing.T) {
-	t.Parallel()
-	skipIfShort(t)
-	opa := opaBinary(t)
-	k := newKillable(t)
-	s := k.source(t, "data")
-	k.pushTo(t, s, "r0")
+// stockOPA is a running OPA.
+type stockOPA struct{ addr string }
+
+// startOPA starts one that follows an authzd, and verifies what it gets or not.
+func (k *killable) startOPA(t *testing.T, s *server, verifies bool) *stockOPA {
+	t.Helper()
 	public, err := os.ReadFile(filepath.Join(k.dir, "good.pub.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := k.keyID(t)
+	bundle := map[string]any{
+		"service": "authzd", "resource": "bundles/main.tar.gz",
+		"polling": map[string]any{"long_polling_timeout_seconds": 30, "min_delay_seconds": 1, "max_delay_seconds": 2},
+	}
+	if verifies {
+		bundle["signing"] = map[string]any{"keyid": id}
+	}
 	config, err := json.Marshal(map[string]any{
 		"services": map[string]any{"authzd": map[string]any{"url": "http://" + s.HTTP}},
 		"keys":     map[string]any{id: map[string]any{"algorithm": "ES256", "key": string(public)}},
-		"bundles": map[string]any{"main": map[string]any{
-			"service": "authzd", "resource": "bundles/main.tar.gz", "signing": map[string]any{"keyid": id},
-			"polling": map[string]any{"long_polling_timeout_seconds": 30},
-		}},
+		"bundles":  map[string]any{"main": bundle},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(k.dir, "opa.json")
+	file := filepath.Join(t.TempDir(), "opa.json")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr, log := freePort(t), &logBuffer{}
-	run := exec.CommandContext(t.Context(), opa, "run", "--server", "--addr", addr, "--config-file", file, "--log-level", "debug", "--disable-telemetry")
+	o, log := &stockOPA{addr: freePort(t)}, &logBuffer{}
+	run := exec.CommandContext(t.Context(), opaBinary(t), "run", "--server", "--addr", o.addr, "--config-file", file, "--log-level", "error", "--disable-telemetry")
 	run.Stderr, run.Stdout = log, log
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = run.Process.Kill(); _ = run.Wait() }()
-	decides := func(revision string) func() bool {
-		return func() bool {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/v1/data/authz/permit", strings.NewReader(`{"input":{"action":{"name":"read"}}}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return false
-			}
-			defer func() { _ = resp.Body.Close() }()
-			text, _ := io.ReadAll(resp.Body)
-			return strings.Contains(string(text), fmt.Sprintf("%q:{}", revision))
-		}
-	}
-	defer func() {
+	t.Cleanup(func() {
+		_ = run.Process.Kill()
+		_ = run.Wait()
 		if t.Failed() {
 			t.Log(log.String())
 		}
-	}()
-	within(t, 20*time.Second, "OPA has r0", decides("r0"))
+	})
+	return o
+}
+
+// has tells whether a document of OPA's holds a text.
+func (o *stockOPA) has(t *testing.T, path, text string) bool {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+o.addr+"/v1/data/"+path, strings.NewReader(`{"input":{"action":{"name":"read"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	got, _ := io.ReadAll(resp.Body)
+	return strings.Contains(string(got), text)
+}
+
+func (o *stockOPA) decides(t *testing.T, revision string) {
+	t.Helper()
+	within(t, patience, "OPA has "+revision, func() bool { return o.has(t, "authz/permit", fmt.Sprintf("%q:{}", revision)) })
+}
+
+// A stock OPA follows an authzd, verifies what it gets, and hears of an
+// activation by its long poll. Of OPA, signatures and delta bundles do not go
+// together: one that verifies keeps the data as it was released.
+func TestStockOPAFollows(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	s := k.source(t, "data")
+	k.pushTo(t, s, "r0")
+	o := k.startOPA(t, s, true)
+	o.decides(t, "r0")
 	time.Sleep(300 * time.Millisecond) // it waits
 	k.pushTo(t, s, "r1")
-	within(t, patience, "OPA has r1", decides("r1"))
+	o.decides(t, "r1")
+	send(t, s, "/data/lists/a", []byte(`"changed"`))
+	time.Sleep(time.Second)
+	o.decides(t, "r1")
+	if o.has(t, "lists/a", "changed") {
+		t.Error("OPA has data that nobody has signed")
+	}
+	k.pushTo(t, s, "r2")
+	o.decides(t, "r2")
+}
+
+// A stock OPA that verifies nothing has each change of data, signed or not, as a delta
+// bundle, until there is another archive.
+func TestStockOPAFollowsData(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	s := k.source(t, "data")
+	k.pushTo(t, s, "r0")
+	send(t, s, "/data/lists/before", []byte(`"before"`))
+	o := k.startOPA(t, s, false)
+	has := func(path, text string) {
+		t.Helper()
+		within(t, patience, "OPA has the change "+text, func() bool { return o.has(t, path, fmt.Sprintf("%q", text)) })
+	}
+	has("lists/before", "before")
+	for i, value := range []string{"one", "two"} {
+		k.delta(t, value, "r0", i+2, value)
+		k.pushTo(t, s, value)
+		has("lists/signed", value)
+		send(t, s, "/data/lists/unsigned", fmt.Appendf(nil, "%q", value))
+		has("lists/unsigned", value)
+	}
+	o.decides(t, "r0")
+	has("lists/pad", strings.Repeat("x", 100_000)) // the rest is as it was
+	k.pushTo(t, s, "r1")
+	o.decides(t, "r1")
+	for _, path := range []string{"lists/before", "lists/signed", "lists/unsigned"} {
+		if o.has(t, path, "result") {
+			t.Errorf("OPA has %s of another archive", path)
+		}
+	}
 }
 
 // revisionOf is what decides on a server, or the code of why nothing does.
@@ -220,6 +297,49 @@ func TestFollow(t *testing.T) {
 	if got := revisionOf(t, f); got != "r2" {
 		t.Errorf("decides by %s", got)
 	}
+}
+
+// A follower has each change of its source's data, signed or not, as it is made, also
+// over a restart.
+func TestFollowData(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newKillable(t)
+	addr := freePort(t)
+	s := k.source(t, "source", "--http", addr)
+	k.pushTo(t, s, "r0")
+	send(t, s, "/data/lists/a", []byte(`1`))
+	f := k.source(t, "follower", "--follow", "main=http://"+addr)
+	same := func(revision string) {
+		t.Helper()
+		within(t, patience, revision+" is here", func() bool { return revisionOf(t, f) == revision })
+		for _, path := range []string{"a", "b", "signed"} {
+			_, want := s.get(t, "/v1/bundles/main/data/lists/"+path)
+			if _, got := f.get(t, "/v1/bundles/main/data/lists/"+path); got != want && !strings.Contains(want, "bundle.data_not_found") {
+				t.Errorf("%s at %s: %s, not %s", path, revision, got, want)
+			}
+		}
+	}
+	same("r0#1")
+	send(t, s, "/data/lists/b", []byte(`{"n": 1.50}`))
+	same("r0#2")
+	k.delta(t, "signed", "r0", 2, "s")
+	k.pushTo(t, s, "signed")
+	same("r0#3")
+	if code := f.stop(t, os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d: %s", code, f.log)
+	}
+	send(t, s, "/data/lists/a", []byte(`2`))
+	send(t, s, "/data/lists/b", []byte(`3`))
+	f = k.source(t, "follower", "--follow", "main=http://"+addr)
+	same("r0#5")
+	if code, body := f.get(t, "/readyz"); code != http.StatusOK || !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":`) {
+		t.Errorf("/readyz %d %s", code, body)
+	}
+	send(t, s, "/data/lists/a", []byte(`4`))
+	same("r0#6")
+	k.pushTo(t, s, "r1")
+	same("r1")
 }
 
 // A follower that must not be older than some seconds stops deciding, and goes

@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 )
@@ -35,6 +37,9 @@ type killable struct {
 	// acked is the revision that was active by the last answer; pending is what
 	// was asked for since, and may or may not have happened.
 	acked, pending string
+	// data is what is known of the data of each revision, number the last that was set.
+	data   map[string]*facts
+	number int
 	// asked are all revisions that anybody asked to be active.
 	mu       sync.Mutex
 	asked    map[string]bool
@@ -43,24 +48,37 @@ type killable struct {
 	ops map[string]int
 }
 
+// facts are the number in a revision's data by the last answer, 0 for none, and the one
+// that was asked for since; with how many rows that are never removed.
+type facts struct{ acked, pending, rows int }
+
 const (
 	goodRevisions = 8
 	evil          = "evil"
+	// largeRows is how many rows there are in large data, of some 16 MB.
+	largeRows = 200_000
 )
 
 func newKillable(t *testing.T) *killable {
 	t.Helper()
+	k := newStand(t)
+	for i := range goodRevisions {
+		k.names = append(k.names, "r"+strconv.Itoa(i))
+		k.build(t, k.names[i], "good.pem", `{"pad":"`+strings.Repeat("x", 100_000)+`"}`)
+	}
+	k.build(t, evil, "evil.pem", "{}")
+	return k
+}
+
+// newStand has keys and no archives.
+func newStand(t *testing.T) *killable {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // moments and choices, no secret
-	k := &killable{random: random, dir: t.TempDir(), archives: map[string][]byte{}, asked: map[string]bool{"default": true}, acked: "default", ops: map[string]int{}}
+	k := &killable{random: random, dir: t.TempDir(), archives: map[string][]byte{}, asked: map[string]bool{"default": true}, acked: "default", ops: map[string]int{}, data: map[string]*facts{}}
 	k.authzd(t, "bundle", "keygen", "-f", "good.pem")
 	k.authzd(t, "bundle", "keygen", "-f", "evil.pem")
-	for i := range goodRevisions {
-		k.names = append(k.names, "r"+strconv.Itoa(i))
-		k.build(t, k.names[i], "good.pem")
-	}
-	k.build(t, evil, "evil.pem")
 	return k
 }
 
@@ -73,24 +91,28 @@ func (k *killable) authzd(t *testing.T, args ...string) {
 	}
 }
 
-// build makes a signed bundle of some size, which allows everything by a rule
+// build makes a signed bundle with these lists, which allows everything by a rule
 // that is named as its revision.
-func (k *killable) build(t *testing.T, revision, key string) {
+func (k *killable) build(t *testing.T, revision, key, lists string) {
 	t.Helper()
 	var policy strings.Builder
 	fmt.Fprintf(&policy, "package authz\n\npermit[%q] := {} if input.action.name == \"read\"\n", revision)
 	for i := range 50 {
 		fmt.Fprintf(&policy, "\npermit[\"other-%d\"] := {} if input.action.name == \"other-%d\"\n", i, i)
 	}
-	folder := filepath.Join(k.dir, revision)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1}}}`, revision),
+	k.sign(t, revision, key, map[string]string{
+		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1,"writable_data":["lists"]}}}`, revision),
 		"policy.rego":     policy.String(),
-		"lists/data.json": `{"pad":"` + strings.Repeat("x", 100_000) + `"}`,
-	} {
+		"lists/data.json": lists,
+	})
+	k.data[revision] = &facts{}
+}
+
+// sign makes a signed archive of files.
+func (k *killable) sign(t *testing.T, revision, key string, files map[string]string) {
+	t.Helper()
+	folder := filepath.Join(k.dir, revision)
+	for name, text := range files {
 		file := filepath.Join(folder, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
@@ -160,7 +182,7 @@ func (v *victim) kill() {
 	}
 }
 
-// ask returns the revision that decided.
+// ask returns the revision that decided, without the number of its last change.
 func (v *victim) ask(ctx context.Context) (string, error) {
 	got, err := authzdv1.NewDecisionServiceClient(v.conn).Check(ctx, &authzdv1.CheckRequest{
 		Subject: &authzdv1.Subject{Type: "identity", Id: "a"}, Action: &authzdv1.Action{Name: "read"}, Resource: &authzdv1.Resource{Type: "page", Id: "p"},
@@ -168,7 +190,7 @@ func (v *victim) ask(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	revision := got.GetPolicy().GetRevision()
+	revision, _, _ := strings.Cut(got.GetPolicy().GetRevision(), "+")
 	if got.GetDecision() == authzdv1.Decision_DECISION_ALLOW && got.GetRule() != revision {
 		return "", fmt.Errorf("revision %s allowed by the rule %s", revision, got.GetRule())
 	}
@@ -197,6 +219,10 @@ func (k *killable) load(ctx context.Context, t *testing.T, v *victim) {
 // change does one random thing, and notes what was asked and answered.
 func (k *killable) change(ctx context.Context, v *victim) error {
 	c := authzdv1.NewBundleServiceClient(v.conn)
+	what := k.random.IntN(8)
+	if k.acked != "default" && (what >= 5 || len(k.names) == 1) {
+		return k.changeData(ctx, c)
+	}
 	target := k.names[k.random.IntN(len(k.names))]
 	expect := func(what string) {
 		k.mu.Lock()
@@ -206,16 +232,7 @@ func (k *killable) change(ctx context.Context, v *victim) error {
 		k.ops[what]++
 	}
 	var err error
-	switch k.random.IntN(5) {
-	case 0, 1:
-		expect("push")
-		err = k.push(ctx, c, target, true)
-	case 2:
-		if err = k.push(ctx, c, target, false); err != nil {
-			return err
-		}
-		expect("activate")
-		_, err = c.ActivateBundle(ctx, &authzdv1.ActivateBundleRequest{Name: "main", Revision: target})
+	switch what {
 	case 3:
 		expect("rollback")
 		_, err = c.RollbackBundle(ctx, &authzdv1.RollbackBundleRequest{Name: "main", Revision: target})
@@ -229,62 +246,202 @@ func (k *killable) change(ctx context.Context, v *victim) error {
 			return errors.New("an archive signed by a stranger was taken")
 		}
 		return nil
+	case 2:
+		if err = k.push(ctx, c, target, false); err != nil {
+			return err
+		}
+		expect("activate")
+		_, err = c.ActivateBundle(ctx, &authzdv1.ActivateBundleRequest{Name: "main", Revision: target, DropChanges: true})
+	default:
+		expect("push")
+		err = k.push(ctx, c, target, true)
 	}
-	if err == nil {
-		k.acked, k.pending = target, ""
+	if err != nil {
+		return err
 	}
-	return err
+	k.acked, k.pending = target, ""
+	return k.checkData(ctx, c)
+}
+
+// changeData sets one number at two places of the active data, all or nothing, and now
+// and then adds a row.
+func (k *killable) changeData(ctx context.Context, c authzdv1.BundleServiceClient) error {
+	k.ops["data"]++
+	k.number++
+	f, value := k.data[k.acked], []byte(strconv.Itoa(k.number))
+	edits := []*authzdv1.DataEdit{{Op: "upsert", Path: "/lists/first", Value: value}, {Op: "upsert", Path: "/lists/second", Value: value}}
+	row := k.random.IntN(3) == 0
+	if row {
+		edits = append(edits, &authzdv1.DataEdit{Op: "upsert", Path: "/lists/rows/n" + strconv.Itoa(k.number), Value: value})
+	}
+	f.pending = k.number
+	if _, err := c.ChangeData(ctx, &authzdv1.ChangeDataRequest{Name: "main", Edits: edits}); err != nil {
+		return err
+	}
+	f.acked, f.pending = f.pending, 0
+	if row {
+		f.rows = k.number
+	}
+	return nil
+}
+
+// checkData holds the active data against what was acknowledged, or asked for since.
+func (k *killable) checkData(ctx context.Context, c authzdv1.BundleServiceClient) error {
+	f := k.data[k.acked]
+	if f == nil {
+		return nil // nothing was ever active
+	}
+	first, err := number(ctx, c, "/lists/first")
+	if err != nil {
+		return err
+	}
+	second, err := number(ctx, c, "/lists/second")
+	if err != nil {
+		return err
+	}
+	if first != second || first != f.acked && first != f.pending {
+		return fmt.Errorf("the data of %s has %d and %d, want %d or %d", k.acked, first, second, f.acked, f.pending)
+	}
+	f.acked, f.pending = first, 0
+	if f.rows > 0 {
+		row, err := number(ctx, c, "/lists/rows/n"+strconv.Itoa(f.rows))
+		if err == nil && row != f.rows {
+			err = fmt.Errorf("the data of %s has lost the row %d: %d", k.acked, f.rows, row)
+		}
+		return err
+	}
+	return nil
+}
+
+// number is what is in the active data at a path, 0 for nothing.
+func number(ctx context.Context, c authzdv1.BundleServiceClient, path string) (int, error) {
+	got, err := c.GetData(ctx, &authzdv1.GetDataRequest{Name: "main", Path: path})
+	if status.Code(err) == codes.NotFound {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(got.GetValue()))
 }
 
 func (k *killable) push(ctx context.Context, c authzdv1.BundleServiceClient, revision string, activate bool) error {
+	if err := k.forgetDropped(ctx, c, revision); err != nil {
+		return err
+	}
 	stream, err := c.PushBundle(ctx)
 	if err != nil {
 		return err
 	}
 	_ = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Options{
-		Options: &authzdv1.PushBundleOptions{Name: "main", Activate: activate},
+		Options: &authzdv1.PushBundleOptions{Name: "main", Activate: activate, DropChanges: true},
 	}})
 	_ = stream.Send(&authzdv1.PushBundleRequest{Part: &authzdv1.PushBundleRequest_Chunk{Chunk: k.archives[revision]}})
 	_, err = stream.CloseAndRecv()
 	return err
 }
 
-// TestKill kills the server at random moments of pushes, activations and
-// rollbacks, under load. After each, what was acknowledged last is active (or
-// what was asked for since), and nothing unverified decides. KILLS says how
-// often; make kill-test does it 200 times.
+// forgetDropped forgets what was set in a revision that is not kept any more: its
+// changes have gone with it.
+func (k *killable) forgetDropped(ctx context.Context, c authzdv1.BundleServiceClient, revision string) error {
+	shown, err := c.GetBundle(ctx, &authzdv1.GetBundleRequest{Name: "main"})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return err
+	}
+	for _, b := range shown.GetBundles() {
+		if b.GetRevision() == revision && b.GetKept() {
+			return nil
+		}
+	}
+	k.data[revision] = &facts{}
+	return nil
+}
+
+// TestKill kills the server at random moments of pushes, activations, rollbacks
+// and changes of data, under load. After each, what was acknowledged last is
+// active (or what was asked for since), with all changes of its data that were
+// acknowledged and no part of another, and nothing unverified decides. KILLS says
+// how often; make kill-test does it 200 times.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	skipIfShort(t)
-	kills := 20
-	if text := os.Getenv("KILLS"); text != "" {
-		var err error
-		if kills, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
 	k := newKillable(t)
-	for range kills {
-		k.oneLife(t)
-		if t.Failed() {
-			return
-		}
+	k.lives(t, killsOf(t), 60*time.Millisecond, 400*time.Millisecond)
+	if t.Failed() {
+		return
 	}
 	// What is left behind is what is kept.
 	k.start(t, 0).kill()
 	if left, err := os.ReadDir(filepath.Join(k.dir, "data", "uploads")); err != nil || len(left) > 0 {
 		t.Errorf("uploads left: %v, %v", left, err)
 	}
-	t.Logf("%d kills, %v, %d decisions", kills, k.ops, k.answered.Load())
-	if k.answered.Load() == 0 || len(k.ops) < 3 {
+	if len(k.ops) < 4 {
 		t.Error("hardly anything was exercised")
 	}
 }
 
-func (k *killable) oneLife(t *testing.T) {
+// TestKillLarge kills it while it loads one large bundle, and while the data of that is
+// changed.
+func TestKillLarge(t *testing.T) {
+	t.Parallel()
+	skipIfShort(t)
+	k := newStand(t)
+	var rows strings.Builder
+	for i := range largeRows {
+		fmt.Fprintf(&rows, `,"u%06d":{"roles":["reader","editor"],"region":"region-%d","level":%d}`, i, i%17, i%5)
+	}
+	k.names = []string{"large"}
+	k.build(t, "large", "good.pem", `{"users":{`+rows.String()[1:]+`}}`)
+	v := k.start(t, 0)
+	k.asked["large"] = true
+	err := k.push(t.Context(), authzdv1.NewBundleServiceClient(v.conn), "large", true)
+	v.kill()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.acked = "large"
+	began := time.Now()
+	k.start(t, 0).kill()
+	k.lives(t, max(4, killsOf(t)/10), time.Since(began), time.Second)
+}
+
+func killsOf(t *testing.T) int {
 	t.Helper()
-	if k.random.IntN(5) == 0 {
-		k.start(t, time.Duration(1+k.random.IntN(60))*time.Millisecond) // 0 would let it live
+	text := os.Getenv("KILLS")
+	if text == "" {
+		return 20
+	}
+	kills, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kills
+}
+
+// lives kills it so often: some times within loading, and always within alive.
+func (k *killable) lives(t *testing.T, kills int, loading, alive time.Duration) {
+	t.Helper()
+	for range kills {
+		k.oneLife(t, loading, alive)
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d kills, %v, %d decisions", kills, k.ops, k.answered.Load())
+	if k.answered.Load() == 0 || k.ops["data"] == 0 {
+		t.Error("hardly anything was exercised")
+	}
+}
+
+// within is a random part of a time, and not none: 0 would let it live.
+func (k *killable) within(d time.Duration) time.Duration {
+	return 1 + time.Duration(k.random.Int64N(int64(d)))
+}
+
+func (k *killable) oneLife(t *testing.T, loading, alive time.Duration) {
+	t.Helper()
+	if k.random.IntN(4) == 0 {
+		k.start(t, k.within(loading))
 	}
 	v := k.start(t, 0)
 	defer v.kill()
@@ -293,7 +450,9 @@ func (k *killable) oneLife(t *testing.T) {
 		t.Fatalf("after the kill %q decides (%v), want %q or %q\n%s", revision, err, k.acked, k.pending, v.log)
 	}
 	k.acked, k.pending = revision, ""
-	alive := time.Duration(k.random.IntN(400)) * time.Millisecond
+	if err := k.checkData(t.Context(), authzdv1.NewBundleServiceClient(v.conn)); err != nil {
+		t.Fatalf("after the kill: %v\n%s", err, v.log)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 2 {
@@ -309,7 +468,7 @@ func (k *killable) oneLife(t *testing.T) {
 			}
 		}
 	})
-	time.Sleep(alive)
+	time.Sleep(k.within(alive))
 	_ = v.cmd.Process.Kill()
 	_ = v.cmd.Wait()
 	cancel()

@@ -40,8 +40,9 @@ const (
 // are more changes already.
 //
 // What a later change sets anew is let go of: changes that set or remove the same
-// document, or one below it, since the last change of another kind. The changes that
-// are left can be made again in order, on the archive alone, and come to the same.
+// document, or one below it, since the last change of another kind, and since the last
+// one of a document above it: what that removes may be there by them alone. The changes
+// that are left can be made again in order, on the archive alone, and come to the same.
 func (s *Store) AddChanges(ctx context.Context, tenant, name string, changes []Change, events []Event) error {
 	if len(changes) == 0 {
 		return nil
@@ -94,10 +95,14 @@ func addChange(ctx context.Context, tx *sql.Tx, tenant, name string, c *Change, 
 		path = c.Path + "/"
 	}
 	if path != "" && !c.Removes {
+		above, err := lastAbove(ctx, tx, tenant, name, c.Base, path)
+		if err != nil {
+			return err
+		}
 		// All that begins with it: "0" is the byte behind "/".
-		_, err := tx.ExecContext(ctx, query(`
+		_, err = tx.ExecContext(ctx, query(`
 			DELETE FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ? AND path >= ? AND path < ? AND number > ?`),
-			tenant, name, c.Base, path, strings.TrimSuffix(path, "/")+"0", other)
+			tenant, name, c.Base, path, strings.TrimSuffix(path, "/")+"0", max(other, above))
 		if err != nil {
 			return err
 		}
@@ -107,6 +112,25 @@ func addChange(ctx context.Context, tx *sql.Tx, tenant, name string, c *Change, 
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
 		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
 	return err
+}
+
+// lastAbove is the number of the last change of a document that path, which has a slash
+// behind, lies below; 0 if there is none.
+func lastAbove(ctx context.Context, tx *sql.Tx, tenant, name, base, path string) (int64, error) {
+	args := []any{tenant, name, base}
+	for i := 1; i < len(path)-1; i++ {
+		if path[i] == '/' {
+			args = append(args, path[:i+1])
+		}
+	}
+	const fixed = 3
+	if len(args) == fixed {
+		return 0, nil
+	}
+	var last int64
+	marks := strings.Repeat(", ?", len(args)-fixed)[len(", "):]
+	err := tx.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(number), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ? AND path IN (`+marks+`)`), args...).Scan(&last)
+	return last, err
 }
 
 // Changes returns up to limit changes of an archive behind the number after, in order.

@@ -19,6 +19,8 @@ type Change struct {
 	// Digest names the bytes of Archive, a delta bundle.
 	Digest   string
 	Archive  []byte
+	// Size is how many bytes it unpacks to.
+	Size     int64
 	Signed   bool
 	Sequence int64
 	// Path is the JSON Pointer of the one document that it sets, or removes, and that
@@ -29,7 +31,8 @@ type Change struct {
 	At       time.Time
 }
 
-// What there may be of changes on top of one archive.
+// What there may be of changes on top of one archive. The bytes are unpacked: all are
+// read at each start.
 const (
 	MaxChanges     = 20_000
 	maxChangeBytes = 64 << 20
@@ -78,7 +81,7 @@ func (s *Store) AddChanges(ctx context.Context, tenant, name string, changes []C
 		}
 		var count, size int64
 		err = tx.QueryRowContext(ctx, query(`
-			SELECT COUNT(*), COALESCE(SUM(LENGTH(archive)), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ?`), tenant, name, base).Scan(&count, &size)
+			SELECT COUNT(*), COALESCE(SUM(size), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ?`), tenant, name, base).Scan(&count, &size)
 		switch {
 		case err != nil:
 			return err
@@ -108,9 +111,9 @@ func addChange(ctx context.Context, tx *sql.Tx, tenant, name string, c *Change, 
 		}
 	}
 	_, err := tx.ExecContext(ctx, query(`
-		INSERT INTO bundle_changes (tenant, name, base, number, digest, archive, signed, sequence, path, who, why, happened_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
+		INSERT INTO bundle_changes (tenant, name, base, number, digest, archive, size, signed, sequence, path, who, why, happened_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), max(c.Size, int64(len(c.Archive))), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
 	return err
 }
 
@@ -136,7 +139,7 @@ func lastAbove(ctx context.Context, tx *sql.Tx, tenant, name, base, path string)
 // Changes returns up to limit changes of an archive behind the number after, in order.
 func (s *Store) Changes(ctx context.Context, tenant, name, base string, after int64, limit int) ([]Change, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
-		SELECT base, number, digest, archive, signed, sequence, path, who, why, happened_at FROM bundle_changes
+		SELECT base, number, digest, archive, size, signed, sequence, path, who, why, happened_at FROM bundle_changes
 		WHERE tenant = ? AND name = ? AND base = ? AND number > ? ORDER BY number LIMIT ?`), tenant, name, base, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list changes of data: %w", err)
@@ -147,7 +150,7 @@ func (s *Store) Changes(ctx context.Context, tenant, name, base string, after in
 		var archive string
 		var signed int
 		var at int64
-		if err := rows.Scan(&c.Base, &c.Number, &c.Digest, &archive, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
+		if err := rows.Scan(&c.Base, &c.Number, &c.Digest, &archive, &c.Size, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
 			return err
 		}
 		c.Signed, c.Path, c.At = signed == 1, strings.TrimSuffix(c.Path, "/"), timeOf(at)

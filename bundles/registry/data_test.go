@@ -626,3 +626,81 @@ func TestStoredIsLive(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedIsNotKept: where nothing is live, a change is compiled; what is refused then
+// is not found again under the number of the next one.
+func TestRefusedIsNotKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	base := store.Digest(facts(t, "r1", 5))
+	s.push(t, registry.Push{Archive: facts(t, "r1", 5), Activate: true})
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, func(o *registry.Options) { // as if a later server asked more of policy
+		o.Verify = func(archive []byte) (bundles.Content, error) {
+			c, err := verify(archive)
+			if c.Delta == nil && err == nil {
+				c.Bundle.Modules = append(c.Bundle.Modules, engine.Module{Path: "more.rego", Text: "package authz\n\nforbid[\"more\"] := {} if data.lists.needed[input.action.name]\n"})
+			}
+			return c, err
+		}
+	})
+	if _, err := s.Load(t.Context(), []engine.Bundle{local(t)}); err == nil || s.engine.Snapshot() != nil {
+		t.Fatal("it is live:", err)
+	}
+	bad := delta(t, true, base, `,"sequence":6`, `{"data":[{"op":"upsert","path":"/lists/needed","value":{}},{"op":"replace","path":"/fixed/names","value":["g"]}]}`)
+	if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: bad, Activate: true}); codeOf(err) != string(bundles.CodeTestFailed) {
+		t.Fatal(err)
+	}
+	s.mustChange(t, upsert(t, "/lists/needed", `{}`))
+	if got := s.allows(t, "f", "g"); got != "f" {
+		t.Error("allowed by what was refused:", got)
+	}
+}
+
+// TestNothingIsLearnt: who may not write somewhere does not learn what is there.
+func TestNothingIsLearnt(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	there, err := s.Document("main", path(t, "/fixed/names"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []registry.DataChange{
+		{Path: path(t, "/fixed/names"), Expect: []string{there.Tag}}, {Path: path(t, "/fixed/names"), Expect: []string{"sha256:00"}},
+		{Path: path(t, "/fixed/names"), ExpectAbsent: true}, {Path: path(t, "/fixed/nobody"), ExpectAbsent: true},
+	} {
+		d.Name, d.Edits = "main", []rar.Edit{{Op: rar.Upsert, Path: d.Path, Value: rar.ObjectValue()}}
+		if _, err := s.ChangeData(t.Context(), d); codeOf(err) != string(bundles.CodeNotWritable) {
+			t.Errorf("%+v: %v", d, err)
+		}
+	}
+}
+
+// TestWritableElement: where one element of an array may be written, the others stay
+// where they are.
+func TestWritableElement(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Name: "other", Activate: true, Archive: pack(t, true,
+		file{".manifest", `{"revision":"o1","roots":["more"],"metadata":{"authzd":{"writable_data":["more/list/0","more/list/-"]}}}`}, file{"data.json", `{"more":{"list":[{"a":1},2]}}`})})
+	replace := upsert(t, "/more/list/0", "{}")
+	replace.Op = rar.Replace
+	for want, edits := range map[bundles.Code][]rar.Edit{
+		bundles.CodeNotWritable: {remove(t, "/more/list/0"), upsert(t, "/more/list/0", "3"), upsert(t, "/more/list/-", "3"), upsert(t, "/more/list/1", "3")},
+		"<nil>":                 {upsert(t, "/more/list/0/a", "2"), replace, upsert(t, "/more/list/0/a", "3")},
+	} {
+		for _, e := range edits {
+			if _, err := s.ChangeData(t.Context(), registry.DataChange{Name: "other", Edits: []rar.Edit{e}}); codeOf(err) != string(want) {
+				t.Errorf("%+v: %v", e, err)
+			}
+		}
+	}
+	s.load(t)
+	if got, err := s.Document("other", path(t, "/more")); err != nil || string(got.JSON) != `{"list":[{"a":3},2]}` {
+		t.Errorf("%s, %v", got.JSON, err)
+	}
+}

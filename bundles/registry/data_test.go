@@ -704,3 +704,23 @@ func TestWritableElement(t *testing.T) {
 		t.Errorf("%s, %v", got.JSON, err)
 	}
 }
+
+// TestReleaseFromBeforeADelta: whoever has an older release, signed all the same, does
+// not undo a signed delta bundle with it.
+func TestReleaseFromBeforeADelta(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	first := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: first, Activate: true})
+	s.push(t, registry.Push{Archive: delta(t, true, store.Digest(first), `,"sequence":5`, `{"data":[{"op":"upsert","path":"/lists/blocked","value":["r3"]}]}`), Activate: true})
+	older := registry.Push{Name: "main", Archive: facts(t, "r3", 3), Activate: true, DropChanges: true, Followed: true}
+	if _, err := s.Push(t.Context(), older); codeOf(err) != string(bundles.CodeStaleRevision) {
+		t.Error(err)
+	}
+	if got := s.push(t, registry.Push{Archive: first, Activate: true}); !got.Unchanged {
+		t.Errorf("the active one: %+v", got)
+	}
+	older.AllowOlder = true
+	s.push(t, older)
+	s.push(t, registry.Push{Archive: facts(t, "r5", 5), Activate: true, DropChanges: true})
+}

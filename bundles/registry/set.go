@@ -118,7 +118,7 @@ func (r *Registry) refresh(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	for _, o := range old {
-		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, changes: o.changes, missing: true, epoch: epoch}
+		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, latest: o.latest, changes: o.changes, missing: true, epoch: epoch}
 		archive, err := r.opts.Store.Archive(o.digest)
 		if err == nil {
 			var again *opened

@@ -67,6 +67,18 @@ func newEvaluation(t *topdownEvaluator, entrypoint ast.Ref, data rar.Value) *eva
 	}}
 }
 
+// inherit has v, of the same policy on other data, not make what before was caught at.
+func (v *evaluation) inherit(before *evaluation) {
+	before.mu.Lock()
+	state, why := before.state, before.why
+	before.mu.Unlock()
+	if state != EvaluatorDistrusted {
+		return
+	}
+	v.once.Do(func() { v.from = nil })
+	v.distrust(why)
+}
+
 // make compiles, once.
 func (v *evaluation) make() {
 	v.once.Do(func() {

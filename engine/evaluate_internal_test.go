@@ -72,6 +72,14 @@ func TestDifferenceIsFound(t *testing.T) {
 	if !ask("p") || ask("q") {
 		t.Error("the program is asked on")
 	}
+	next, _, err := s.WithData(t.Context(), s.made.bundles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare(next)
+	if state, why := next.Evaluator(); state != EvaluatorDistrusted || why == "" {
+		t.Error("trusted again with other data:", state, why)
+	}
 	prepare(s)
 	if !ask("p") || ask("q") {
 		t.Error("the program is back")

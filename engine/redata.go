@@ -57,6 +57,7 @@ func (c *compilation) redo(ctx context.Context, from *Snapshot) {
 		asks: from.asks, disclosable: from.disclosable,
 		eval: newEvaluation(eval, packageRef(c.settings[c.main].entrypoint), c.data),
 	}
+	s.eval.inherit(from.eval)
 	if slices.ContainsFunc(c.settings, func(s settings) bool { return len(s.publicData) > 0 }) {
 		s.disclosable = c.disclosable(s.types)
 	}

@@ -19,6 +19,8 @@ type Change struct {
 	// Digest names the bytes of Archive, a delta bundle.
 	Digest   string
 	Archive  []byte
+	// Size is how many bytes it unpacks to.
+	Size     int64
 	Signed   bool
 	Sequence int64
 	// Path is the JSON Pointer of the one document that it sets, or removes, and that
@@ -29,7 +31,8 @@ type Change struct {
 	At       time.Time
 }
 
-// What there may be of changes on top of one archive.
+// What there may be of changes on top of one archive. The bytes are unpacked: all are
+// read at each start.
 const (
 	MaxChanges     = 20_000
 	maxChangeBytes = 64 << 20
@@ -40,8 +43,9 @@ const (
 // are more changes already.
 //
 // What a later change sets anew is let go of: changes that set or remove the same
-// document, or one below it, since the last change of another kind. The changes that
-// are left can be made again in order, on the archive alone, and come to the same.
+// document, or one below it, since the last change of another kind, and since the last
+// one of a document above it: what that removes may be there by them alone. The changes
+// that are left can be made again in order, on the archive alone, and come to the same.
 func (s *Store) AddChanges(ctx context.Context, tenant, name string, changes []Change, events []Event) error {
 	if len(changes) == 0 {
 		return nil
@@ -77,7 +81,7 @@ func (s *Store) AddChanges(ctx context.Context, tenant, name string, changes []C
 		}
 		var count, size int64
 		err = tx.QueryRowContext(ctx, query(`
-			SELECT COUNT(*), COALESCE(SUM(LENGTH(archive)), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ?`), tenant, name, base).Scan(&count, &size)
+			SELECT COUNT(*), COALESCE(SUM(size), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ?`), tenant, name, base).Scan(&count, &size)
 		switch {
 		case err != nil:
 			return err
@@ -94,25 +98,48 @@ func addChange(ctx context.Context, tx *sql.Tx, tenant, name string, c *Change, 
 		path = c.Path + "/"
 	}
 	if path != "" && !c.Removes {
+		above, err := lastAbove(ctx, tx, tenant, name, c.Base, path)
+		if err != nil {
+			return err
+		}
 		// All that begins with it: "0" is the byte behind "/".
-		_, err := tx.ExecContext(ctx, query(`
+		_, err = tx.ExecContext(ctx, query(`
 			DELETE FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ? AND path >= ? AND path < ? AND number > ?`),
-			tenant, name, c.Base, path, strings.TrimSuffix(path, "/")+"0", other)
+			tenant, name, c.Base, path, strings.TrimSuffix(path, "/")+"0", max(other, above))
 		if err != nil {
 			return err
 		}
 	}
 	_, err := tx.ExecContext(ctx, query(`
-		INSERT INTO bundle_changes (tenant, name, base, number, digest, archive, signed, sequence, path, who, why, happened_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
+		INSERT INTO bundle_changes (tenant, name, base, number, digest, archive, size, signed, sequence, path, who, why, happened_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), max(c.Size, int64(len(c.Archive))), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
 	return err
+}
+
+// lastAbove is the number of the last change of a document that path, which has a slash
+// behind, lies below; 0 if there is none.
+func lastAbove(ctx context.Context, tx *sql.Tx, tenant, name, base, path string) (int64, error) {
+	args := []any{tenant, name, base}
+	for i := 1; i < len(path)-1; i++ {
+		if path[i] == '/' {
+			args = append(args, path[:i+1])
+		}
+	}
+	const fixed = 3
+	if len(args) == fixed {
+		return 0, nil
+	}
+	var last int64
+	marks := strings.Repeat(", ?", len(args)-fixed)[len(", "):]
+	err := tx.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(number), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ? AND path IN (`+marks+`)`), args...).Scan(&last)
+	return last, err
 }
 
 // Changes returns up to limit changes of an archive behind the number after, in order.
 func (s *Store) Changes(ctx context.Context, tenant, name, base string, after int64, limit int) ([]Change, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
-		SELECT base, number, digest, archive, signed, sequence, path, who, why, happened_at FROM bundle_changes
+		SELECT base, number, digest, archive, size, signed, sequence, path, who, why, happened_at FROM bundle_changes
 		WHERE tenant = ? AND name = ? AND base = ? AND number > ? ORDER BY number LIMIT ?`), tenant, name, base, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list changes of data: %w", err)
@@ -123,7 +150,7 @@ func (s *Store) Changes(ctx context.Context, tenant, name, base string, after in
 		var archive string
 		var signed int
 		var at int64
-		if err := rows.Scan(&c.Base, &c.Number, &c.Digest, &archive, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
+		if err := rows.Scan(&c.Base, &c.Number, &c.Digest, &archive, &c.Size, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
 			return err
 		}
 		c.Signed, c.Path, c.At = signed == 1, strings.TrimSuffix(c.Path, "/"), timeOf(at)

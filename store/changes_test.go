@@ -85,7 +85,7 @@ func TestChanges(t *testing.T) {
 	s = open(t, dir)
 	list, err := s.Changes(t.Context(), tenant, "main", one, 8, 1)
 	want := signed
-	want.At = list[0].At
+	want.At, want.Size = list[0].At, int64(len(want.Archive))
 	if diff := cmp.Diff([]store.Change{want}, list); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
@@ -116,6 +116,14 @@ func TestChangesFull(t *testing.T) {
 	}
 	var coded *store.Error
 	if err := add(t, s, changeOf(one, store.MaxChanges+1, "/new")); !errors.As(err, &coded) || coded.Code != store.CodeChangesFull {
+		t.Error(err)
+	}
+	// Nor more bytes than are read at a start, however well they are packed.
+	two := stage(t, s, "other", "two")
+	activate(t, s, "other", two, false)
+	large := changeOf(two, 1, "/a")
+	large.Size = 64<<20 + 1
+	if err := s.AddChanges(t.Context(), tenant, "other", []store.Change{large}, nil); !errors.As(err, &coded) || coded.Code != store.CodeChangesFull {
 		t.Error(err)
 	}
 	// One in the place of another is no more.

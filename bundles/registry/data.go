@@ -45,8 +45,10 @@ const (
 	// snapshot.
 	maxChanging = 1000
 	maxTogether = 256
-	// changesPage is how many stored changes are read at a time.
-	changesPage = 500
+	// changesPage is how many stored changes are read at a time, togetherBytes how much
+	// of them, unpacked, is made together.
+	changesPage   = 500
+	togetherBytes = 4 << 20
 )
 
 // changing are the changes that wait for whoever makes them.
@@ -273,10 +275,11 @@ func (o *opened) take(c *change) error {
 			return err //nolint:wrapcheck // says what it did
 		}
 		// What can not be read again must not be stored.
-		if _, err := openUnsigned(c.row.Archive); err != nil {
+		if c.content, err = openUnsigned(c.row.Archive); err != nil {
 			return err
 		}
 	}
+	c.row.Size = c.content.Size
 	c.row.Digest = store.Digest(c.row.Archive)
 	*o = next
 	return nil
@@ -286,10 +289,11 @@ func (o *opened) take(c *change) error {
 // signature.
 func (o *opened) admits(data rar.Value, c *change) error {
 	if c.delta == nil {
-		if err := expected(data, &c.DataChange); err != nil {
+		// First: who may not write there learns nothing of what there is.
+		if err := o.mayWrite(data, c.Edits); err != nil {
 			return err
 		}
-		return o.mayWrite(c.Edits)
+		return expected(data, &c.DataChange)
 	}
 	d := c.content.Delta
 	if err := o.follows(d, c.signed); err != nil {
@@ -301,7 +305,7 @@ func (o *opened) admits(data rar.Value, c *change) error {
 	if c.signed {
 		return nil
 	}
-	return o.mayWrite(c.Edits)
+	return o.mayWrite(data, c.Edits)
 }
 
 // rename makes the revision of the data as it is now: that of the archive and the
@@ -332,10 +336,22 @@ func (o *opened) follows(d *bundles.Delta, signed bool) error {
 	return nil
 }
 
-// mayWrite refuses what the manifest does not let be changed without a signature.
-func (o *opened) mayWrite(edits []rar.Edit) error {
+// mayWrite refuses what the manifest does not let be changed without a signature. Data is
+// what the edits are made on: an element that is put into an array, or taken out, moves
+// the others, so that they need to be writable, too.
+func (o *opened) mayWrite(data rar.Value, edits []rar.Edit) error {
 	for _, e := range edits {
-		if !slices.ContainsFunc(o.writable, func(w []string) bool { return len(w) <= len(e.Path) && slices.Equal(w, e.Path[:len(w)]) }) {
+		may := func(w []string) bool {
+			if len(w) > len(e.Path) || !slices.Equal(w, e.Path[:len(w)]) {
+				return false
+			}
+			if len(w) < len(e.Path) || e.Op == rar.Replace {
+				return true
+			}
+			parent, _ := documentAt(data, w[:len(w)-1])
+			return parent.Kind() != rar.Array
+		}
+		if !slices.ContainsFunc(o.writable, may) {
 			return errorf(bundles.CodeNotWritable, bundles.Pointer(e.Path), "is not below one of metadata.authzd.writable_data of the signed bundle")
 		}
 	}
@@ -452,11 +468,12 @@ func pathsOf(edits []rar.Edit) string {
 	return text
 }
 
-// rebuild makes the snapshot of a set whose data differs from what is live.
+// rebuild makes the snapshot of a set whose data differs from what is live. It is not
+// kept before it is recorded: another change may get the same number.
 func (r *Registry) rebuild(ctx context.Context, s set, decides bool) (built, error) {
 	live := r.opts.Engine.Snapshot()
 	if live == nil || !decides || len(s.missing) > 0 {
-		return r.compile(ctx, s, decides)
+		return r.make(ctx, s, decides)
 	}
 	snapshot, warnings, err := live.WithData(ctx, s.bundles)
 	return built{snapshot: snapshot, warnings: warnings}, err
@@ -545,20 +562,25 @@ func (r *Registry) catchUp(ctx context.Context, o *opened) (*opened, error) {
 			return &next, nil
 		}
 		var edits []rar.Edit
+		var size int64
 		for i := range rows {
 			d, err := r.stored(&next, &rows[i])
 			if err != nil {
 				return nil, fmt.Errorf("change %d of the data: %w", rows[i].Number, err)
 			}
-			edits = append(edits, d.Edits...)
+			edits, size = append(edits, d.Edits...), size+rows[i].Size
 			next.changes = rows[i].Number
-		}
-		data := next.content.Bundle.Data
-		if data.Kind() != rar.Object {
-			data = rar.ObjectValue()
-		}
-		if next.content.Bundle.Data, err = rar.Apply(data, edits, dataLimits()); err != nil {
-			return nil, fmt.Errorf("changes of the data up to %d: %w", next.changes, editError(edits, err))
+			if size < togetherBytes && i+1 < len(rows) {
+				continue
+			}
+			data := next.content.Bundle.Data
+			if data.Kind() != rar.Object {
+				data = rar.ObjectValue()
+			}
+			if next.content.Bundle.Data, err = rar.Apply(data, edits, dataLimits()); err != nil {
+				return nil, fmt.Errorf("changes of the data up to %d: %w", next.changes, editError(edits, err))
+			}
+			edits, size = nil, 0
 		}
 		next.rename()
 	}
@@ -575,7 +597,8 @@ func (r *Registry) stored(o *opened, row *store.Change) (*bundles.Delta, error) 
 		if c.Delta.Base != o.digest {
 			return nil, o.follows(c.Delta, false)
 		}
-		return c.Delta, o.mayWrite(c.Delta.Edits)
+		// What lay there then, and not only by its path, was judged when it was made.
+		return c.Delta, o.mayWrite(rar.Value{}, c.Delta.Edits)
 	}
 	c, err := r.opts.Verify(row.Archive)
 	if err != nil {

@@ -621,3 +621,215 @@ func TestChangesFull(t *testing.T) {
 		t.Error(s.allows(t, "x", "y"))
 	}
 }
+
+// TestRemovedParentIsKept: what removes a document needs what made it, also when a part
+// of it is set anew.
+func TestRemovedParentIsKept(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	s.mustChange(t, upsert(t, "/lists/x/y", "1"))
+	s.mustChange(t, remove(t, "/lists/x"))
+	s.mustChange(t, upsert(t, "/lists/x/y", "2"))
+	s.load(t)
+	if got, err := s.Document("main", []string{"lists", "x"}); err != nil || string(got.JSON) != `{"y":2}` {
+		t.Errorf("%s, %v", got.JSON, err)
+	}
+}
+
+// randomEdit is an edit somewhere below root, which may not succeed; a plain one sets or
+// removes members.
+func randomEdit(t testing.TB, r *rand.Rand, root string, plain bool) rar.Edit {
+	t.Helper()
+	steps := []string{"a", "b", "a/b", "a~1b", "0", "1", "-", "é"}
+	if plain {
+		steps = steps[:2]
+	}
+	at := root
+	for range 1 + r.IntN(4) {
+		at += "/" + steps[r.IntN(len(steps))]
+	}
+	values := []string{`{}`, `[]`, `7`, `null`, `{"a":{"b":1}}`, `[1,[2],{"a":3}]`, `{"0":{},"a":{"a":{"a":{}}}}`, strconv.Itoa(r.IntN(1000))}
+	e := upsert(t, at, values[r.IntN(len(values))])
+	if plain {
+		e.Value = rar.ObjectValue()
+	}
+	switch r.IntN(4) {
+	case 0:
+		return remove(t, at)
+	case 1:
+		if !plain && r.IntN(3) == 0 {
+			e.Op = rar.Replace
+		}
+	}
+	return e
+}
+
+// TestStoredIsLive: after any changes of two bundles a reload, and followers that began
+// anywhere, come to the data that is live.
+func TestStoredIsLive(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // a test's
+		s, near := start(t, t.TempDir(), nil).load(t), start(t, t.TempDir(), nil).load(t)
+		archive := facts(t, "r1", 1)
+		s.push(t, registry.Push{Archive: archive, Activate: true})
+		s.push(t, registry.Push{Name: "other", Activate: true, Archive: pack(t, true,
+			file{".manifest", `{"revision":"o1","roots":["more"],"metadata":{"authzd":{"writable_data":["more/a","more/b"]}}}`}, file{"data.json", `{"more":{"a":{"a":[1,2]}}}`})})
+		nearTag, made, plain := "", 0, seed%2 == 0
+		same := func(of *stand, name string, path ...string) {
+			t.Helper()
+			want, err := s.Document(name, path)
+			got, gotErr := of.Document(name, path)
+			if err != nil || gotErr != nil || want.Tag != got.Tag || want.Revision != got.Revision {
+				t.Fatalf("seed %d, after %d: %s (%s), not %s (%s) (%v, %v)", seed, made, got.JSON, got.Revision, want.JSON, want.Revision, gotErr, err)
+			}
+		}
+		for i := range 150 {
+			name, root := "main", "/lists/a"
+			if r.IntN(4) == 0 {
+				name, root = "other", "/more/"+[]string{"a", "b"}[r.IntN(2)]
+			}
+			edits := []rar.Edit{randomEdit(t, r, root, plain)}
+			if !plain && r.IntN(5) == 0 {
+				edits = append(edits, randomEdit(t, r, root, plain), upsert(t, root, `{"a":{}}`))
+			}
+			var err error
+			if r.IntN(40) == 0 {
+				_, err = s.Push(t.Context(), registry.Push{Name: "main", Archive: delta(t, true, store.Digest(archive), `,"sequence":`+strconv.Itoa(i+2),
+					string(bundles.AppendPatch(nil, []rar.Edit{randomEdit(t, r, "/lists/a", plain)}))), Activate: true})
+			} else {
+				_, err = s.ChangeData(t.Context(), registry.DataChange{Name: name, Edits: edits})
+			}
+			if err == nil {
+				made++
+			} else if codeOf(err) != string(bundles.CodeDataNotFound) {
+				t.Fatal(err)
+			}
+			if r.IntN(12) == 0 {
+				nearTag = follower(t, s, near, nearTag)
+				same(near, "main", "lists")
+			}
+			if r.IntN(8) == 0 {
+				before := []registry.Document{}
+				for _, at := range [][]string{{"main", "lists"}, {"other", "more"}} {
+					d, err := s.Document(at[0], at[1:])
+					if err != nil {
+						t.Fatal(err)
+					}
+					before = append(before, d)
+				}
+				s.load(t)
+				for n, at := range [][]string{{"main", "lists"}, {"other", "more"}} {
+					if d, err := s.Document(at[0], at[1:]); err != nil || d.Tag != before[n].Tag || d.Revision != before[n].Revision {
+						t.Fatalf("seed %d, reloaded after %d: %s, not %s, %v", seed, made, d.JSON, before[n].JSON, err)
+					}
+				}
+			}
+		}
+		fresh := start(t, t.TempDir(), nil).load(t)
+		follower(t, s, fresh, "")
+		same(fresh, "main", "lists")
+		if made < 40 {
+			t.Errorf("seed %d: only %d were made", seed, made)
+		}
+	}
+}
+
+// TestRefusedIsNotKept: where nothing is live, a change is compiled; what is refused then
+// is not found again under the number of the next one.
+func TestRefusedIsNotKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, nil).load(t)
+	base := store.Digest(facts(t, "r1", 5))
+	s.push(t, registry.Push{Archive: facts(t, "r1", 5), Activate: true})
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, dir, func(o *registry.Options) { // as if a later server asked more of policy
+		o.Verify = func(archive []byte) (bundles.Content, error) {
+			c, err := verify(archive)
+			if c.Delta == nil && err == nil {
+				c.Bundle.Modules = append(c.Bundle.Modules, engine.Module{Path: "more.rego", Text: "package authz\n\nforbid[\"more\"] := {} if data.lists.needed[input.action.name]\n"})
+			}
+			return c, err
+		}
+	})
+	if _, err := s.Load(t.Context(), []engine.Bundle{local(t)}); err == nil || s.engine.Snapshot() != nil {
+		t.Fatal("it is live:", err)
+	}
+	bad := delta(t, true, base, `,"sequence":6`, `{"data":[{"op":"upsert","path":"/lists/needed","value":{}},{"op":"replace","path":"/fixed/names","value":["g"]}]}`)
+	if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: bad, Activate: true}); codeOf(err) != string(bundles.CodeTestFailed) {
+		t.Fatal(err)
+	}
+	s.mustChange(t, upsert(t, "/lists/needed", `{}`))
+	if got := s.allows(t, "f", "g"); got != "f" {
+		t.Error("allowed by what was refused:", got)
+	}
+}
+
+// TestNothingIsLearnt: who may not write somewhere does not learn what is there.
+func TestNothingIsLearnt(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	there, err := s.Document("main", path(t, "/fixed/names"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []registry.DataChange{
+		{Path: path(t, "/fixed/names"), Expect: []string{there.Tag}}, {Path: path(t, "/fixed/names"), Expect: []string{"sha256:00"}},
+		{Path: path(t, "/fixed/names"), ExpectAbsent: true}, {Path: path(t, "/fixed/nobody"), ExpectAbsent: true},
+	} {
+		d.Name, d.Edits = "main", []rar.Edit{{Op: rar.Upsert, Path: d.Path, Value: rar.ObjectValue()}}
+		if _, err := s.ChangeData(t.Context(), d); codeOf(err) != string(bundles.CodeNotWritable) {
+			t.Errorf("%+v: %v", d, err)
+		}
+	}
+}
+
+// TestWritableElement: where one element of an array may be written, the others stay
+// where they are.
+func TestWritableElement(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Name: "other", Activate: true, Archive: pack(t, true,
+		file{".manifest", `{"revision":"o1","roots":["more"],"metadata":{"authzd":{"writable_data":["more/list/0","more/list/-"]}}}`}, file{"data.json", `{"more":{"list":[{"a":1},2]}}`})})
+	replace := upsert(t, "/more/list/0", "{}")
+	replace.Op = rar.Replace
+	for want, edits := range map[bundles.Code][]rar.Edit{
+		bundles.CodeNotWritable: {remove(t, "/more/list/0"), upsert(t, "/more/list/0", "3"), upsert(t, "/more/list/-", "3"), upsert(t, "/more/list/1", "3")},
+		"<nil>":                 {upsert(t, "/more/list/0/a", "2"), replace, upsert(t, "/more/list/0/a", "3")},
+	} {
+		for _, e := range edits {
+			if _, err := s.ChangeData(t.Context(), registry.DataChange{Name: "other", Edits: []rar.Edit{e}}); codeOf(err) != string(want) {
+				t.Errorf("%+v: %v", e, err)
+			}
+		}
+	}
+	s.load(t)
+	if got, err := s.Document("other", path(t, "/more")); err != nil || string(got.JSON) != `{"list":[{"a":3},2]}` {
+		t.Errorf("%s, %v", got.JSON, err)
+	}
+}
+
+// TestReleaseFromBeforeADelta: whoever has an older release, signed all the same, does
+// not undo a signed delta bundle with it.
+func TestReleaseFromBeforeADelta(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	first := facts(t, "r1", 1)
+	s.push(t, registry.Push{Archive: first, Activate: true})
+	s.push(t, registry.Push{Archive: delta(t, true, store.Digest(first), `,"sequence":5`, `{"data":[{"op":"upsert","path":"/lists/blocked","value":["r3"]}]}`), Activate: true})
+	older := registry.Push{Name: "main", Archive: facts(t, "r3", 3), Activate: true, DropChanges: true, Followed: true}
+	if _, err := s.Push(t.Context(), older); codeOf(err) != string(bundles.CodeStaleRevision) {
+		t.Error(err)
+	}
+	if got := s.push(t, registry.Push{Archive: first, Activate: true}); !got.Unchanged {
+		t.Errorf("the active one: %+v", got)
+	}
+	older.AllowOlder = true
+	s.push(t, older)
+	s.push(t, registry.Push{Archive: facts(t, "r5", 5), Activate: true, DropChanges: true})
+}

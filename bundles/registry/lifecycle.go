@@ -253,13 +253,18 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 }
 
 // staleFor is the protection against going back: a signed bundle stays signed
-// after its faults are known.
+// after its faults are known. What a signed delta bundle has changed counts: a release
+// from before that does not have it.
 func staleFor(o, active *opened, allowOlder bool) error {
-	if active == nil || allowOlder || o.sequence >= active.sequence {
+	if active == nil || allowOlder || o.digest == active.digest {
+		return nil
+	}
+	last := max(active.sequence, active.latest)
+	if o.sequence >= last {
 		return nil
 	}
 	return errorf(bundles.CodeStaleRevision, ".manifest", "the sequence %d is lower than %d of the active revision %q: roll back to go back, or allow an older one",
-		o.sequence, active.sequence, active.revision)
+		o.sequence, last, active.revision)
 }
 
 // reject records why the bundle goes no further, and returns it.

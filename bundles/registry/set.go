@@ -63,11 +63,22 @@ type built struct {
 // compile makes the snapshot of s, or finds it. A set without an entry point is
 // the fallback, unless it would follow one that decides.
 func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, error) {
+	if len(s.missing) == 0 {
+		if b, ok := r.compiled.get(s.key); ok && (!b.fallback || !decides) {
+			return b, nil
+		}
+	}
+	b, err := r.make(ctx, s, decides)
+	if err == nil {
+		r.compiled.put(cached{s.key, b, s.size}, keeps(len(s.bundles)))
+	}
+	return b, err
+}
+
+// make is compile without what was found or is kept.
+func (r *Registry) make(ctx context.Context, s set, decides bool) (built, error) {
 	if len(s.missing) > 0 {
 		return built{}, errorf(bundles.CodeNotStaged, "", "the active bundles %s could not be read or verified: push them again", strings.Join(s.missing, ", "))
-	}
-	if b, ok := r.compiled.get(s.key); ok && (!b.fallback || !decides) {
-		return b, nil
 	}
 	b, err := r.build(ctx, s.bundles)
 	if len(s.bundles) == 0 || !decides && lacksEntrypoint(err) {
@@ -79,7 +90,6 @@ func (r *Registry) compile(ctx context.Context, s set, decides bool) (built, err
 		return b, err
 	}
 	warm(ctx, b.snapshot)
-	r.compiled.put(cached{s.key, b, s.size}, keeps(len(s.bundles)))
 	return b, nil
 }
 
@@ -108,7 +118,7 @@ func (r *Registry) refresh(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	for _, o := range old {
-		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, changes: o.changes, missing: true, epoch: epoch}
+		now := &opened{name: o.name, digest: o.digest, revision: o.revision, sequence: o.sequence, latest: o.latest, changes: o.changes, missing: true, epoch: epoch}
 		archive, err := r.opts.Store.Archive(o.digest)
 		if err == nil {
 			var again *opened

@@ -9,6 +9,8 @@ CREATE TABLE bundle_changes (
 	digest       TEXT NOT NULL,
 	-- archive is the delta bundle, in base64.
 	archive      TEXT NOT NULL,
+	-- size is how many bytes it unpacks to.
+	size         BIGINT NOT NULL,
 	signed       INTEGER NOT NULL,
 	-- sequence is that of a signed one, 0 of others.
 	sequence     BIGINT NOT NULL,

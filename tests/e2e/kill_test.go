@@ -190,7 +190,7 @@ func (v *victim) ask(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	revision, _, _ := strings.Cut(got.GetPolicy().GetRevision(), "+")
+	revision, _, _ := strings.Cut(got.GetPolicy().GetRevision(), "#")
 	if got.GetDecision() == authzdv1.Decision_DECISION_ALLOW && got.GetRule() != revision {
 		return "", fmt.Errorf("revision %s allowed by the rule %s", revision, got.GetRule())
 	}

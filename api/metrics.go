@@ -8,6 +8,7 @@ import (
 
 	"github.com/authzd/authzd/api/callers"
 	"github.com/authzd/authzd/bundles/follow"
+	"github.com/authzd/authzd/bundles/registry"
 	"github.com/authzd/authzd/credentials"
 	"github.com/authzd/authzd/engine"
 )
@@ -45,7 +46,7 @@ type doorMetrics struct {
 	inFlight    prometheus.Gauge
 }
 
-func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *metrics {
+func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *registry.Registry) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -90,6 +91,17 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers) *met
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if b != nil {
+		m.registry.MustRegister(&bundleInfo{
+			of:       b,
+			bytes:    prometheus.NewDesc("authzd_bundle_bytes", "How many bytes the files of an active pushed bundle have together.", []string{"bundle"}, nil),
+			number:   prometheus.NewDesc("authzd_bundle_changes", "The number of the last change of an active bundle's data since its release.", []string{"bundle"}, nil),
+			changes:  prometheus.NewDesc("authzd_data_changes_total", "Changes of data that were asked for: made or refused.", []string{"outcome"}, nil),
+			stages:   prometheus.NewDesc("authzd_bundle_stages_total", "Stages of loading bundles that were gone through: verify, compile or test.", []string{"stage"}, nil),
+			duration: prometheus.NewDesc("authzd_bundle_stage_seconds_total", "Time that they took.", []string{"stage"}, nil),
+			busy:     prometheus.NewDesc("authzd_bundle_stages_busy", "Stages that are being gone through now.", []string{"stage"}, nil),
+		})
+	}
 	if f != nil {
 		m.registry.MustRegister(&followInfo{
 			of:         f,
@@ -172,7 +184,34 @@ func (i *snapshotInfo) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, ref := range live.Bundles() {
-		ch <- prometheus.MustNewConstMetric(i.desc, prometheus.GaugeValue, 1, valid(ref.Bundle), valid(ref.Revision))
+		ch <- prometheus.MustNewConstMetric(i.desc, prometheus.GaugeValue, 1, valid(ref.Bundle), valid(activeOf(ref).ref.Revision))
+	}
+}
+
+// bundleInfo reads what is known of pushed bundles when it is asked.
+type bundleInfo struct {
+	of                                             *registry.Registry
+	bytes, number, changes, stages, duration, busy *prometheus.Desc
+}
+
+func (i *bundleInfo) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{i.bytes, i.number, i.changes, i.stages, i.duration, i.busy} {
+		ch <- d
+	}
+}
+
+func (i *bundleInfo) Collect(ch chan<- prometheus.Metric) {
+	s := i.of.Stats()
+	for _, a := range s.Active {
+		ch <- prometheus.MustNewConstMetric(i.bytes, prometheus.GaugeValue, float64(a.Bytes), a.Name)
+		ch <- prometheus.MustNewConstMetric(i.number, prometheus.GaugeValue, float64(a.Changes), a.Name)
+	}
+	ch <- prometheus.MustNewConstMetric(i.changes, prometheus.CounterValue, float64(s.Made), "made")
+	ch <- prometheus.MustNewConstMetric(i.changes, prometheus.CounterValue, float64(s.Refused), "refused")
+	for stage, n := range s.Stages {
+		ch <- prometheus.MustNewConstMetric(i.stages, prometheus.CounterValue, float64(n.Count), string(stage))
+		ch <- prometheus.MustNewConstMetric(i.duration, prometheus.CounterValue, n.Took.Seconds(), string(stage))
+		ch <- prometheus.MustNewConstMetric(i.busy, prometheus.GaugeValue, float64(n.Busy), string(stage))
 	}
 }
 

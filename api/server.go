@@ -153,7 +153,7 @@ func New(opts Options) (*Server, error) {
 	}
 	p := newPool(opts.Workers, opts.Queue)
 	s := &Server{
-		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow),
+		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow, opts.Bundles),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
 		waiters: make(chan struct{}, maxWaiters), watchers: make(chan struct{}, maxWatchers),
 		pushes: places{all: maxPushes, ofOne: maxPushesOfOne}, downloads: places{all: maxDownloads, ofOne: maxDownloadsOfOne},

@@ -77,8 +77,10 @@ type follower struct {
 	confirmed, failed, refusals atomic.Uint64
 	// present: an archive has been active.
 	present atomic.Bool
-	// digest is the tag of what was taken last, nil for nothing.
+	// digest is the tag of what was taken last, nil for nothing; taking: what is active may
+	// be what comes next.
 	digest atomic.Pointer[string]
+	taking atomic.Bool
 }
 
 // version is an archive as its source names it.
@@ -213,6 +215,8 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	ctx, cancel := context.WithTimeout(ctx, pushTime)
 	defer cancel()
 	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
+	f.taking.Store(true)
+	defer f.taking.Store(false)
 	_, err := f.opts.Registry.Push(ctx, registry.Push{
 		Name: f.source.Name, Archive: got.archive, Activate: true, AllowOlder: f.opts.AllowOlder,
 		DropChanges: true, Followed: true, // the source has the word
@@ -316,7 +320,7 @@ func (f *follower) age() time.Duration {
 // overridden tells that somebody has activated something else here by hand.
 func (f *follower) overridden() bool {
 	taken := f.digest.Load()
-	if taken == nil {
+	if taken == nil || f.taking.Load() {
 		return false
 	}
 	tag, _ := f.opts.Registry.Tag(f.source.Name)

@@ -151,6 +151,11 @@ func (r *Registry) makeBatch(ctx context.Context, batch []*change) {
 			if v != nil && c.err == nil && c.result.Number == 0 {
 				c.err = fmt.Errorf("change the data of %s: %v", c.Name, v)
 			}
+			if c.err != nil {
+				r.counts.refused.Add(1)
+			} else {
+				r.counts.made.Add(1)
+			}
 			close(c.done)
 		}
 	}()

@@ -833,3 +833,23 @@ func TestReleaseFromBeforeADelta(t *testing.T) {
 	s.push(t, older)
 	s.push(t, registry.Push{Archive: facts(t, "r5", 5), Activate: true, DropChanges: true})
 }
+
+// TestStats: what was loaded and changed is counted.
+func TestStats(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil).load(t)
+	s.push(t, registry.Push{Archive: facts(t, "r1", 1), Activate: true})
+	s.mustChange(t, upsert(t, "/lists/permitted/x", "true"))
+	if _, err := s.change(t, remove(t, "/lists/blocked")); err == nil {
+		t.Fatal("removed")
+	}
+	got := s.Stats()
+	if got.Made != 1 || got.Refused != 1 || len(got.Active) != 1 || got.Active[0].Changes != 1 || got.Active[0].Bytes == 0 || got.Active[0].Name != "main" {
+		t.Errorf("%+v", got)
+	}
+	for _, stage := range registry.Stages() {
+		if n := got.Stages[stage]; n.Count == 0 || n.Busy != 0 || n.Took <= 0 {
+			t.Errorf("%s: %+v", stage, n)
+		}
+	}
+}

@@ -228,6 +228,7 @@ func (j *journey) test(ctx context.Context, o *opened) error {
 			strings.Join(next.missing, ", "))
 	}
 	j.report.compiled(o.name, nil, b.warnings)
+	defer r.stage(StageTest, o.name)()
 	var rego []bundles.TestResult
 	quietly(func() {
 		rego, err = bundles.RunTests(ctx, o.content.Bundle, bundles.TestOptions{Timeout: r.opts.TestTimeout})

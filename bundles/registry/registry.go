@@ -82,6 +82,7 @@ type Registry struct {
 
 	compiled cache
 	changing changing
+	counts   *counts
 	// epoch grows whenever keys may have changed.
 	epoch atomic.Uint64
 	// changed tells Run that something else is live; swapped, which is closed and
@@ -123,7 +124,7 @@ func New(o Options) (*Registry, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1), redata: make(chan struct{}, 1), swapped: make(chan struct{})}, nil
+	return &Registry{opts: o, tenant: DefaultTenant, active: map[string]*opened{}, changed: make(chan struct{}, 1), redata: make(chan struct{}, 1), counts: newCounts(), swapped: make(chan struct{})}, nil
 }
 
 // Load makes the operator's bundles and the active pushed ones live, as one
@@ -218,7 +219,9 @@ func (r *Registry) open(ctx context.Context, name, digest string, archive []byte
 	epoch := r.epoch.Load() // before the keys of now are looked at
 	var content bundles.Content
 	var err error
+	ended := r.stage(StageVerify, name)
 	quietly(func() { content, err = r.opts.Verify(archive) })
+	ended()
 	if err != nil {
 		return nil, err //nolint:wrapcheck // coded
 	}

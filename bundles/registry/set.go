@@ -52,6 +52,15 @@ func setOf(generation, localRevision uint64, local []engine.Bundle, active map[s
 	return s
 }
 
+// named are the bundles, for people.
+func (s *set) named() string {
+	names := make([]string, len(s.bundles))
+	for i := range s.bundles {
+		names[i] = s.bundles[i].Name
+	}
+	return clip(strings.Join(names, " "))
+}
+
 // built is a snapshot that is ready to be live.
 type built struct {
 	snapshot *engine.Snapshot
@@ -80,6 +89,7 @@ func (r *Registry) make(ctx context.Context, s set, decides bool) (built, error)
 	if len(s.missing) > 0 {
 		return built{}, errorf(bundles.CodeNotStaged, "", "the active bundles %s could not be read or verified: push them again", strings.Join(s.missing, ", "))
 	}
+	defer r.stage(StageCompile, s.named())()
 	b, err := r.build(ctx, s.bundles)
 	if len(s.bundles) == 0 || !decides && lacksEntrypoint(err) {
 		said := append(b.warnings, findings(err)...)

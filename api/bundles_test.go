@@ -103,7 +103,7 @@ func startAdmin(t *testing.T) *admin {
 	file := filepath.Join(t.TempDir(), "keys.json")
 	a.file = file
 	for name, rights := range map[string]callers.Rights{
-		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit, "admin": callers.Admin,
+		"pusher": callers.Push, "releaser": callers.Push | callers.Activate | callers.Audit, "asker": callers.Check | callers.Assert, "auditor": callers.Audit, "admin": callers.Admin, "changer": callers.Data,
 	} {
 		err := callers.UpdateKeys(file, true, func(list []callers.Key) ([]callers.Key, error) {
 			k, text, err := callers.NewKey(callers.Key{Name: name, Rights: rights, Created: time.Now()}, rand.Reader)

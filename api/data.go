@@ -234,7 +234,7 @@ func (s *Server) dataChangeOf(r *http.Request) (d registry.DataChange, err error
 	default:
 		var v rar.Value
 		v, err = decodeData(body, "")
-		d.Edits = []rar.Edit{{Op: rar.Upsert, Path: path, Value: v}}
+		d.Edits, d.Put = []rar.Edit{{Op: rar.Upsert, Path: path, Value: v}}, true
 	}
 	return d, err //nolint:wrapcheck // coded
 }
@@ -244,11 +244,17 @@ func conditions(r *http.Request, d *registry.DataChange) error {
 	for _, h := range r.Header.Values("If-Match") {
 		for tag := range strings.SplitSeq(h, ",") {
 			tag = strings.TrimSpace(tag)
-			// In quotes a star is a tag, and not any document.
-			if strings.HasPrefix(tag, "W/") || tag == `"*"` || tag != "*" && (len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"') {
+			opaque := strings.TrimPrefix(tag, "W/")
+			switch {
+			case tag == "*":
+			case len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"':
 				return errorf(CodeInvalidValue, "/if_match", "must be * or the ETag of the document, in quotes")
+			case opaque != tag, opaque == `"*"`:
+				// It is a tag, which no document has: a weak one matches nothing here.
+			default:
+				tag = opaque[1 : len(opaque)-1]
 			}
-			d.Expect = append(d.Expect, strings.Trim(tag, `"`))
+			d.Expect = append(d.Expect, tag)
 		}
 	}
 	switch none := r.Header.Values("If-None-Match"); {

@@ -30,7 +30,9 @@ type DataChange struct {
 	Path         []string
 	Expect       []string
 	ExpectAbsent bool
-	Who, Why     string
+	// Put: an element of an array that is there is set, and not moved to make room.
+	Put      bool
+	Who, Why string
 }
 
 // Changed is what came of it.
@@ -258,23 +260,27 @@ func (o *opened) take(c *change) error {
 	if data.Kind() != rar.Object {
 		data = rar.ObjectValue()
 	}
-	if err := o.admits(data, c); err != nil {
+	edits := c.Edits
+	if c.Put {
+		edits = setting(data, edits)
+	}
+	if err := o.admits(data, c, edits); err != nil {
 		return err
 	}
-	changed, err := rar.Apply(data, c.Edits, dataLimits())
+	changed, err := rar.Apply(data, edits, dataLimits())
 	if err != nil {
-		return editError(c.Edits, err)
+		return editError(edits, err)
 	}
 	next := *o
 	next.content.Bundle.Data, next.changes = changed, c.row.Number
 	next.rename()
-	c.row.Path, c.row.Removes = onePath(data, c.Edits)
+	c.row.Path, c.row.Removes = onePath(data, edits)
 	if c.signed {
 		c.row.Path = ""
 		next.latest = c.row.Sequence
 	}
 	if c.delta == nil {
-		d := bundles.Delta{Edits: c.Edits, Base: o.digest, After: c.row.Number - 1, Number: c.row.Number}
+		d := bundles.Delta{Edits: edits, Base: o.digest, After: c.row.Number - 1, Number: c.row.Number}
 		c.row.Archive, err = bundles.PackDelta(&d, next.revision, o.content.Roots)
 		if err != nil {
 			return err //nolint:wrapcheck // says what it did
@@ -292,10 +298,10 @@ func (o *opened) take(c *change) error {
 
 // admits refuses a change out of order, of what is not as expected, or of what needs a
 // signature.
-func (o *opened) admits(data rar.Value, c *change) error {
+func (o *opened) admits(data rar.Value, c *change, edits []rar.Edit) error {
 	if c.delta == nil {
 		// First: who may not write there learns nothing of what there is.
-		if err := o.mayWrite(data, c.Edits); err != nil {
+		if err := o.mayWrite(data, edits); err != nil {
 			return err
 		}
 		return expected(data, &c.DataChange)
@@ -310,7 +316,23 @@ func (o *opened) admits(data rar.Value, c *change) error {
 	if c.signed {
 		return nil
 	}
-	return o.mayWrite(data, c.Edits)
+	return o.mayWrite(data, edits)
+}
+
+// setting are edits that replace the elements of arrays that are there.
+func setting(data rar.Value, edits []rar.Edit) []rar.Edit {
+	edits = slices.Clone(edits)
+	for i := range edits {
+		e := &edits[i]
+		if e.Op != rar.Upsert || len(e.Path) == 0 {
+			continue
+		}
+		parent, _ := documentAt(data, e.Path[:len(e.Path)-1])
+		if _, there := documentAt(parent, e.Path[len(e.Path)-1:]); there && parent.Kind() == rar.Array {
+			e.Op = rar.Replace
+		}
+	}
+	return edits
 }
 
 // rename makes the revision of the data as it is now: that of the archive and the

@@ -60,8 +60,9 @@ func newDataSet(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME PATH [JSON]",
 		Short: "Set a document",
-		Long: "Sets a document, and makes the objects on the way to it. PATH is a JSON Pointer. Without JSON it is read from --file, or\n" +
-			"standard input. Needs the right data. Exit code: 0 done, 2 policy can not be evaluated with it, 1 anything else.",
+		Long: "Sets a document, and makes the objects on the way to it. PATH is a JSON Pointer; where it ends with the index of an\n" +
+			"element, or - for the end, the document is put in before that. Without JSON it is read from --file, or standard input.\n" +
+			"Needs the right data. Exit code: 0 done, 2 policy can not be evaluated with it, 1 anything else.",
 		Example: `  authzd data set main /users/alice '{"roles": ["editor"]}'`,
 		Args:    cobra.RangeArgs(2, 3),
 	}

@@ -213,6 +213,9 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	ctx, cancel := context.WithTimeout(ctx, pushTime)
 	defer cancel()
 	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
+	// What becomes active now is not somebody's by hand.
+	before := f.digest.Swap(nil)
+	defer f.digest.CompareAndSwap(nil, before)
 	_, err := f.opts.Registry.Push(ctx, registry.Push{
 		Name: f.source.Name, Archive: got.archive, Activate: true, AllowOlder: f.opts.AllowOlder,
 		DropChanges: true, Followed: true, // the source has the word

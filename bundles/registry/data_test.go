@@ -645,10 +645,11 @@ func randomEdit(t testing.TB, r *rand.Rand, root string, plain bool) rar.Edit {
 	if plain {
 		steps = steps[:2]
 	}
-	at := root
+	path := []string{root}
 	for range 1 + r.IntN(4) {
-		at += "/" + steps[r.IntN(len(steps))]
+		path = append(path, steps[r.IntN(len(steps))])
 	}
+	at := strings.Join(path, "/")
 	values := []string{`{}`, `[]`, `7`, `null`, `{"a":{"b":1}}`, `[1,[2],{"a":3}]`, `{"0":{},"a":{"a":{"a":{}}}}`, strconv.Itoa(r.IntN(1000))}
 	e := upsert(t, at, values[r.IntN(len(values))])
 	if plain {
@@ -779,8 +780,10 @@ func TestNothingIsLearnt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range []registry.DataChange{
-		{Path: path(t, "/fixed/names"), Expect: []string{there.Tag}}, {Path: path(t, "/fixed/names"), Expect: []string{"sha256:00"}},
-		{Path: path(t, "/fixed/names"), ExpectAbsent: true}, {Path: path(t, "/fixed/nobody"), ExpectAbsent: true},
+		{Path: path(t, "/fixed/names"), Expect: []string{there.Tag}},
+		{Path: path(t, "/fixed/names"), Expect: []string{"sha256:00"}},
+		{Path: path(t, "/fixed/names"), ExpectAbsent: true},
+		{Path: path(t, "/fixed/nobody"), ExpectAbsent: true},
 	} {
 		d.Name, d.Edits = "main", []rar.Edit{{Op: rar.Upsert, Path: d.Path, Value: rar.ObjectValue()}}
 		if _, err := s.ChangeData(t.Context(), d); codeOf(err) != string(bundles.CodeNotWritable) {

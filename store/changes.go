@@ -17,8 +17,8 @@ type Change struct {
 	Base   string
 	Number int64
 	// Digest names the bytes of Archive, a delta bundle.
-	Digest   string
-	Archive  []byte
+	Digest  string
+	Archive []byte
 	// Size is how many bytes it unpacks to.
 	Size     int64
 	Signed   bool

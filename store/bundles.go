@@ -267,6 +267,9 @@ func (s *Store) changeAndPrune(ctx context.Context, what, tenant, name string, d
 		if gone, err = unwanted(ctx, tx, append(forgotten, dropped...)); err != nil {
 			return err
 		}
+		if len(forgotten)+len(dropped) == 0 {
+			return nil
+		}
 		return pruneChanges(ctx, tx, tenant)
 	})
 	if err != nil {

@@ -217,7 +217,10 @@ func (r *Registry) change1(ctx context.Context, batch []*change) error {
 		}
 		done, err := r.commitData(ctx, next, before, set, b, made)
 		if err != nil {
-			return err
+			if again, failed := r.ahead(ctx, o, err); !again {
+				return failed
+			}
+			continue
 		}
 		if done {
 			refuse(refused)
@@ -227,6 +230,26 @@ func (r *Registry) change1(ctx context.Context, batch []*change) error {
 			return nil
 		}
 	}
+}
+
+// ahead takes in what the store has of o beyond what is here, as after a change that was
+// stored and whose answer was lost. False: that is not what err says.
+func (r *Registry) ahead(ctx context.Context, o *opened, err error) (bool, error) {
+	var coded *store.Error
+	if !errors.As(err, &coded) || coded.Code != store.CodeChanged {
+		return false, err
+	}
+	now, failed := r.catchUp(ctx, o)
+	if failed != nil || now == o {
+		return false, errors.Join(err, failed)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.active[o.name] == o {
+		r.generation++
+		r.active[o.name] = now
+	}
+	return true, nil
 }
 
 func refuse(refused map[*change]error) {

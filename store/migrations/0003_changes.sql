@@ -7,9 +7,7 @@ CREATE TABLE bundle_changes (
 	base         TEXT NOT NULL,
 	number       BIGINT NOT NULL,
 	digest       TEXT NOT NULL,
-	-- archive is the delta bundle, in base64.
-	archive      TEXT NOT NULL,
-	-- size is how many bytes it unpacks to.
+	-- size is how many bytes the archive unpacks to.
 	size         BIGINT NOT NULL,
 	signed       INTEGER NOT NULL,
 	-- sequence is that of a signed one, 0 of others.
@@ -20,9 +18,13 @@ CREATE TABLE bundle_changes (
 	who          TEXT NOT NULL,
 	why          TEXT NOT NULL,
 	happened_at  BIGINT NOT NULL,
+	-- archive is the delta bundle, in base64. It is the last, so that nobody reads over it
+	-- who looks for the others.
+	archive      TEXT NOT NULL,
 	PRIMARY KEY (tenant, name, base, number)
 );
 
-CREATE INDEX bundle_changes_of_path ON bundle_changes (tenant, name, base, path);
+-- All that each change looks at.
+CREATE INDEX bundle_changes_of_path ON bundle_changes (tenant, name, base, path, number, size);
 
 ALTER TABLE bundle_events ADD COLUMN path TEXT NOT NULL DEFAULT '';

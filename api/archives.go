@@ -20,6 +20,9 @@ const (
 	typeArchive   = "application/gzip"
 	// typeLongPoll is how OPA's clients see that waiting is honoured.
 	typeLongPoll = "application/vnd.openpolicyagent.bundles"
+	// headerLatest tells an authzd the tag of what is active, if it lacks something still
+	// once it has taken this.
+	headerLatest = "X-Latest"
 	// maxWait bounds one wait; whoever asked for longer asks again. Networks
 	// forget connections that are silent for longer.
 	maxWait = time.Minute
@@ -87,6 +90,9 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 			return err //nolint:wrapcheck // classed by its code
 		}
 		header["Etag"] = []string{etagOf(step.Tag)}
+		if step.Latest != "" {
+			header[headerLatest] = []string{etagOf(step.Latest)}
+		}
 		leave, err := s.enterDownload(ctx, c, step.Size)
 		if err != nil {
 			return err
@@ -102,6 +108,7 @@ func (s *Server) restArchive(w http.ResponseWriter, r *http.Request, c call) {
 	if err != nil {
 		header := w.Header()
 		header.Del("Etag")
+		header.Del(headerLatest)
 		s.refuse(w, r, c, err)
 	}
 }

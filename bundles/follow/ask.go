@@ -95,6 +95,8 @@ type answer struct {
 	etag    string
 	archive []byte
 	keeps   bool
+	// latest is the tag of what the source has, if more is to come; "" if not.
+	latest string
 	// at is when it began, by the clock of ages.
 	at time.Time
 }
@@ -145,7 +147,7 @@ func (f *follower) ask(ctx context.Context, known string) (answer, error) {
 	case len(archive) == 0:
 		return answer{}, errors.New("the answer is empty")
 	}
-	return answer{etag: tagOf(res.Header.Get("ETag")), archive: archive, keeps: res.Header.Get("Content-Type") == typeLongPoll, at: at}, nil
+	return answer{etag: tagOf(res.Header.Get("ETag")), archive: archive, keeps: res.Header.Get("Content-Type") == typeLongPoll, latest: tagOf(res.Header.Get("X-Latest")), at: at}, nil
 }
 
 // tagOf is an entity tag that can be sent back (RFC 9110 section 8.8.3), or none.

@@ -558,3 +558,54 @@ func TestFollowRefusedTag(t *testing.T) {
 	s.set(picky("v3", 3, `"short"`))
 	within(t, "v3", func() bool { return s.revision() == "v3" })
 }
+
+// TestFollowChanges: a follower that begins answers nothing before it has the changes that
+// its source has, however many steps these are.
+func TestFollowChanges(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	whole := s.sign(t,
+		[2]string{".manifest", `{"revision":"r1","roots":["authz","facts"],"metadata":{"authzd":{"contract":1,"sequence":1}}}`},
+		[2]string{"policy.rego", "package authz\n\npermit[\"x\"] := {} if input.action.name == \"read\"\n"})
+	base := store.Digest(whole)
+	const steps = 6
+	tag := func(n int) string {
+		if n == 0 {
+			return `"` + base + `"`
+		}
+		return fmt.Sprintf(`"%s.%d"`, base, n)
+	}
+	archives := [][]byte{whole}
+	for n := 1; n <= steps; n++ {
+		archives = append(archives, s.sign(t,
+			[2]string{".manifest", fmt.Sprintf(`{"revision":"d","roots":["authz","facts"],"metadata":{"authzd":{"base":%q,"sequence":%d}}}`, base, n+1)},
+			[2]string{"patch.json", fmt.Sprintf(`{"data":[{"op":"upsert","path":"/facts/n","value":%d}]}`, n)}))
+	}
+	var f *stand
+	ready := make(chan struct{})
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		<-ready
+		next := 0
+		for n := range steps {
+			if r.Header.Get("If-None-Match") == tag(n) {
+				next = n + 1
+			}
+		}
+		if r.Header.Get("If-None-Match") == tag(steps) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		if codeOf(f.Fresh()) != bundles.CodeNotReceived {
+			t.Errorf("before step %d: %v", next, f.Fresh())
+		}
+		w.Header().Set("Content-Type", "application/vnd.openpolicyagent.bundles")
+		w.Header().Set("ETag", tag(next))
+		if next < steps {
+			w.Header().Set("X-Latest", tag(steps))
+		}
+		_, _ = w.Write(archives[next])
+	}
+	f = start(t, &s.keys, serve, func(o *follow.Options) { o.Interval = time.Hour })
+	close(ready)
+	within(t, "all of it", func() bool { return f.revision() == fmt.Sprintf("r1#%d", steps) && f.Fresh() == nil })
+}

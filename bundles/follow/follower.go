@@ -69,6 +69,8 @@ type follower struct {
 	taken []time.Time
 	// keeps: the source keeps requests until there is something new.
 	keeps bool
+	// more: the source has something still, which it was not asked for yet.
+	more bool
 	// failures in a row, and answers among them that are of no use.
 	failures, declines int
 
@@ -77,6 +79,9 @@ type follower struct {
 	confirmed, failed, refusals atomic.Uint64
 	// present: an archive has been active.
 	present atomic.Bool
+	// behind is the digest of an archive that came as the first, and lacks changes still
+	// that its source has; nil for none.
+	behind atomic.Pointer[string]
 	// digest is the tag of what was taken last, nil for nothing; taking: what is active may
 	// be what comes next.
 	digest atomic.Pointer[string]
@@ -133,7 +138,7 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 		}
 		return false, nil
 	}
-	f.wholeAt = time.Now()
+	f.more, f.wholeAt = false, time.Now()
 	if waits {
 		f.keeps = got.keeps
 	}
@@ -147,7 +152,7 @@ func (f *follower) round(ctx context.Context) (news bool, err error) {
 		return false, nil
 	case f.have.digest:
 		f.have, f.refused = v, version{}
-		f.confirm(got.at)
+		f.unlessMore(got)
 		return false, nil
 	}
 	return true, f.take(ctx, v, got, again)
@@ -214,6 +219,10 @@ func isClosed(c <-chan struct{}) bool {
 func (f *follower) take(ctx context.Context, v version, got answer, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTime)
 	defer cancel()
+	if latest, is := digestTag(got.latest); is && !f.received() {
+		latest, _, _ = strings.Cut(latest, ".")
+		f.behind.Store(&latest)
+	}
 	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
 	f.taking.Store(true)
 	defer f.taking.Store(false)
@@ -236,12 +245,25 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	if err != nil {
 		return err //nolint:wrapcheck // says what it did
 	}
+	tagged := v.etag
 	tag, _ := f.opts.Registry.Tag(f.source.Name)
 	f.have, f.refused = v, version{}
 	f.digest.Store(&tag)
-	f.taken = append(f.taken, time.Now())
-	f.confirm(got.at)
+	if said, is := digestTag(tagged); !is || !strings.Contains(said, ".") { // changes only go on
+		f.taken = append(f.taken, time.Now())
+	}
+	f.unlessMore(got)
 	return nil
+}
+
+// unlessMore confirms, if the source has nothing more than what is here.
+func (f *follower) unlessMore(got answer) {
+	tag, _ := f.opts.Registry.Tag(f.source.Name)
+	if latest, _ := digestTag(got.latest); latest != "" && latest != tag {
+		f.more = true
+		return
+	}
+	f.confirm(got.at)
 }
 
 // confirm notes that the source has what was taken from it, as of the time when
@@ -254,6 +276,7 @@ func (f *follower) confirm(at time.Time) {
 	f.contact.Store(&at)
 	f.confirmed.Add(1)
 	f.present.Store(true)
+	f.behind.Store(nil)
 }
 
 // after is how long to wait after a failure; it counts it.
@@ -283,6 +306,8 @@ func (f *follower) afterAnswer(news bool, took time.Duration) time.Duration {
 	switch {
 	case f.unsure:
 		return 0
+	case news && f.more:
+		return jitter(pause / 10)
 	case !f.keeps, news && len(f.taken) > often:
 		return jitter(f.opts.Interval)
 	case !news && took >= quick:
@@ -333,6 +358,9 @@ func (f *follower) received() bool {
 		return true
 	}
 	digest, _ := f.opts.Registry.Active(f.source.Name)
+	if behind := f.behind.Load(); behind != nil && *behind == digest {
+		return false
+	}
 	if digest != "" {
 		f.present.Store(true)
 	}

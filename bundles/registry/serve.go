@@ -42,6 +42,8 @@ type Step struct {
 	// Size is the length of the archive in bytes, Read reads it.
 	Size int64
 	Read func() ([]byte, error)
+	// Latest names what is active, if it lacks something still.
+	Latest string
 }
 
 // Next is the first step of a client that has what tag names; all that it lacks comes by
@@ -55,7 +57,7 @@ func (r *Registry) Next(ctx context.Context, name, tag string) (Step, error) {
 	if o == nil || o.missing {
 		return Step{}, errorf(bundles.CodeNotFound, "/name", "no pushed bundle %q is active", name)
 	}
-	whole := Step{Tag: o.digest, Size: r.Size(o.digest), Read: func() ([]byte, error) { return r.Archive(o.digest) }}
+	whole := Step{Tag: o.digest, Size: r.Size(o.digest), Read: func() ([]byte, error) { return r.Archive(o.digest) }, Latest: o.beyond(0)}
 	after, ok := o.changeOf(tag)
 	if !ok {
 		return whole, nil
@@ -91,7 +93,15 @@ func (r *Registry) Next(ctx context.Context, name, tag string) (Step, error) {
 }
 
 func stepOf(o *opened, number int64, archive []byte) Step {
-	return Step{Tag: tagOf(o.digest, number), Size: int64(len(archive)), Read: func() ([]byte, error) { return archive, nil }}
+	return Step{Tag: tagOf(o.digest, number), Size: int64(len(archive)), Read: func() ([]byte, error) { return archive, nil }, Latest: o.beyond(number)}
+}
+
+// beyond is the tag of o if there are changes beyond a number, else "".
+func (o *opened) beyond(number int64) string {
+	if number >= o.changes {
+		return ""
+	}
+	return o.tag()
 }
 
 // changeOf is the number of the change that a tag names; false if it is not of o.

@@ -193,7 +193,18 @@ func TestArchivesWithChanges(t *testing.T) {
 	a.activate(t, release("5"))
 	a.activate(t, release("6"))
 	const both = "modes=snapshot,delta"
-	tag := func(n string) string { return strings.TrimSuffix(base, `"`) + "." + n + `"` }
+	first := a.follow(t, http.MethodGet, base, both).header.Get("ETag")
+	second := a.follow(t, http.MethodGet, first, both).header.Get("ETag")
+	tag := func(n string) string {
+		line := first[strings.LastIndexByte(first, '.'):]
+		switch n {
+		case "1":
+			return first
+		case "2":
+			return second
+		}
+		return strings.TrimSuffix(base, `"`) + "." + n + line
+	}
 	for name, c := range map[string]struct {
 		etag, prefer string
 		status       int

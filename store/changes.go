@@ -16,6 +16,9 @@ type Change struct {
 	// sets anew.
 	Base   string
 	Number int64
+	// Line tells numbers apart that were given by different servers, or by one that has
+	// lost changes meanwhile.
+	Line string
 	// Digest names the bytes of Archive, a delta bundle.
 	Digest  string
 	Archive []byte
@@ -111,9 +114,15 @@ func addChange(ctx context.Context, tx *sql.Tx, tenant, name string, c *Change, 
 		}
 	}
 	_, err := tx.ExecContext(ctx, query(`
-		INSERT INTO bundle_changes (tenant, name, base, number, digest, archive, size, signed, sequence, path, who, why, happened_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		tenant, name, c.Base, c.Number, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), max(c.Size, int64(len(c.Archive))), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
+		INSERT INTO bundle_changes (tenant, name, base, number, line, digest, archive, size, signed, sequence, path, who, why, happened_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		tenant, name, c.Base, c.Number, c.Line, c.Digest, base64.StdEncoding.EncodeToString(c.Archive), max(c.Size, int64(len(c.Archive))), flag(c.Signed), c.Sequence, path, c.Who, c.Why, micros(c.At))
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, query(`
+		INSERT INTO bundle_lines (tenant, name, base, line, last) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (tenant, name, base, line) DO UPDATE SET last = excluded.last`), tenant, name, c.Base, c.Line, c.Number)
 	return err
 }
 
@@ -139,7 +148,7 @@ func lastAbove(ctx context.Context, tx *sql.Tx, tenant, name, base, path string)
 // Changes returns up to limit changes of an archive behind the number after, in order.
 func (s *Store) Changes(ctx context.Context, tenant, name, base string, after int64, limit int) ([]Change, error) {
 	rows, err := s.read.QueryContext(ctx, query(`
-		SELECT base, number, digest, archive, size, signed, sequence, path, who, why, happened_at FROM bundle_changes
+		SELECT base, number, line, digest, archive, size, signed, sequence, path, who, why, happened_at FROM bundle_changes
 		WHERE tenant = ? AND name = ? AND base = ? AND number > ? ORDER BY number LIMIT ?`), tenant, name, base, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list changes of data: %w", err)
@@ -150,7 +159,7 @@ func (s *Store) Changes(ctx context.Context, tenant, name, base string, after in
 		var archive string
 		var signed int
 		var at int64
-		if err := rows.Scan(&c.Base, &c.Number, &c.Digest, &archive, &c.Size, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
+		if err := rows.Scan(&c.Base, &c.Number, &c.Line, &c.Digest, &archive, &c.Size, &signed, &c.Sequence, &c.Path, &c.Who, &c.Why, &at); err != nil {
 			return err
 		}
 		c.Signed, c.Path, c.At = signed == 1, strings.TrimSuffix(c.Path, "/"), timeOf(at)
@@ -176,10 +185,25 @@ func (s *Store) LastChange(ctx context.Context, tenant, name, base string) (int6
 	return last, nil
 }
 
+// EndOfLine is the last number of a line of changes of an archive, 0 if there is none.
+func (s *Store) EndOfLine(ctx context.Context, tenant, name, base, line string) (int64, error) {
+	var last int64
+	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(last), 0) FROM bundle_lines WHERE tenant = ? AND name = ? AND base = ? AND line = ?`), tenant, name, base, line).Scan(&last)
+	if err != nil {
+		return 0, fmt.Errorf("find the end of a line of changes: %w", err)
+	}
+	return last, nil
+}
+
 // pruneChanges lets go of the changes of archives that are not kept.
 func pruneChanges(ctx context.Context, tx *sql.Tx, tenant string) error {
-	_, err := tx.ExecContext(ctx, query(`
-		DELETE FROM bundle_changes WHERE tenant = ? AND NOT EXISTS (
-			SELECT 1 FROM bundles b WHERE b.tenant = bundle_changes.tenant AND b.name = bundle_changes.name AND b.digest = bundle_changes.base AND b.kept = 1)`), tenant)
-	return err
+	for _, table := range []string{`bundle_changes`, `bundle_lines`} {
+		_, err := tx.ExecContext(ctx, query(`
+			DELETE FROM `+table+` WHERE tenant = ? AND NOT EXISTS (
+				SELECT 1 FROM bundles b WHERE b.tenant = `+table+`.tenant AND b.name = `+table+`.name AND b.digest = `+table+`.base AND b.kept = 1)`), tenant)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

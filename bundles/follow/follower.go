@@ -219,16 +219,17 @@ func isClosed(c <-chan struct{}) bool {
 func (f *follower) take(ctx context.Context, v version, got answer, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTime)
 	defer cancel()
-	if latest, is := digestTag(got.latest); is && !f.received() {
-		latest, _, _ = strings.Cut(latest, ".")
-		f.behind.Store(&latest)
+	tagged, is := digestTag(v.etag)
+	if latest, _ := digestTag(got.latest); is && latest != "" && !strings.Contains(tagged, ".") {
+		// A release without the changes that it has is not what its source decides by.
+		f.behind.Store(&tagged)
 	}
 	_, changed := f.opts.Registry.Active(f.source.Name) // before it is tried
 	f.taking.Store(true)
 	defer f.taking.Store(false)
 	_, err := f.opts.Registry.Push(ctx, registry.Push{
 		Name: f.source.Name, Archive: got.archive, Activate: true, AllowOlder: f.opts.AllowOlder,
-		DropChanges: true, Followed: true, // the source has the word
+		DropChanges: true, Followed: true, Tag: tagged, // the source has the word
 		Who: "follow " + f.url.Host, Why: "its source has it", Again: again,
 	})
 	var coded *bundles.Error
@@ -245,11 +246,10 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	if err != nil {
 		return err //nolint:wrapcheck // says what it did
 	}
-	tagged := v.etag
 	tag, _ := f.opts.Registry.Tag(f.source.Name)
 	f.have, f.refused = v, version{}
 	f.digest.Store(&tag)
-	if said, is := digestTag(tagged); !is || !strings.Contains(said, ".") { // changes only go on
+	if !is || !strings.Contains(tagged, ".") { // changes only go on
 		f.taken = append(f.taken, time.Now())
 	}
 	f.unlessMore(got)
@@ -354,11 +354,12 @@ func (f *follower) overridden() bool {
 
 // received tells whether the bundle is here, from the source or from the disk.
 func (f *follower) received() bool {
-	if f.present.Load() {
+	behind := f.behind.Load()
+	if behind == nil && f.present.Load() {
 		return true
 	}
 	digest, _ := f.opts.Registry.Active(f.source.Name)
-	if behind := f.behind.Load(); behind != nil && *behind == digest {
+	if behind != nil && *behind == digest {
 		return false
 	}
 	if digest != "" {

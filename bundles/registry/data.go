@@ -72,6 +72,9 @@ type change struct {
 	result  Changed
 	err     error
 	row     store.Change
+	// number and line are what its source calls it; 0 and "" for none.
+	number int64
+	line   string
 }
 
 // ChangeData changes data of the active bundle of a name, and returns once decisions
@@ -267,7 +270,7 @@ func (r *Registry) apply(o *opened, batch []*change) (after *opened, made []*cha
 		if c.err != nil || c.result.Number != 0 {
 			continue
 		}
-		c.row = store.Change{Base: o.digest, Number: next.changes + 1, Signed: c.signed, Archive: c.delta, Who: c.Who, Why: c.Why, At: r.opts.Now()}
+		c.row = store.Change{Base: o.digest, Number: next.changes + 1, Line: o.own, Signed: c.signed, Archive: c.delta, Who: c.Who, Why: c.Why, At: r.opts.Now()}
 		if err := next.take(c); err != nil {
 			refused[c] = err
 			continue
@@ -295,7 +298,7 @@ func (o *opened) take(c *change) error {
 		return editError(edits, err)
 	}
 	next := *o
-	next.content.Bundle.Data, next.changes = changed, c.row.Number
+	next.content.Bundle.Data, next.changes, next.line = changed, c.row.Number, c.row.Line
 	next.rename()
 	c.row.Path, c.row.Removes = onePath(data, edits)
 	if c.signed {
@@ -335,6 +338,12 @@ func (o *opened) admits(data rar.Value, c *change, edits []rar.Edit) error {
 	}
 	if c.row.Sequence = d.Sequence; d.Number > 0 {
 		c.row.Number = d.Number
+	}
+	if c.number > 0 {
+		if c.number <= o.changes || d.Number > 0 && d.Number != c.number {
+			return errorf(bundles.CodeDeltaStale, "", "the source calls it number %d, and the last one here is %d", c.number, o.changes)
+		}
+		c.row.Number, c.row.Line = c.number, c.line
 	}
 	if c.signed {
 		return nil
@@ -619,7 +628,7 @@ func (r *Registry) catchUp(ctx context.Context, o *opened) (*opened, error) {
 				return nil, fmt.Errorf("change %d of the data: %w", rows[i].Number, err)
 			}
 			edits, size = append(edits, d.Edits...), size+rows[i].Size
-			next.changes = rows[i].Number
+			next.changes, next.line = rows[i].Number, rows[i].Line
 			if size < togetherBytes && i+1 < len(rows) {
 				continue
 			}
@@ -701,10 +710,14 @@ func (j *journey) delta(ctx context.Context, o *opened) (Result, error) {
 		return Result{}, err
 	}
 	if !done {
-		_, err = r.await(ctx, &change{
+		c := &change{
 			DataChange: DataChange{Name: j.push.Name, Edits: o.content.Delta.Edits, Who: j.push.Who, Why: j.push.Why},
 			delta:      j.push.Archive, content: o.content, signed: o.content.Signed, done: make(chan struct{}),
-		})
+		}
+		if digest, number, line, ok := parseTag(j.push.Tag); ok && j.push.Followed && digest == o.content.Delta.Base {
+			c.number, c.line = number, line
+		}
+		_, err = r.await(ctx, c)
 		if err != nil {
 			return Result{}, j.reject(ctx, err)
 		}

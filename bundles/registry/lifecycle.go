@@ -31,6 +31,8 @@ type Push struct {
 	// Followed: it comes from a server that is followed, which may have changed data
 	// within writable_data without a signature.
 	Followed bool
+	// Tag is what that server calls it.
+	Tag string
 	// Who pushes, and Why in their words; both are recorded.
 	Who, Why string
 	// Again: this is tried once more, and recorded only if something else comes of

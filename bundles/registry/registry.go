@@ -18,6 +18,7 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -105,6 +106,8 @@ type opened struct {
 	changes int64
 	suffix  string
 	latest  int64
+	// line is that of the last change, own that of changes which are numbered here.
+	line, own string
 	// writable is metadata.authzd.writable_data.
 	writable [][]string
 	// epoch is when it was verified.
@@ -190,6 +193,7 @@ func (r *Registry) reopenActive(ctx context.Context, local []engine.Bundle) (act
 			// Its place is kept, so that another bundle is not compiled as if this
 			// one had never been.
 			o = &opened{name: b.Name, digest: b.Digest, revision: b.Revision, sequence: b.Sequence, missing: true}
+			o.own = newLine()
 			if o.changes, err = r.opts.Store.LastChange(ctx, r.tenant, b.Name, b.Digest); err != nil {
 				return nil, nil, err //nolint:wrapcheck // says what it did
 			}
@@ -241,7 +245,7 @@ func openedOf(name, digest string, content bundles.Content, epoch uint64) (*open
 		return nil, errorf(bundles.CodeNameOther, ".manifest#/metadata/authzd/name", "this bundle is made for the name %q", clip(made.Text()))
 	}
 	content.Bundle.Name = name
-	o := &opened{name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch, writable: content.Bundle.WritableData()}
+	o := &opened{own: newLine(), name: name, digest: digest, revision: content.Bundle.Revision, content: content, epoch: epoch, writable: content.Bundle.WritableData()}
 	var err error
 	o.sequence, err = sequenceOf(&content.Bundle)
 	o.latest = o.sequence
@@ -249,14 +253,37 @@ func openedOf(name, digest string, content bundles.Content, epoch uint64) (*open
 }
 
 // tag names the archive with its changes.
-func (o *opened) tag() string { return tagOf(o.digest, o.changes) }
+func (o *opened) tag() string { return tagOf(o.digest, o.changes, o.line) }
 
-func tagOf(digest string, number int64) string {
+// tagOf is the digest of an archive, and behind dots the number and the line of a change.
+func tagOf(digest string, number int64, line string) string {
 	if number == 0 {
 		return digest
 	}
-	return digest + "." + strconv.FormatInt(number, 10)
+	return digest + "." + strconv.FormatInt(number, 10) + "." + line
 }
+
+// parseTag takes a tag apart; number 0: it is that of an archive.
+func parseTag(tag string) (digest string, number int64, line string, ok bool) {
+	digest, rest, changed := strings.Cut(tag, ".")
+	if !changed {
+		return digest, 0, "", true
+	}
+	text, line, _ := strings.Cut(rest, ".")
+	n, err := strconv.ParseInt(text, 10, 64)
+	return digest, n, line, err == nil && n > 0 && n < maxNumber && len(line) == lineLength && strconv.FormatInt(n, 10) == text
+}
+
+const (
+	// maxNumber bounds the numbers that a source gives: one goes on from there.
+	maxNumber = 1 << 62
+	// lineLength is of the names of lines: so many letters.
+	lineLength = 13
+)
+
+// newLine names a line of changes: whoever numbers them on from where others, or this
+// server before it has lost some, have done so takes another name.
+func newLine() string { return rand.Text()[:lineLength] }
 
 // revisionAt is how the revision is called after a change.
 func (o *opened) revisionAt(number int64) string {

@@ -3,8 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/store"
@@ -58,19 +56,19 @@ func (r *Registry) Next(ctx context.Context, name, tag string) (Step, error) {
 		return Step{}, errorf(bundles.CodeNotFound, "/name", "no pushed bundle %q is active", name)
 	}
 	whole := Step{Tag: o.digest, Size: r.Size(o.digest), Read: func() ([]byte, error) { return r.Archive(o.digest) }, Latest: o.beyond(0)}
-	after, ok := o.changeOf(tag)
-	if !ok {
-		return whole, nil
+	after, ok, err := r.changeOf(ctx, o, tag)
+	if !ok || err != nil {
+		return whole, err
 	}
 	rows, err := r.opts.Store.Changes(ctx, r.tenant, name, o.digest, after, changesPage)
 	if err != nil || len(rows) == 0 {
 		return whole, err //nolint:wrapcheck // says what it did
 	}
 	if rows[0].Signed {
-		return stepOf(o, rows[0].Number, rows[0].Archive), nil
+		return stepOf(o, &rows[0], rows[0].Archive), nil
 	}
 	d := bundles.Delta{Base: o.digest, After: after}
-	size := 0
+	size, last := 0, 0
 	for i := range rows {
 		c, err := openUnsigned(rows[i].Archive)
 		if rows[i].Signed || err == nil && i > 0 && (size+int(c.Size) > bundles.MaxDeltaBytes/2 || len(d.Edits)+len(c.Delta.Edits) > bundles.MaxEdits) {
@@ -82,18 +80,19 @@ func (r *Registry) Next(ctx context.Context, name, tag string) (Step, error) {
 		if i == 0 && rows[0].Number == after+1 {
 			// As it is, if it is the only one.
 			if len(rows) == 1 {
-				return stepOf(o, rows[0].Number, rows[0].Archive), nil
+				return stepOf(o, &rows[0], rows[0].Archive), nil
 			}
 		}
 		size += int(c.Size)
 		d.Edits, d.Number = append(d.Edits, c.Delta.Edits...), rows[i].Number
+		last = i
 	}
 	archive, err := bundles.PackDelta(&d, o.revisionAt(d.Number), o.content.Roots)
-	return stepOf(o, d.Number, archive), err //nolint:wrapcheck // says what it did
+	return stepOf(o, &rows[last], archive), err //nolint:wrapcheck // says what it did
 }
 
-func stepOf(o *opened, number int64, archive []byte) Step {
-	return Step{Tag: tagOf(o.digest, number), Size: int64(len(archive)), Read: func() ([]byte, error) { return archive, nil }, Latest: o.beyond(number)}
+func stepOf(o *opened, at *store.Change, archive []byte) Step {
+	return Step{Tag: tagOf(o.digest, at.Number, at.Line), Size: int64(len(archive)), Read: func() ([]byte, error) { return archive, nil }, Latest: o.beyond(at.Number)}
 }
 
 // beyond is the tag of o if there are changes beyond a number, else "".
@@ -104,17 +103,18 @@ func (o *opened) beyond(number int64) string {
 	return o.tag()
 }
 
-// changeOf is the number of the change that a tag names; false if it is not of o.
-func (o *opened) changeOf(tag string) (int64, bool) {
-	digest, number, changed := strings.Cut(tag, ".")
-	if digest != o.digest {
-		return 0, false
+// changeOf is the number of the change that a tag names; false if it is not of the line
+// that o has come by.
+func (r *Registry) changeOf(ctx context.Context, o *opened, tag string) (int64, bool, error) {
+	digest, number, line, ok := parseTag(tag)
+	if !ok || digest != o.digest || number > o.changes {
+		return 0, false, nil
 	}
-	if !changed {
-		return 0, true
+	if number == 0 {
+		return 0, true, nil
 	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	return n, err == nil && n > 0 && n <= o.changes
+	last, err := r.opts.Store.EndOfLine(ctx, r.tenant, o.name, o.digest, line)
+	return number, number <= last, err //nolint:wrapcheck // says what it did
 }
 
 // Size is the bytes of a stored archive; 0 if it is not there.

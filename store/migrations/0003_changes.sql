@@ -10,6 +10,8 @@ CREATE TABLE bundle_changes (
 	-- size is how many bytes the archive unpacks to.
 	size         BIGINT NOT NULL,
 	signed       INTEGER NOT NULL,
+	-- line is who numbered it, and since when.
+	line         TEXT NOT NULL,
 	-- sequence is that of a signed one, 0 of others.
 	sequence     BIGINT NOT NULL,
 	-- path is the JSON Pointer of the one document that it sets or removes, with a
@@ -26,5 +28,15 @@ CREATE TABLE bundle_changes (
 
 -- All that each change looks at.
 CREATE INDEX bundle_changes_of_path ON bundle_changes (tenant, name, base, path, number, size);
+
+-- The last number of each line, also of changes that are forgotten.
+CREATE TABLE bundle_lines (
+	tenant       TEXT NOT NULL,
+	name         TEXT NOT NULL,
+	base         TEXT NOT NULL,
+	line         TEXT NOT NULL,
+	last         BIGINT NOT NULL,
+	PRIMARY KEY (tenant, name, base, line)
+);
 
 ALTER TABLE bundle_events ADD COLUMN path TEXT NOT NULL DEFAULT '';

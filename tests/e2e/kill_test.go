@@ -33,6 +33,8 @@ type killable struct {
 	archives map[string][]byte
 	names    []string // of good revisions
 	random   *rand.Rand
+	// sequence is that of archives that are built; default 1.
+	sequence int
 
 	// acked is the revision that was active by the last answer; pending is what
 	// was asked for since, and may or may not have happened.
@@ -101,7 +103,7 @@ func (k *killable) build(t *testing.T, revision, key, lists string) {
 		fmt.Fprintf(&policy, "\npermit[\"other-%d\"] := {} if input.action.name == \"other-%d\"\n", i, i)
 	}
 	k.sign(t, revision, key, map[string]string{
-		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":1,"writable_data":["lists"]}}}`, revision),
+		".manifest":       fmt.Sprintf(`{"revision":%q,"roots":["authz","lists"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":%d,"writable_data":["lists"]}}}`, revision, max(k.sequence, 1)),
 		"policy.rego":     policy.String(),
 		"lists/data.json": lists,
 	})
@@ -454,6 +456,7 @@ func (k *killable) oneLife(t *testing.T, loading, alive time.Duration) {
 		t.Fatalf("after the kill: %v\n%s", err, v.log)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	lives := k.within(alive) // before others draw numbers
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() { k.load(ctx, t, v) })
@@ -468,7 +471,7 @@ func (k *killable) oneLife(t *testing.T, loading, alive time.Duration) {
 			}
 		}
 	})
-	time.Sleep(k.within(alive))
+	time.Sleep(lives)
 	_ = v.cmd.Process.Kill()
 	_ = v.cmd.Wait()
 	cancel()

@@ -153,7 +153,7 @@ func lookingUp(modules map[string]*ast.Module, documents []narrow.Document) (*as
 		return nil, nil
 	}
 	var places []narrow.Place
-	compiler := ast.NewCompiler().WithCapabilities(indexCapabilities()).WithStageAfterID(ast.StageBuildRuleIndices, ast.CompilerStageDefinition{
+	compiler := ast.NewCompiler().WithCapabilities(contract.Capabilities()).WithStageAfterID(ast.StageBuildComprehensionIndices, ast.CompilerStageDefinition{
 		Name: "Narrow", MetricName: "authzd_narrow",
 		Stage: func(c *ast.Compiler) *ast.Error {
 			places = narrow.Rewrite(c, documents)
@@ -186,14 +186,7 @@ func used(documents []narrow.Document, places []narrow.Place) []narrow.Document 
 	return out
 }
 
-// indexCapabilities are those of policy, and the builtin that policy can not name.
-func indexCapabilities() *ast.Capabilities {
-	c := contract.Capabilities()
-	c.Builtins = append(c.Builtins, narrow.Declaration())
-	return c
-}
-
-// indexBuiltins is what evaluates it.
+// indexBuiltins is what evaluates the builtin that policy can not name.
 func indexBuiltins() map[string]*topdown.Builtin {
 	return map[string]*topdown.Builtin{narrow.KeyBuiltin: {
 		Decl: narrow.Declaration(),

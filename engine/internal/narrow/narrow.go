@@ -67,10 +67,9 @@ type Place struct {
 	Member string
 }
 
-// Rewrite changes the modules of c, after the stage ast.StageBuildRuleIndices of its
-// compilation and before the next. Before that, because an expression that is put in must
-// not keep a rule from being evaluated whose failure counts, and after that, because a
-// comprehension that asks an index can not be evaluated without what it asks it for.
+// Rewrite changes the modules of c, after the stage ast.StageBuildComprehensionIndices of its
+// compilation: an expression that is put in must not keep OPA from evaluating a rule whose
+// failure counts, and OPA must not take what a look-up needs for something that it yields.
 func Rewrite(c *ast.Compiler, documents []Document) []Place {
 	byName := map[string]*Document{}
 	for i := range documents {
@@ -178,14 +177,13 @@ func (w *walker) inBody(b ast.Body, bound ast.VarSet) ast.Body {
 }
 
 // inComprehension looks into the body of a comprehension that a variable is set to. OPA may
-// evaluate one for all values of the variables around it at once: then nothing in it may
-// fail, and an object's keys may conflict. Where there are no such variables it is like any
-// other body.
+// evaluate one for all values of the variables around it at once. Where nothing of it can
+// fail, it comes to the same to evaluate it for one.
 func (w *walker) inComprehension(e *ast.Expr, known ast.VarSet) {
 	if e.Negated || !e.IsEquality() {
 		return
 	}
-	for _, t := range e.Operands() {
+	for k, t := range e.Operands() {
 		var body *ast.Body
 		object := false
 		switch x := t.Value.(type) {
@@ -193,26 +191,25 @@ func (w *walker) inComprehension(e *ast.Expr, known ast.VarSet) {
 			body = &x.Body
 		case *ast.SetComprehension:
 			body = &x.Body
-		case *ast.ObjectComprehension:
+		case *ast.ObjectComprehension: // whose keys may conflict
 			body, object = &x.Body, true
-		}
-		if body == nil || !w.closed(t) && (object || !w.allSure(*body)) {
+		default:
 			continue
 		}
-		if b := w.inBody(*body, known); !w.dry {
-			*body = b
+		atOnce := w.compiler.ComprehensionIndex(t) != nil
+		if atOnce && (object || !w.allSure(*body)) {
+			continue
+		}
+		before := len(w.places)
+		b := w.inBody(*body, known)
+		if w.dry || len(w.places) == before {
+			continue
+		}
+		*body = b
+		if terms, ok := e.Terms.([]*ast.Term); ok && atOnce {
+			terms[k+1] = &ast.Term{Value: t.Value, Location: t.Location} // which OPA does not know
 		}
 	}
-}
-
-// closed tells whether no variable of x occurs elsewhere in the rule.
-func (w *walker) closed(x *ast.Term) bool {
-	for v, n := range occurrences(x) {
-		if n != w.names[v] && !ast.ReservedVars.Contains(v) {
-			return false
-		}
-	}
-	return true
 }
 
 // iteration is one that can be narrowed.
@@ -432,7 +429,7 @@ func (w *walker) place(n *iteration, loc *ast.Location) Place {
 	return p
 }
 
-// occurrences counts variables, but not those that name builtins in calls.
+// occurrences counts variables.
 func occurrences(x any) map[ast.Var]int {
 	n := map[ast.Var]int{}
 	ast.NewGenericVisitor(func(x any) bool {
@@ -444,14 +441,6 @@ func occurrences(x any) map[ast.Var]int {
 				n[v]++
 				return false
 			})
-		case *ast.Expr:
-			if x.IsCall() {
-				if ref, ok := x.Terms.([]*ast.Term)[0].Value.(ast.Ref); ok && len(ref) > 0 {
-					if v, ok := ref[0].Value.(ast.Var); ok {
-						n[v]--
-					}
-				}
-			}
 		}
 		return false
 	}).Walk(x)
@@ -528,8 +517,8 @@ func (w *walker) narrow(b ast.Body, n *iteration) (ast.Body, int) {
 	}
 	at := len(out)
 	for i, e := range b[n.at:] {
-		if i == 0 || n.document.Array {
-			e = e.Copy()
+		if (i == 0 || n.document.Array) && len(sourceRefs(e, n)) > 0 {
+			e = e.Copy() // its terms may be those of others
 			for _, t := range sourceRefs(e, n) {
 				t.Value = n.lookUp(t, key)
 			}

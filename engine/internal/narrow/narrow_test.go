@@ -31,10 +31,8 @@ func narrowed(t *testing.T, more map[string]string, rego string) []string {
 		t.Fatal(err)
 	}
 	modules["policy.rego"] = module
-	capabilities := ast.CapabilitiesForThisVersion()
-	capabilities.Builtins = append(capabilities.Builtins, narrow.Declaration())
 	var places, found []narrow.Place
-	c := ast.NewCompiler().WithCapabilities(capabilities).WithStageAfterID(ast.StageBuildRuleIndices, ast.CompilerStageDefinition{
+	c := ast.NewCompiler().WithStageAfterID(ast.StageBuildComprehensionIndices, ast.CompilerStageDefinition{
 		Name: "Narrow", MetricName: "narrow", Stage: func(c *ast.Compiler) *ast.Error {
 			found = narrow.Find(c, func(path []string) *narrow.Document {
 				for _, d := range documents() {

@@ -233,3 +233,268 @@ func TestIndexOracle(t *testing.T) {
 		t.Error("too few of a kind")
 	}
 }
+
+const byUser = `package authz
+
+permit["editor"] := {} if {
+	some g in data.grants
+	g.user == input.subject.id
+	g.role == "editor"
+}
+`
+
+// TestIndexDeclarations: what may be declared, and what is refused with its place.
+func TestIndexDeclarations(t *testing.T) {
+	t.Parallel()
+	many := func(n int) string {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf(`"m%d"`, i))
+		}
+		return "[" + strings.Join(names, ",") + "]"
+	}
+	const data = `"grants": [], "org": {"teams": {}, "name": "x", "none": null}, "10": [[]]`
+	for declared, file := range map[string]string{
+		`{}`:                                         "",
+		`{"grants": ["user"]}`:                       "",
+		`{"grants": ["user", "role"]}`:               "",
+		`{"org/teams": ["id"], "org": ["x"]}`:        "",
+		`{"grants": ` + many(32) + `}`:               "",
+		`{"grants": ` + many(33) + `}`:               "authzd_indexes/grants",
+		`{"grants": ` + many(32) + `, "org": ["x"]}`: "authzd_indexes/org",
+		`[]`:                           "authzd_indexes",
+		`"grants"`:                     "authzd_indexes",
+		`null`:                         "authzd_indexes",
+		`{"grants": []}`:               "authzd_indexes/grants",
+		`{"grants": "user"}`:           "authzd_indexes/grants",
+		`{"grants": ["user", 1]}`:      "authzd_indexes/grants",
+		`{"grants": [""]}`:             "authzd_indexes/grants",
+		`{"grants": ["user", "user"]}`: "authzd_indexes/grants",
+		`{"grants": ["0"]}`:            "authzd_indexes/grants",
+		`{"grants": ["1.0"]}`:          "authzd_indexes/grants",
+		`{"grants": ["-7"]}`:           "authzd_indexes/grants",
+		`{"": ["user"]}`:               "authzd_indexes/",
+		`{"/grants": ["user"]}`:        "authzd_indexes//grants",
+		`{"org//teams": ["user"]}`:     "authzd_indexes/org//teams",
+		`{"org/none": ["user"]}`:       "authzd_indexes/org/none",
+		`{"org/name": ["user"]}`:       "authzd_indexes/org/name",
+		`{"nothing": ["user"]}`:        "authzd_indexes/nothing",
+		`{"authzd_tools": ["user"]}`:   "authzd_indexes/authzd_tools",
+		`{"authzd_index": ["user"]}`:   "authzd_indexes/authzd_index",
+		`{"system": ["user"]}`:         "authzd_indexes/system",
+	} {
+		b := bundle(t, byUser, `{"authzd_indexes": `+declared+`, `+data+`}`, `{"contract": 1}`)
+		_, found, err := engine.Compile(t.Context(), []engine.Bundle{b})
+		if file == "" {
+			if err != nil || len(found) > 0 {
+				t.Errorf("%s: %v, %v", declared, found, err)
+			}
+			continue
+		}
+		wantFinding(t, err, engine.CodeBundleIndexInvalid, file)
+	}
+	outside := bundle(t, byUser, `{"authzd_indexes": {"grants": ["user"]}, "grants": []}`, `{"contract": 1}`)
+	outside.Roots = []string{"authz", "authzd_indexes"}
+	other := bundle(t, `package lists`, `{"grants": []}`, `{"contract": 1}`)
+	other.Name, other.Roots, other.Modules = "other", []string{"grants"}, nil
+	outside.Data = decode(t, `{"authzd_indexes": {"grants": ["user"]}}`)
+	if _, _, err := engine.Compile(t.Context(), []engine.Bundle{outside, other}); err != nil {
+		t.Errorf("data of another bundle: %v", err)
+	}
+}
+
+func wantFinding(t *testing.T, err error, code engine.Code, file string) {
+	t.Helper()
+	var refused *engine.CompileError
+	if !errors.As(err, &refused) {
+		t.Errorf("%s: want a CompileError, got %v", file, err)
+		return
+	}
+	for _, f := range refused.Findings {
+		if f.Code == code && f.File == file && f.Message != "" {
+			return
+		}
+	}
+	t.Errorf("%s: %v", file, err)
+}
+
+// TestIndexIsNotPolicys: policy can name neither what the engine reads nor its builtin, and no
+// other way leads there.
+func TestIndexIsNotPolicys(t *testing.T) {
+	t.Parallel()
+	const data = `{"authzd_indexes": {"grants": ["user"]}, "grants": [{"user": "u0", "role": "editor"}], "authzd_tools": {"t": {"arguments": {"type": "object"}}}}`
+	metadata := `{"contract": 1, "untyped_tools": true, "lax_forbids": true, "optional_data": ["authzd_index"]}`
+	for _, rule := range []string{
+		`permit["x"] := {} if data.authzd_index.grants.user.su0[0]`,
+		`permit["x"] := {} if { some r in data.authzd_index.grants.user.su0; r }`,
+		`permit["x"] := {} if data["authzd_index"]`,
+		`permit["x"] := {} if { q with data.authzd_index as {} }` + "\n\nq if input.a",
+		`permit["x"] := {} if authzd.index_key(input.subject.id) == "su0"`,
+	} {
+		b := bundle(t, byUser+"\n"+rule+"\n", data, metadata)
+		if _, _, err := engine.Compile(t.Context(), []engine.Bundle{b}); err == nil {
+			t.Errorf("%s is taken", rule)
+		}
+	}
+	b := bundle(t, byUser+"\nforbid[\"x\"] := {} if data.authzd_index\n", data, metadata)
+	_, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+	wantFinding(t, err, engine.CodeBundleIndexInvalid, "policy.rego")
+
+	for _, rule := range []string{ // OPA calls them recursive
+		`forbid["x"] := {} if data[input.context.a]`,
+		`forbid["x"] := {} if { some name; data[name].grants.user }`,
+	} {
+		if _, _, err := engine.Compile(t.Context(), []engine.Bundle{bundle(t, byUser+"\n"+rule+"\n", data, metadata)}); err == nil {
+			t.Errorf("%s is taken", rule)
+		}
+	}
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{bundle(t, byUser+`
+permit["x"] := {} if { some p, v; walk(data.grants, [p, v]); "authzd_index" in p }
+`, data, metadata)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := engine.LookedUp(s); fmt.Sprint(got) != "[grants.user]" {
+		t.Error(got)
+	}
+	if d := decide(t, newEngine(s), call(t, "t", `{}`, credential(t, "c", claims("")))); d.Allow || d.Error != nil {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestIndexWithData: a change of data is read through the index; one that makes a document
+// something else is compiled, or refused.
+func TestIndexWithData(t *testing.T) {
+	t.Parallel()
+	of := func(grants string) engine.Bundle {
+		return bundle(t, byUser, `{"authzd_indexes": {"grants": ["user"]}, "authzd_tools": {"t": {"arguments": {"type": "object"}}}, "grants": `+grants+`}`, `{"contract": 1}`)
+	}
+	s, _, err := engine.Compile(t.Context(), []engine.Bundle{of(`[]`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := call(t, "t", `{}`, credential(t, "c", claims("")))
+	for _, c := range []struct {
+		grants string
+		allow  bool
+	}{
+		{`[{"user": "alice@example.com", "role": "editor"}]`, true},
+		{`[{"user": "alice@example.com", "role": "reader"}, {"user": "bob", "role": "editor"}]`, false},
+		{`{"x": {"user": "alice@example.com", "role": "editor"}}`, true},
+		{`{"x": {"user": "alice", "role": "editor"}}`, false},
+		{`[{"user": "bob"}, 1, {"user": "alice@example.com", "role": "editor"}]`, true},
+	} {
+		if s, _, err = s.WithData(t.Context(), []engine.Bundle{of(c.grants)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := engine.LookedUp(s); fmt.Sprint(got) != "[grants.user]" {
+			t.Error(got)
+		}
+		if got := engine.LookedUpInLists(s); fmt.Sprint(got) != "[grants.user]" {
+			t.Errorf("in lists: %v", got)
+		}
+		if d := decide(t, newEngine(s), q); d.Allow != c.allow || d.Error != nil {
+			t.Errorf("%s: %+v", c.grants, d)
+		}
+	}
+	for _, grants := range []string{`1`, `"x"`, `null`, `true`} {
+		_, _, err := s.WithData(t.Context(), []engine.Bundle{of(grants)})
+		wantFinding(t, err, engine.CodeBundleIndexInvalid, "authzd_indexes/grants")
+	}
+}
+
+// grants is an array of so many rows, each user has ten.
+func grants(t testing.TB, rows int, declared string) rar.Value {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(`{` + declared + `"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "grants": [`)
+	for i := range rows {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		role := "reader"
+		if i%30 == 0 {
+			role = "editor"
+		}
+		fmt.Fprintf(&b, `{"user": "u%d", "role": %q, "team": "team-%d", "resource": "document-%d"}`, i/10, role, i%97, i)
+	}
+	b.WriteString(`]}`)
+	v, err := rar.DecodePacked(b.String(), rar.Limits{MaxBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestIndexSuggested: a rule that walks through a large document for one user is told so,
+// with what to declare, and is not once that is done.
+func TestIndexSuggested(t *testing.T) {
+	t.Parallel()
+	const rows = 20_000
+	for declared, want := range map[string]int{``: 1, `"authzd_indexes": {"grants": ["user"]}, `: 0} {
+		b := bundle(t, byUser, `{}`, `{"contract": 1}`)
+		b.Data = grants(t, rows, declared)
+		s, found, err := engine.Compile(t.Context(), []engine.Bundle{b})
+		if err != nil || len(found) != want {
+			t.Fatalf("%v, %v", found, err)
+		}
+		_, again, err := s.WithData(t.Context(), []engine.Bundle{b})
+		if err != nil || len(again) != want {
+			t.Fatalf("%v, %v", again, err)
+		}
+		for _, f := range append(found, again...) {
+			if f.Code != engine.CodeBundleIndexSuggested || f.Severity != engine.SeverityWarning || f.File != "policy.rego" || f.Row != 4 || !strings.Contains(f.Message, `{"grants": ["user"]}`) {
+				t.Errorf("%+v", f)
+			}
+		}
+		e := newEngine(s)
+		for i, allow := range map[int]bool{0: true, 1: false, 3: true, 1999: false, 3000: false} {
+			q := call(t, "t", `{}`, credential(t, "c", strings.Replace(claims(""), alice, fmt.Sprintf("u%d", i), 1)))
+			if d := decide(t, e, q); d.Allow != allow || d.Error != nil {
+				t.Errorf("u%d: %+v", i, d)
+			}
+		}
+		if n := e.Evaluations(); n.HandedOver["large_data"] == 0 || n.Compiled > 0 {
+			t.Errorf("%+v", n)
+		}
+	}
+	small := bundle(t, byUser, `{"grants": [{"user": "u", "role": "x"}]}`, `{"contract": 1}`)
+	if _, found, err := engine.Compile(t.Context(), []engine.Bundle{small}); err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// BenchmarkIndex decides by the ten rows of a user, of many in an array. Without an index
+// that is the budget's end, until all of them have been made in the background.
+func BenchmarkIndex(b *testing.B) {
+	for _, declared := range []string{`"authzd_indexes": {"grants": ["user"]}, `, ``} {
+		for _, rows := range []int{1000, 100_000, 1_000_000} {
+			data := grants(b, rows, declared)
+			begun := time.Now()
+			e := engine.New(engine.Options{Now: testNow})
+			e.Swap(compileData(b, byUser, data))
+			compiled := time.Since(begun)
+			queries := make([]*engine.Query, 4096)
+			for i := range queries {
+				id := fmt.Sprintf("u%d", (i*7919+3)%(rows/10))
+				queries[i] = call(b, "t", `{}`, credential(b, "c", strings.Replace(claims(""), alice, id, 1)))
+			}
+			b.Run(fmt.Sprintf("%d/declared=%v", rows, declared != ""), func(b *testing.B) {
+				b.ReportAllocs()
+				i, failed := 0, 0
+				for b.Loop() {
+					d, err := e.Decide(b.Context(), queries[i%len(queries)])
+					if err != nil {
+						b.Fatal(err)
+					}
+					if d.Error != nil {
+						failed++
+					}
+					i++
+				}
+				b.ReportMetric(float64(failed)/float64(i), "failed/op")
+				b.ReportMetric(float64(compiled.Milliseconds()), "compile-ms")
+			})
+		}
+	}
+}

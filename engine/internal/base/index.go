@@ -105,9 +105,9 @@ func (x *index) build(ctx context.Context, from rar.Value) error {
 		switch {
 		case !ok:
 		case v.Kind() == rar.String:
-			x.texts = append(x.texts, x.hash(v.Text())<<rowBits|uint64(i)) //nolint:gosec // a number of a row is not negative
+			x.texts = append(x.texts, x.hash(v.Text())<<rowBits|uint64(i))
 		default:
-			x.others = append(x.others, uint32(i)) //nolint:gosec // and below the length of a text
+			x.others = append(x.others, uint32(i))
 		}
 	}
 	slices.Sort(x.texts)

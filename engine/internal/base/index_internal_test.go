@@ -155,8 +155,14 @@ func TestIndexIsNoData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []storage.Path{
-		{IndexRoot}, {IndexRoot, "grants"}, {IndexRoot, "grants", "id"}, {IndexRoot, "grants", "x", "sa"}, {IndexRoot, "other", "id", "sa"},
-		{IndexRoot, "grants", "id", "x"}, {IndexRoot, "grants", "id", ""}, {IndexRoot, "grants", "id", "oa"},
+		{IndexRoot},
+		{IndexRoot, "grants"},
+		{IndexRoot, "grants", "id"},
+		{IndexRoot, "grants", "x", "sa"},
+		{IndexRoot, "other", "id", "sa"},
+		{IndexRoot, "grants", "id", "x"},
+		{IndexRoot, "grants", "id", ""},
+		{IndexRoot, "grants", "id", "oa"},
 	} {
 		if v, err := s.Read(t.Context(), reading{}, path); err == nil || storage.IsNotFound(err) {
 			t.Errorf("%v: %v, %v", path, v, err)

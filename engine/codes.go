@@ -71,6 +71,8 @@ func Codes() []Code {
 		CodeBundleToolInvalid,
 		CodeBundleTypeInvalid,
 		CodeBundleLaxContract,
+		CodeBundleIndexInvalid,
+		CodeBundleIndexSuggested,
 		CodePolicySyntax,
 		CodePolicyCompile,
 	}

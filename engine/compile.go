@@ -10,6 +10,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/authzd/authzd/engine/internal/contract"
+	"github.com/authzd/authzd/engine/internal/narrow"
 	"github.com/authzd/authzd/policies"
 	"github.com/authzd/authzd/rar"
 )
@@ -82,6 +83,7 @@ type compilation struct {
 	modules  map[string]*ast.Module
 	library  map[string]bool // keys of modules that are ours
 	data     rar.Value
+	indexes  []narrow.Document // that are declared
 	tools    []contract.Tool
 	analysis *contract.Analysis
 	snapshot *Snapshot
@@ -124,6 +126,7 @@ func (c *compilation) run(ctx context.Context) {
 	c.judge(main, tools)
 	c.warnLax(main)
 	c.checkPublicData()
+	c.readIndexes()
 	c.assemble(ctx, main, types, tools)
 }
 
@@ -133,7 +136,11 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 	if c.failed || ctx.Err() != nil {
 		return
 	}
-	eval, err := newTopdown(ctx, compiler, packageRef(main.entrypoint), c.data)
+	if c.checkIndexReads(compiler); c.failed {
+		return
+	}
+	c.suggestIndexes(compiler)
+	eval, err := newTopdown(ctx, compiler, packageRef(main.entrypoint), c.data, lookUps{c.modules, c.indexes})
 	if err != nil {
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)
 		return

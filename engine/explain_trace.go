@@ -101,7 +101,7 @@ func (t *topdownEvaluator) trace(ctx context.Context, in *input, o ExplainOption
 	err := topdown.NewQuery(t.body).
 		WithQueryCompiler(t.query).WithCompiler(t.compiler).
 		WithStore(t.store).WithTransaction(t.txn).
-		WithInput(ast.NewTerm(in.document(t.words))).
+		WithInput(ast.NewTerm(in.document(t.words))).WithBuiltins(t.builtins).
 		WithTime(in.now).WithSeed(&seed{id: in.decisionID}).
 		WithCancel(cancel).WithBuiltinErrorList(&seen.errors).
 		WithIndexing(false).WithEarlyExit(false).WithQueryTracer(seen).

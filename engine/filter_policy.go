@@ -67,7 +67,7 @@ const filterModule = "\x00filter"
 // looks at where it does not depend on arguments. It is not part of what a
 // bundle has to pass: what can not be weakened hides nothing.
 func newFilter(modules map[string]*ast.Module, eval *topdownEvaluator, entrypoint ast.Ref) *filter {
-	weaker := weaken.Make(eval.compiler, entrypoint)
+	weaker := weaken.Make(eval.written, entrypoint)
 	f := &filter{readsTime: weaker.ReadsTime, words: eval.words}
 	all := maps.Clone(modules)
 	all[filterModule] = weaker.Module
@@ -75,7 +75,8 @@ func newFilter(modules map[string]*ast.Module, eval *topdownEvaluator, entrypoin
 	if compiler.Compile(all); compiler.Failed() {
 		return f
 	}
-	t := &topdownEvaluator{compiler: compiler, store: eval.store, txn: eval.txn, words: eval.words}
+	t := &topdownEvaluator{compiler: compiler, written: compiler, store: eval.store, txn: eval.txn, words: eval.words}
+	t.lookUp(lookUps{all, eval.indexes}) // by what the store has, no more
 	if len(weaker.Module.Rules) > 0 {
 		if err := t.prepare(packageRef(weaken.Package), [4]string{weaken.Permits, weaken.Forbids}); err != nil {
 			return f

@@ -60,7 +60,7 @@ alone if count(data.lists.alone) > 1
 	if c.Compile(modules); c.Failed() {
 		t.Fatal(c.Errors)
 	}
-	e, err := newTopdown(t.Context(), c, packageRef("authz"), rar.ObjectValue())
+	e, err := newTopdown(t.Context(), c, packageRef("authz"), rar.ObjectValue(), lookUps{})
 	if err != nil {
 		t.Fatal(err)
 	}

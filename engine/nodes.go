@@ -53,20 +53,21 @@ type program struct {
 	documents [4]int
 }
 
-// newProgram compiles the documents that t asks for. An error is a
+// newProgram compiles the documents that t asks for, of policy as it is written: it knows no
+// indexes, and leaves what walks through large documents to t. An error is a
 // *compiled.RefusalError, or the context's.
 func newProgram(ctx context.Context, t *topdownEvaluator, entrypoint ast.Ref, documents [4]string, data rar.Value) (*program, error) {
 	p := &program{}
 	var refs []ast.Ref
 	for i, name := range documents {
 		p.documents[i] = -1
-		if ref := entrypoint.Append(ast.StringTerm(name)); name != "" && ruleExists(t.compiler.RuleTree, ref) {
+		if ref := entrypoint.Append(ast.StringTerm(name)); name != "" && ruleExists(t.written.RuleTree, ref) {
 			p.documents[i] = len(refs)
 			refs = append(refs, ref)
 		}
 	}
 	var err error
-	if p.code, err = compiled.Compile(ctx, compiled.Options{Compiler: t.compiler, Documents: refs, Data: data}); err != nil {
+	if p.code, err = compiled.Compile(ctx, compiled.Options{Compiler: t.written, Documents: refs, Data: data}); err != nil {
 		return nil, err //nolint:wrapcheck // says what is not supported
 	}
 	for i, text := range wordTexts() {

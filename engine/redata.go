@@ -25,6 +25,9 @@ func (s *Snapshot) WithData(ctx context.Context, bundles []Bundle) (*Snapshot, [
 			return Compile(ctx, bundles)
 		}
 	}
+	if !from.sameIndexes(data) {
+		return Compile(ctx, bundles)
+	}
 	next := *from
 	next.bundles, next.data, next.findings, next.snapshot = bundles, data, nil, nil
 	next.redo(ctx, s)
@@ -47,6 +50,7 @@ func (c *compilation) redo(ctx context.Context, from *Snapshot) {
 	if c.failed || ctx.Err() != nil {
 		return
 	}
+	c.suggestIndexes(from.eval.topdown.written)
 	eval, err := from.eval.topdown.withData(ctx, c.data)
 	if err != nil {
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/authzd/authzd/engine/internal/base"
+	"github.com/authzd/authzd/engine/internal/narrow"
 	"github.com/authzd/authzd/rar"
 )
 
@@ -38,6 +39,11 @@ func (d document) defined() bool { return d.value.Kind() != rar.Absent }
 // (contract, step 4).
 type topdownEvaluator struct {
 	compiler *ast.Compiler
+	// written has policy as it is written. Compiler may look rows up by indexes, for
+	// which it has builtins.
+	written  *ast.Compiler
+	indexes  []narrow.Document
+	builtins map[string]*topdown.Builtin
 	query    ast.QueryCompiler
 	body     ast.Body
 	vars     [4]ast.Var // permit, forbid, allow, deny; "" if the policy has none
@@ -52,15 +58,19 @@ func documentNames() [4]string { return [4]string{"permit", "forbid", "allow", "
 
 // newTopdown prepares the query. The store is never written to, so one read
 // transaction serves the snapshot's whole life.
-func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data rar.Value) (*topdownEvaluator, error) {
+func newTopdown(ctx context.Context, c *ast.Compiler, entrypoint ast.Ref, data rar.Value, look lookUps) (*topdownEvaluator, error) {
 	words := newVocabulary(c.Modules)
-	t := &topdownEvaluator{compiler: c, words: &words}
+	t := &topdownEvaluator{compiler: c, written: c, words: &words}
+	t.lookUp(look)
 	if err := t.prepare(entrypoint, documentNames()); err != nil {
 		return nil, err
 	}
 	documents, err := base.New(data, t.words.term, keptText())
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
+	}
+	if err := t.index(ctx, documents); err != nil {
+		return nil, err
 	}
 	return t, t.open(ctx, documents)
 }
@@ -82,7 +92,7 @@ func (t *topdownEvaluator) open(ctx context.Context, documents *base.Store) erro
 
 // withData is t on other data.
 func (t *topdownEvaluator) withData(ctx context.Context, data rar.Value) (*topdownEvaluator, error) {
-	documents, err := t.documents.With(data)
+	documents, err := t.documents.With(ctx, data)
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
@@ -243,7 +253,7 @@ func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now ti
 	err := topdown.NewQuery(t.body).
 		WithQueryCompiler(t.query).WithCompiler(t.compiler).
 		WithStore(t.store).WithTransaction(t.txn).
-		WithInput(ast.NewTerm(document)).
+		WithInput(ast.NewTerm(document)).WithBuiltins(t.builtins).
 		WithTime(now).WithSeed(&seed{id: id}).
 		WithCancel(cancel).WithStrictBuiltinErrors(true).
 		Iter(ctx, func(qr topdown.QueryResult) error {

@@ -45,6 +45,8 @@ type Store struct {
 	term func(rar.Value) *ast.Term
 	few  int // fewChildren
 	text int64
+	// indexes are those of documents, by path with slashes.
+	indexes map[string]*indexed
 	// room is how much more text may be kept as AST, rowRoom how much of rows; in bytes.
 	room, rowRoom atomic.Int64
 }
@@ -93,8 +95,9 @@ func newStore(data rar.Value, term func(rar.Value) *ast.Term, few int, text int6
 }
 
 // With is New of other data, of which most may be the same: the documents of those values
-// that are in memory once are those of s.
-func (s *Store) With(data rar.Value) (*Store, error) {
+// that are in memory once are those of s, with their indexes. Others are indexed anew, until
+// the context ends.
+func (s *Store) With(ctx context.Context, data rar.Value) (*Store, error) {
 	if data.Kind() != rar.Object {
 		return nil, fmt.Errorf("base data is not an object, but of kind %s", data.Kind())
 	}
@@ -102,6 +105,11 @@ func (s *Store) With(data rar.Value) (*Store, error) {
 	next.room.Store(s.text)
 	next.rowRoom.Store(s.text / rowsShare)
 	next.root = next.document(data, s.root)
+	for _, d := range s.indexes {
+		if err := next.index(ctx, d); err != nil {
+			return nil, err
+		}
+	}
 	return next, nil
 }
 
@@ -123,6 +131,9 @@ var errNotFound = &storage.Error{Code: storage.NotFoundErr, Message: "document d
 // Read implements storage.Store. What is found is an ast.Value.
 func (s *Store) Read(ctx context.Context, _ storage.Transaction, path storage.Path) (any, error) {
 	d := s.root
+	if len(s.indexes) > 0 && len(path) > 0 && path[0] == IndexRoot {
+		return s.readIndex(ctx, path[1:])
+	}
 	for i, key := range path {
 		switch {
 		case d.ast != nil:

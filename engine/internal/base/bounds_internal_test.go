@@ -340,7 +340,7 @@ func TestWith(t *testing.T) {
 			if err != nil {
 				continue // not an object by now
 			}
-			next, err := s.With(changed)
+			next, err := s.With(t.Context(), changed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -383,7 +383,7 @@ func TestWithShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := s.With(changed)
+	next, err := s.With(t.Context(), changed)
 	if err != nil {
 		t.Fatal(err)
 	}

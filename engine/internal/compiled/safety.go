@@ -79,7 +79,8 @@ func functionRef(f *ir.Func) ast.Ref {
 // where one defines what another defines a part of. The plan, which takes the
 // longer ones first, does not always see it. And where all of them have constant
 // keys, topdown reads a tree of documents, of which none is left out for being
-// empty.
+// empty. Nor does topdown ask an else of such rules, unless its index has left out what
+// stands before.
 func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
 	object := false
 	for _, r := range rules {
@@ -94,6 +95,9 @@ func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
 	for _, r := range rules {
 		if len(r.Ref()) != len(rules[0].Ref()) || r.Head.RuleKind() != rules[0].Head.RuleKind() {
 			return refuse("%s is defined by rules of different shapes", functionRef(f))
+		}
+		if r.Else != nil {
+			return refuse("%s is an object with an else", functionRef(f))
 		}
 	}
 	return nil

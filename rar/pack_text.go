@@ -110,7 +110,7 @@ func (v Value) ChildAt(i int, names ...string) (Value, bool) {
 		}
 		return child.below(names)
 	}
-	if child, ok := c.detached(i); ok {
+	if child, ok := c.largeChild(i); ok { // its own index, and not its text, is looked at
 		return child.below(names)
 	}
 	text, at := c.start(v.kind, i)

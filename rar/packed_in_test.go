@@ -36,3 +36,22 @@ func TestHasPacked(t *testing.T) {
 		}
 	}
 }
+
+// TestChildAtIsNotMade: a large child comes as it is kept, and is not made of its text.
+func TestChildAtIsNotMade(t *testing.T) {
+	t.Parallel()
+	v, err := rar.Packing{Above: 1, Row: 16}.Decode(`{"few": 1, "users": {"a": {"b": [1, 2, 3], "c": "some text"}, "d": 1}}`, rar.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, _ := v.Get("users")
+	if got, ok := v.ChildAt(v.Find("users")); !ok || !rar.Same(got, users) || !got.Packed() {
+		t.Errorf("%v, packed %v", ok, got.Packed())
+	}
+	if got, ok := v.ChildAt(v.Find("users"), "a", "b"); !ok || string(got.AppendJSON(nil)) != "[1,2,3]" {
+		t.Errorf("%s, %v", got.AppendJSON(nil), ok)
+	}
+	if _, ok := v.ChildAt(v.Find("users"), "a", "x"); ok {
+		t.Error("found what is not there")
+	}
+}

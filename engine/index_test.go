@@ -491,3 +491,44 @@ func BenchmarkIndex(b *testing.B) {
 		}
 	}
 }
+
+// TestIndexRulesAbove: a rule that is evaluated together with one of a variable head above
+// it can fail with that, and is no value that is known before.
+func TestIndexRulesAbove(t *testing.T) {
+	t.Parallel()
+	failed := 0
+	for _, above := range []string{
+		`ids[k] := v if { some k in data.other; v := "another" }`,
+		`ids[k] := v if { some k in data.other; v := 1 / to_number(count(data.other) - 1) }`,
+		`ids[k] := upper(input.subject.id) if { k := "uid" }`,
+		`ids[k].x := 1 if { some k in data.other }`,
+		`ids[k] := 1 / to_number(count(data.other) - 1) if { some k in ["zz"] }`,
+	} {
+		for _, use := range []string{`g.role != ids.uid; g.user == input.subject.id`, `g.user == ids.uid`, `u := ids.uid; g.user == u`} {
+			policy := "package authz\n\nids.uid := input.subject.id\n\n" + above +
+				"\n\npermit[\"all\"] := {} if input.subject.id\n\nforbid[\"f\"] := {} if { some g in data.grants; " + use + " }\n"
+			for _, grants := range []string{`[{"user": "bob", "role": "x"}, {"user": "carol"}]`, `[]`} {
+				var outcomes []string
+				for _, declared := range []string{"", `"authzd_indexes": {"grants": ["user"]}, `} {
+					b := bundle(t, policy, `{`+declared+`"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "other": ["uid"], "grants": `+grants+`}`,
+						`{"contract": 1, "untyped_tools": true, "lax_forbids": true}`)
+					s, _, err := engine.Compile(t.Context(), []engine.Bundle{b})
+					if err != nil {
+						t.Fatal(err)
+					}
+					q := call(t, "t", `{}`, credential(t, "c", strings.Replace(claims(""), alice, "u0", 1)))
+					outcomes = append(outcomes, outcome(t, newEngine(s), s, q))
+				}
+				if outcomes[0] != outcomes[1] {
+					t.Errorf("%s, %s, %s:\n%s\n%s", above, use, grants, outcomes[0], outcomes[1])
+				}
+				if strings.Contains(outcomes[0], "engine.builtin_error") || strings.Contains(outcomes[0], "engine.conflict") {
+					failed++
+				}
+			}
+		}
+	}
+	if failed < 5 {
+		t.Errorf("%d failed", failed)
+	}
+}

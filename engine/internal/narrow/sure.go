@@ -77,13 +77,8 @@ func (w *walker) sureRef(ref ast.Ref) bool {
 // simpleRule tells a reference to a rule that says nothing but what something of input is,
 // or whether it equals a constant.
 func (w *walker) simpleRule(ref ast.Ref) bool {
-	node := w.compiler.RuleTree
-	for _, t := range ref {
-		if node = node.Child(t.Value); node == nil {
-			return false
-		}
-	}
-	if len(node.Children) > 0 || len(node.Values) == 0 {
+	node := w.onlyRules(ref)
+	if node == nil {
 		return false
 	}
 	var value ast.Value
@@ -107,6 +102,24 @@ func (w *walker) simpleRule(ref ast.Ref) bool {
 		}
 	}
 	return true
+}
+
+// onlyRules are the rules of exactly a reference; nil if there are none, or others that are
+// evaluated with them: below it, or above, as ids[k] is with ids.uid.
+func (w *walker) onlyRules(ref ast.Ref) *ast.TreeNode {
+	node := w.compiler.RuleTree
+	for _, t := range ref {
+		if len(node.Values) > 0 {
+			return nil
+		}
+		if node = node.Child(t.Value); node == nil {
+			return nil
+		}
+	}
+	if len(node.Children) > 0 || len(node.Values) == 0 {
+		return nil
+	}
+	return node
 }
 
 // simpleExpr is a constant, something of input, or an equality of such and variables.

@@ -246,7 +246,14 @@ func (f *follower) take(ctx context.Context, v version, got answer, again bool) 
 	if err != nil {
 		return err //nolint:wrapcheck // says what it did
 	}
-	tag, _ := f.opts.Registry.Tag(f.source.Name)
+	// What was taken, and not what is active: that may be somebody's by hand already.
+	tag := v.digest
+	if strings.Contains(tagged, ".") && is {
+		tag = tagged
+	} else if here, _ := f.opts.Registry.Tag(f.source.Name); strings.HasPrefix(here, v.digest+".") {
+		// It was here before, with changes that are not to come again.
+		tag, v.etag = here, `"`+here+`"`
+	}
 	f.have, f.refused = v, version{}
 	f.digest.Store(&tag)
 	if !is || !strings.Contains(tagged, ".") { // changes only go on

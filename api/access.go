@@ -185,6 +185,9 @@ func (s *Server) enter(ctx context.Context, c *call, method string, who func() (
 		s.logRefused(ctx, *c, callers.ReasonRight, caller.Name, method)
 		return rightMissing("", need.right)
 	}
+	if need.right == callers.Check {
+		return s.pool.refuses(ctx, caller.Name) // before anything of it is read
+	}
 	return nil
 }
 

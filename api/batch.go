@@ -28,10 +28,15 @@ func (d *decisionService) CheckBatch(ctx context.Context, m *authzdv1.CheckBatch
 	if err != nil {
 		return nil, err
 	}
+	at := s.pool.seat(callFrom(ctx).caller.Name, len(m.GetQueries()))
+	if err := at.take(ctx); err != nil { // as a whole, before any work
+		return nil, err
+	}
+	defer at.leave()
 	seen := settling(m.GetListing())
 	out := &authzdv1.CheckBatchResponse{Items: make([]*authzdv1.CheckBatchItem, len(m.GetQueries()))}
 	for i, q := range m.GetQueries() {
-		if out.Items[i], err = s.batchItem(ctx, snapshot, shared, i, q, seen); err != nil {
+		if out.Items[i], err = s.batchItem(ctx, snapshot, at, shared, i, q, seen); err != nil {
 			return nil, err
 		}
 		if a := out.Items[i].GetCheck(); m.GetListing() && a != nil {
@@ -64,7 +69,7 @@ func (s *Server) sharedParts(c call, m *authzdv1.CheckBatchRequest) (parts, erro
 
 // batchItem answers one query. Its own fault is its answer; an error is the
 // whole batch's: no time, no room, or a fault of ours.
-func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, shared parts, i int, q *authzdv1.CheckBatchQuery, seen settled) (*authzdv1.CheckBatchItem, error) {
+func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, at *seat, shared parts, i int, q *authzdv1.CheckBatchQuery, seen settled) (*authzdv1.CheckBatchItem, error) {
 	c := callFrom(ctx)
 	decode := func() (Request, error) {
 		p := shared
@@ -80,10 +85,10 @@ func (s *Server) batchItem(ctx context.Context, snapshot *engine.Snapshot, share
 	var r Request
 	var err error
 	if s.verifying() {
-		r, err = s.prepare(ctx, c, decode, seen)
+		r, err = s.prepare(ctx, c, at, decode, seen)
 	}
 	if err == nil {
-		if full := s.pool.onWorker(ctx, func() {
+		if full := at.onWorker(ctx, func(ctx context.Context) {
 			if !s.verifying() {
 				r, err = decode()
 			}

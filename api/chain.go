@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/authzd/authzd/api/callers"
@@ -98,9 +99,17 @@ func (s *Server) decide(ctx context.Context, c call, snapshot *engine.Snapshot, 
 	took := time.Since(began)
 	m := s.metrics.doors[c.door]
 	m.decided(d.Allow)
+	if stopped(&d) {
+		s.metrics.stopped.WithLabelValues(d.Policy.Bundle).Inc()
+	}
 	m.duration.Observe(took.Seconds())
 	s.logDecision(ctx, c, &resp, took)
 	return &resp, nil
+}
+
+// stopped tells whether a decision is a deny for want of time or steps.
+func stopped(d *engine.Decision) bool {
+	return !d.Allow && slices.ContainsFunc(d.Reasons, func(r engine.Reason) bool { return r.Code == engine.CodeBudget })
 }
 
 // decideLive is decide on what is live now.

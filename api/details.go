@@ -52,7 +52,7 @@ func onSnapshot[T any](ctx context.Context, s *Server, answer func(*engine.Snaps
 	if err != nil {
 		return out, err
 	}
-	if full := s.pool.onWorker(ctx, func() { out, err = answer(snapshot) }); full != nil {
+	if full := s.pool.seat(callFrom(ctx).caller.Name, 1).onWorker(ctx, func(context.Context) { out, err = answer(snapshot) }); full != nil {
 		return out, full
 	}
 	return out, err

@@ -15,7 +15,9 @@ import (
 // puts together what they need.
 func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*authzdv1.PlanResponse, error) {
 	s := d.server
-	p := plan{ask: s.asker(), engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: s.pool.onWorker}
+	at := s.pool.seat(callFrom(ctx).caller.Name, len(m.GetCalls())+1)
+	defer at.leave()
+	p := plan{ask: s.asker(), engine: s.opts.Engine, limits: s.opts.Limits, call: callFrom(ctx), run: at.onWorker}
 	if s.verifying() {
 		seen := settling(false)
 		p.settle = func(ctx context.Context, r *Request) error { return s.settle(ctx, p.call, r, seen) }
@@ -34,6 +36,9 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 	if err != nil {
 		return nil, err
 	}
+	if err := at.take(ctx); err != nil {
+		return nil, err
+	}
 	return p.answer(ctx, snapshot, shared, m)
 }
 
@@ -41,7 +46,7 @@ func (d *detailsService) Plan(ctx context.Context, m *authzdv1.PlanRequest) (*au
 // goroutine; require_revision has to be one of its bundles. Errors are those of
 // Check, with a JSON Pointer into the request.
 func PlanCalls(ctx context.Context, e *engine.Engine, s *engine.Snapshot, m *authzdv1.PlanRequest, l Limits) (*authzdv1.PlanResponse, error) {
-	p := plan{ask: asker{extraMethods: true}, engine: e, limits: l.withDefaults(), call: call{caller: callers.Caller{Rights: callers.All}}, run: func(_ context.Context, f func()) error { f(); return nil }}
+	p := plan{ask: asker{extraMethods: true}, engine: e, limits: l.withDefaults(), call: call{caller: callers.Caller{Rights: callers.All}}, run: func(ctx context.Context, f func(context.Context)) error { f(ctx); return nil }}
 	shared, err := p.parts(m)
 	if err != nil {
 		return nil, err
@@ -61,7 +66,7 @@ type plan struct {
 	// call has the caller; local plans have one with every right.
 	call call
 	// run runs a step where there is room for it.
-	run func(context.Context, func()) error
+	run func(context.Context, func(context.Context)) error
 	// settle verifies the credentials of a call; nil: there is no verifier.
 	settle func(context.Context, *Request) error
 }
@@ -94,7 +99,7 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 			r, err = p.request(ctx, shared, q)
 		}
 		if err == nil {
-			if full := p.run(ctx, func() {
+			if full := p.run(ctx, func(ctx context.Context) {
 				if p.settle == nil {
 					r, err = p.request(ctx, shared, q)
 				}
@@ -110,7 +115,7 @@ func (p *plan) answer(ctx context.Context, s *engine.Snapshot, shared parts, m *
 		}
 	}
 	var out engine.Plan
-	if full := p.run(ctx, func() { out, err = planner.Plan(ctx) }); full != nil {
+	if full := p.run(ctx, func(ctx context.Context) { out, err = planner.Plan(ctx) }); full != nil {
 		return nil, full
 	}
 	if err != nil {

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
@@ -248,6 +251,9 @@ func (f fault) status(requestID string) error {
 		Metadata: map[string]string{"path": f.path, "request_id": requestID},
 	}
 	details := []protoadapt.MessageV1{info}
+	if f.outcome.http == http.StatusTooManyRequests {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter())})
+	}
 	if f.report != nil {
 		details = append(details, protoadapt.MessageV1Of(f.report))
 	}
@@ -257,6 +263,14 @@ func (f fault) status(requestID string) error {
 	}
 	return withInfo.Err()
 }
+
+// retryAfter is when whoever is refused for want of room may try again: not all of
+// them at once.
+func retryAfter() time.Duration {
+	return leastRetry + rand.N(leastRetry) //nolint:gosec // a spread, no secret
+}
+
+const leastRetry = time.Second
 
 // appendJSON appends the REST form.
 func (f fault) appendJSON(dst []byte, requestID string) []byte {

@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
@@ -166,5 +170,29 @@ func TestFaultOf(t *testing.T) {
 	}
 	if http.StatusText(statusClientClosed) != "" {
 		t.Error("499 has become a status of its own")
+	}
+}
+
+// Who is refused for want of room is told when to try again, at both doors; others
+// are not.
+func TestRetryAdvice(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{{overloaded(), true}, {&bundles.Error{Code: bundles.CodeBusy}, true}, {tooLarge(1), false}, {errors.New("internal"), false}} {
+		f := faultOf(c.err)
+		var delay time.Duration
+		for _, d := range status.Convert(f.status("r")).Details() {
+			if r, ok := d.(*errdetails.RetryInfo); ok {
+				delay = r.GetRetryDelay().AsDuration()
+			}
+		}
+		w := httptest.NewRecorder()
+		writeFault(w, f, "r")
+		after := w.Header().Get("Retry-After")
+		if c.want != (delay >= time.Second && delay < 2*time.Second) || c.want != (after == "1" || after == "2") {
+			t.Errorf("%s: RetryInfo %s, Retry-After %q, want advice %v", f.code, delay, after, c.want)
+		}
 	}
 }

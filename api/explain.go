@@ -25,12 +25,14 @@ func (d *decisionService) Explain(ctx context.Context, m *authzdv1.ExplainReques
 	if m.GetQuery() == nil {
 		return nil, missing(placeQuery)
 	}
-	r, err := s.prepare(ctx, c, func() (Request, error) { w := s.wire(c); return w.request(m.GetQuery()) }, settling(false))
+	at := s.pool.seat(c.caller.Name, 1)
+	defer at.leave()
+	r, err := s.prepare(ctx, c, at, func() (Request, error) { w := s.wire(c); return w.request(m.GetQuery()) }, settling(false))
 	if err != nil {
 		return nil, placed(placeQuery, err)
 	}
 	var out *authzdv1.ExplainResponse
-	if full := s.pool.onWorker(ctx, func() { out, err = s.explain(ctx, c, r, m.GetTrace()) }); full != nil {
+	if full := at.onWorker(ctx, func(ctx context.Context) { out, err = s.explain(ctx, c, r, m.GetTrace()) }); full != nil {
 		return nil, full
 	}
 	if err != nil {

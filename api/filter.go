@@ -26,13 +26,18 @@ const (
 func (d *decisionService) FilterTools(ctx context.Context, m *authzdv1.FilterToolsRequest) (*authzdv1.FilterToolsResponse, error) {
 	s, c := d.server, callFrom(ctx)
 	var tools []engine.ListedTool
-	r, err := s.prepare(ctx, c, func() (Request, error) {
+	at := s.pool.seat(c.caller.Name, max(1, (len(m.GetTools())+toolsAtOnce-1)/toolsAtOnce))
+	defer at.leave()
+	r, err := s.prepare(ctx, c, at, func() (Request, error) {
 		w := s.wire(c)
 		r, list, err := w.filter(m)
 		tools = list
 		return r, err
 	}, settling(true))
 	if err != nil {
+		return nil, err
+	}
+	if err := at.take(ctx); err != nil {
 		return nil, err
 	}
 	snapshot, err := s.liveSnapshot()
@@ -49,7 +54,7 @@ func (d *decisionService) FilterTools(ctx context.Context, m *authzdv1.FilterToo
 		part := tools[:min(toolsAtOnce, len(tools))]
 		tools = tools[len(part):]
 		var found engine.FilterResult
-		if full := s.pool.onWorker(ctx, func() {
+		if full := at.onWorker(ctx, func(ctx context.Context) {
 			found, err = s.opts.Engine.FilterTools(ctx, snapshot, &engine.FilterQuery{Caller: *r.Query, Tools: part})
 		}); full != nil {
 			return nil, full

@@ -167,14 +167,16 @@ func (d *decisionService) Check(ctx context.Context, m *authzdv1.CheckRequest) (
 	decode := func() (Request, error) { w := s.wire(c); return w.request(m) }
 	var r Request
 	var err error
+	at := s.pool.seat(c.caller.Name, 1)
+	defer at.leave()
 	waits := m.GetRequireRevision() != nil || s.verifying()
 	if waits {
-		if r, err = s.prepare(ctx, c, decode, settling(false)); err != nil {
+		if r, err = s.prepare(ctx, c, at, decode, settling(false)); err != nil {
 			return nil, err
 		}
 	}
 	var out *authzdv1.CheckResponse
-	if full := s.pool.here(ctx, func() {
+	if full := at.here(ctx, func(ctx context.Context) {
 		if !waits {
 			if r, err = decode(); err != nil {
 				return

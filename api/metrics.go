@@ -34,6 +34,7 @@ type metrics struct {
 	rendering prometheus.Counter
 	refusals  *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
+	stopped   *prometheus.CounterVec
 	presented *prometheus.CounterVec
 	doors     map[door]*doorMetrics
 }
@@ -71,16 +72,22 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *r
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authzd_reloads_total", Help: "Readings of changed certificates, of changed keys and callers, and of bundles, by outcome.",
 		}, []string{"files", "outcome"}),
+		stopped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_evaluations_stopped_total", Help: "Decisions that deny because policy was out of time or steps (engine.budget), by the bundle that decides.",
+		}, []string{"bundle"}),
 		presented: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authzd_credentials_verified_total", Help: "Credentials that were judged by their issuers' settings: ok, or the code that they were rejected with.",
 		}, []string{"outcome"}),
 		doors: make(map[door]*doorMetrics),
 	}
 	m.registry.MustRegister(
-		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads, m.presented,
+		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads, m.presented, m.stopped,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
-		}, func() float64 { return float64(p.waiting()) }),
+		}, func() float64 { waiting, _ := p.waits(); return float64(waiting) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "authzd_slow_evaluations", Help: "Evaluations of policy that take long, and run beside the others.",
+		}, func() float64 { _, slow := p.waits(); return float64(slow) }),
 		&evaluationInfo{
 			engine:   e,
 			counts:   prometheus.NewDesc("authzd_evaluations_total", "Evaluations of policy: compiled, interpreted, or handed over by the compiled policy to the interpreter, for a reason.", []string{"by", "reason"}, nil),

@@ -4,21 +4,76 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 )
 
-// pool bounds how many decisions run at once and how many wait. Decisions of
-// gRPC calls run on its long-lived workers: evaluation grows the stack, and a
-// call of grpc-go starts on a fresh small one, which costs a third of the
-// throughput. A connection of HTTP/1.1 has a goroutine of its own that stays,
-// so REST only takes a place.
+const (
+	// congestedAfter is how long calls have waited without a break before it is no
+	// burst any more, and who would wait longer than Options.QueueTime is refused.
+	congestedAfter = 100 * time.Millisecond
+	// slowPerWorker is how many evaluations that take long there may be to a worker.
+	// They wait for each other, which is cheaper than to begin one more only to refuse it.
+	slowPerWorker = 16
+	// slowRest is how much longer such a one rests than it runs while others decide.
+	slowRest = 9
+	// slowBreath is its rest otherwise, in which the network is looked at.
+	slowBreath = 20 * time.Microsecond
+	// recently is how long ago others have decided at the most for that.
+	recently = 20 * time.Millisecond
+	// longestRest bounds the rest after a step that could not be interrupted.
+	longestRest = 50 * time.Millisecond
+)
+
+// pool bounds how many decisions run at once and how many wait, and has callers
+// take turns. Decisions of batches run on its long-lived workers: evaluation grows
+// the stack, and a call of grpc-go starts on a fresh small one. A connection of
+// HTTP/1.1 has a goroutine of its own that stays, so REST only takes a place.
+//
+// An evaluation that takes long gives its place to others and goes on beside them,
+// in turn with its like (turn.pace).
 type pool struct {
-	tasks  chan *task
-	places chan struct{}
-	// admitted counts what waits and what runs.
-	admitted atomic.Int64
-	limit    int64
+	tasks   chan *task
+	workers int
+	limit   int
+	target  time.Duration
+
+	mu sync.Mutex
+	// running decisions have a place; slow ones have given theirs back.
+	running, slow int
+	// waiting calls, and those that batches still have to come with.
+	waiting, coming int
+	// lines are of callers that wait or are yet to come.
+	lines map[string]*line
+	// turns has the lines in which calls wait, the next one first.
+	turns []*line
+	// since is when calls began to wait, without a break; zero: none does.
+	since time.Time
+	// left is when a place became free last while calls waited, and between the
+	// average time between two such.
+	left    time.Time
+	between time.Duration
+	// fast is when a place was last taken.
+	fast time.Time
+	// slowTurns lets as many slow evaluations run as there are processors to spare.
+	slowTurns chan struct{}
+}
+
+// line is what one caller has waiting.
+type line struct {
+	caller  string
+	waiters []*waiter
+	coming  int
+	slow    int
+}
+
+type waiter struct {
+	line *line
+	// kept: its call was let in as a whole, and is not refused in the middle.
+	kept bool
+	// ready receives once: nil with a place, or why there is none.
+	ready chan error
 }
 
 type task struct {
@@ -37,11 +92,12 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
-func newPool(workers, queue int) *pool {
+// newPool makes a pool of so many places, for which so many calls may wait, while
+// it is busy no longer than target. Spare is how many slow evaluations run at once.
+func newPool(workers, queue int, target time.Duration, spare int) *pool {
 	return &pool{
-		tasks:  make(chan *task),
-		places: make(chan struct{}, workers),
-		limit:  int64(workers + queue),
+		tasks: make(chan *task), workers: workers, limit: queue, target: target,
+		lines: map[string]*line{}, slowTurns: make(chan struct{}, max(spare, 1)),
 	}
 }
 
@@ -49,7 +105,7 @@ func newPool(workers, queue int) *pool {
 // their own contexts.
 func (p *pool) serve(ctx context.Context) {
 	var workers sync.WaitGroup
-	for range cap(p.places) {
+	for range p.workers * (1 + slowPerWorker) { // a slow one keeps its worker
 		workers.Go(func() {
 			for {
 				select {
@@ -74,70 +130,264 @@ func (t *task) work() {
 	t.run()
 }
 
-// admit counts one call in, or refuses it because too many wait.
-func (p *pool) admit() error {
-	if p.admitted.Add(1) > p.limit {
-		p.admitted.Add(-1)
-		return errorf(CodeOverloaded, "", "too many calls are waiting for a decision; try again later")
-	}
-	return nil
+func overloaded() error {
+	return errorf(CodeOverloaded, "", "too many calls are waiting for a decision; try again later")
 }
 
-func (p *pool) leave() { p.admitted.Add(-1) }
+// lineOf finds the line of a caller. Callers that are not told apart share one.
+func (p *pool) lineOf(caller string) *line {
+	l := p.lines[caller]
+	if l == nil {
+		l = &line{caller: caller}
+		p.lines[caller] = l
+	}
+	return l
+}
 
-// waiting is how many calls wait for a place, near enough for a gauge.
-func (p *pool) waiting() int64 { return max(p.admitted.Load()-int64(len(p.places)), 0) }
+// forget lets go of a line that nobody is in.
+func (p *pool) forget(l *line) {
+	if len(l.waiters) == 0 && l.coming == 0 && l.slow == 0 {
+		delete(p.lines, l.caller)
+	}
+}
 
-func (p *pool) take(ctx context.Context) error {
-	select {
-	case p.places <- struct{}{}:
+// wait is about how long the next call of a caller would wait, after n others of
+// its own: its line has one turn in as many as there are lines.
+func (p *pool) wait(caller string, n int) time.Duration {
+	turns := len(p.turns)
+	if l := p.lines[caller]; l != nil {
+		n += len(l.waiters) + l.coming
+		if len(l.waiters) > 0 {
+			turns--
+		}
+	}
+	before := min((n+1)*(turns+1), p.waiting+p.coming+n+1)
+	return time.Duration(before) * p.between
+}
+
+// holds tells whether n more decisions may be to come. One caller may have half of
+// what there is room for. The largest call is not refused for ever.
+func (p *pool) holds(caller string, n int) bool {
+	if l := p.lines[caller]; caller != "" && l != nil && l.coming > 0 && l.coming+n > p.limit/2 {
+		return false
+	}
+	return p.coming == 0 || p.coming+n <= p.limit
+}
+
+// admits tells whether a call that comes with n decisions may wait. It is called
+// with the lock held.
+func (p *pool) admits(ctx context.Context, caller string, n int, now time.Time) bool {
+	if p.waiting == 0 {
+		return true
+	}
+	if p.waiting >= p.limit && !p.makeRoom(caller, n) {
+		return false
+	}
+	wait := p.wait(caller, n-1)
+	if end, ok := ctx.Deadline(); ok && now.Add(wait).After(end) {
+		return false
+	}
+	if now.Sub(p.since) < congestedAfter {
+		return true
+	}
+	// A call is not refused for the work that is under way.
+	return wait <= max(p.target, time.Duration(2*p.workers)*p.between)
+}
+
+// makeRoom refuses the newest of the longest line in favour of a caller whose own
+// line is shorter by more than one.
+func (p *pool) makeRoom(caller string, n int) bool {
+	own := n
+	if l := p.lines[caller]; l != nil {
+		own += len(l.waiters) + l.coming
+	}
+	var longest *line
+	for _, l := range p.turns {
+		if longest == nil || len(l.waiters) > len(longest.waiters) {
+			longest = l
+		}
+	}
+	if n != 1 || longest == nil || len(longest.waiters) <= own {
+		return false
+	}
+	for _, last := range slices.Backward(longest.waiters) {
+		if !last.kept {
+			p.remove(last)
+			last.ready <- overloaded()
+			return true
+		}
+	}
+	return false
+}
+
+// remove takes a call out of its line.
+func (p *pool) remove(w *waiter) bool {
+	at := slices.Index(w.line.waiters, w)
+	if at < 0 {
+		return false
+	}
+	w.line.waiters = slices.Delete(w.line.waiters, at, at+1)
+	p.waiting--
+	if len(w.line.waiters) == 0 {
+		p.turns = slices.DeleteFunc(p.turns, func(l *line) bool { return l == w.line })
+		p.forget(w.line)
+	}
+	if p.waiting == 0 {
+		p.since = time.Time{}
+	}
+	return true
+}
+
+// refuses tells whether a call would be refused that is not yet read.
+func (p *pool) refuses(ctx context.Context, caller string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting >= p.limit { // whoever is full may make room
 		return nil
-	default:
 	}
-	select {
-	case p.places <- struct{}{}:
+	if !p.admits(ctx, caller, 1, time.Now()) {
+		return overloaded()
+	}
+	return nil
+}
+
+// waits is how many calls wait for a place, slows how many evaluations take long.
+func (p *pool) waits() (waiting, slow int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting, p.slow
+}
+
+// seat is the right of one call to wait for n places, one after the other.
+type seat struct {
+	pool   *pool
+	caller string
+	n      int
+	// held is how many of them it has still to come with.
+	held  int
+	taken bool
+}
+
+// seat is for a call of n decisions, which may be refused as long as none of
+// them is made.
+func (p *pool) seat(caller string, n int) *seat { return &seat{pool: p, caller: caller, n: n} }
+
+// take counts the call in, once, or refuses it because too much waits.
+func (s *seat) take(ctx context.Context) error {
+	if s.taken {
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-}
-
-func (p *pool) give() { <-p.places }
-
-// here runs f on the calling goroutine once there is a place.
-func (p *pool) here(ctx context.Context, f func()) error {
-	if err := p.admit(); err != nil {
-		return err
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := min(s.n, p.limit)
+	if !p.holds(s.caller, n) || !p.admits(ctx, s.caller, n, time.Now()) {
+		return overloaded()
 	}
-	defer p.leave()
-	if err := p.take(ctx); err != nil {
-		return err
-	}
-	defer p.give()
-	f()
+	s.taken, s.held = true, n
+	p.coming += n
+	p.lineOf(s.caller).coming += n
 	return nil
 }
 
-// onWorker runs f on a worker and waits for its end. A call whose context ends
-// before a worker is free never runs; after that f itself watches the context.
-func (p *pool) onWorker(ctx context.Context, f func()) error {
-	if err := p.admit(); err != nil {
-		return err
+// leave gives up what the call has not come with.
+func (s *seat) leave() {
+	if s.held == 0 {
+		return
 	}
-	defer p.leave()
-	if err := p.take(ctx); err != nil {
-		return err
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.come(s, s.held)
+}
+
+// come counts n of a seat as no more to come.
+func (p *pool) come(s *seat, n int) {
+	n = min(n, s.held)
+	s.held -= n
+	p.coming -= n
+	if l := p.lines[s.caller]; l != nil {
+		l.coming -= n
+		p.forget(l)
 	}
-	defer p.give()
-	t := &task{run: f, done: make(chan struct{})}
+}
+
+// enter waits for a place.
+func (s *seat) enter(ctx context.Context) error {
+	p := s.pool
+	p.mu.Lock()
+	now := time.Now()
+	if !s.taken && !p.admits(ctx, s.caller, 1, now) {
+		p.mu.Unlock()
+		return overloaded()
+	}
+	p.come(s, 1)
+	if p.running < p.workers && p.waiting == 0 {
+		p.running++
+		p.fast = now
+		p.mu.Unlock()
+		return nil
+	}
+	w := &waiter{line: p.lineOf(s.caller), kept: s.taken, ready: make(chan error, 1)}
+	if len(w.line.waiters) == 0 {
+		p.turns = append(p.turns, w.line)
+	}
+	w.line.waiters = append(w.line.waiters, w)
+	if p.waiting++; p.waiting == 1 {
+		p.since, p.left = now, time.Time{}
+	}
+	p.mu.Unlock()
 	select {
-	case p.tasks <- t:
+	case err := <-w.ready:
+		return err
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-	<-t.done
-	if t.panicked != nil {
-		panic(t.panicked)
+	p.mu.Lock()
+	waited := p.remove(w)
+	p.mu.Unlock()
+	if !waited { // it was its turn just now
+		if err := <-w.ready; err == nil {
+			p.give()
+		}
 	}
-	return nil
+	return context.Cause(ctx)
+}
+
+// give frees a place, which the next line's first call gets.
+func (p *pool) give() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running--
+	p.next(time.Now())
+}
+
+// next fills the places that are free.
+func (p *pool) next(now time.Time) {
+	if p.waiting > 0 {
+		if !p.left.IsZero() {
+			took := now.Sub(p.left)
+			if p.between == 0 {
+				p.between = took
+			}
+			p.between += (took - p.between) / 16
+		}
+		p.left = now
+	}
+	for p.running < p.workers && p.waiting > 0 {
+		l := p.turns[0]
+		w := l.waiters[0]
+		p.turns = p.turns[1:]
+		l.waiters = l.waiters[1:]
+		if len(l.waiters) > 0 {
+			p.turns = append(p.turns, l)
+		} else {
+			p.forget(l)
+		}
+		if p.waiting--; p.waiting == 0 {
+			p.since = time.Time{}
+		}
+		p.running++
+		p.fast = now
+		w.ready <- nil
+	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,45 +11,66 @@ import (
 	"time"
 )
 
+const testQueueTime = 10 * time.Millisecond
+
+// start runs the workers until the test ends.
+func (p *pool) start(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var workers sync.WaitGroup
+	workers.Go(func() { p.serve(ctx) })
+	t.Cleanup(func() { cancel(); workers.Wait() })
+}
+
+// empty fails the test if anything is left behind.
+func (p *pool) empty(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running != 0 || p.slow != 0 || p.waiting != 0 || p.coming != 0 || len(p.lines) != 0 || len(p.turns) != 0 || len(p.slowTurns) != 0 || !p.since.IsZero() {
+		t.Errorf("left behind: %d running, %d slow, %d waiting, %d coming, %d lines, %d turns, %d slow turns", p.running, p.slow, p.waiting, p.coming, len(p.lines), len(p.turns), len(p.slowTurns))
+	}
+}
+
+func isOverloaded(err error) bool {
+	var full *Error
+	return errors.As(err, &full) && full.Code == CodeOverloaded
+}
+
 func TestPool(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool(2, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var workers sync.WaitGroup
-		workers.Go(func() { p.serve(ctx) })
-
+		p := newPool(2, 1, testQueueTime, 1)
+		p.start(t)
+		ctx := t.Context()
 		hold := make(chan struct{})
 		var running, most atomic.Int64
-		work := func() {
+		work := func(context.Context) {
 			most.Store(max(most.Load(), running.Add(1)))
 			<-hold
 			running.Add(-1)
 		}
 		var calls sync.WaitGroup
 		// One of each kind takes a place, a third waits, a fourth is refused.
-		calls.Go(func() { _ = p.here(ctx, work) })
-		calls.Go(func() { _ = p.onWorker(ctx, work) })
+		calls.Go(func() { _ = p.seat("", 1).here(ctx, work) })
+		calls.Go(func() { _ = p.seat("", 1).onWorker(ctx, work) })
 		synctest.Wait()
-		calls.Go(func() { _ = p.onWorker(ctx, work) })
+		calls.Go(func() { _ = p.seat("", 1).onWorker(ctx, work) })
 		synctest.Wait()
-		if p.waiting() != 1 || running.Load() != 2 {
-			t.Errorf("%d wait and %d run, want 1 and 2", p.waiting(), running.Load())
+		if waiting, _ := p.waits(); waiting != 1 || running.Load() != 2 {
+			t.Errorf("%d wait and %d run, want 1 and 2", waiting, running.Load())
 		}
-		for _, call := range []func(context.Context, func()) error{p.here, p.onWorker} {
-			var full *Error
-			if err := call(ctx, func() { t.Error("ran") }); !errors.As(err, &full) || full.Code != CodeOverloaded {
+		for _, call := range []func(context.Context, func(context.Context)) error{p.seat("", 1).here, p.seat("", 1).onWorker} {
+			if err := call(ctx, func(context.Context) { t.Error("ran") }); !isOverloaded(err) {
 				t.Errorf("a fourth: %v", err)
 			}
 		}
 		close(hold)
 		calls.Wait()
-		if most.Load() != 2 || p.admitted.Load() != 0 || p.waiting() != 0 {
-			t.Errorf("most at once %d, left behind %d", most.Load(), p.admitted.Load())
+		if most.Load() != 2 {
+			t.Errorf("most at once %d", most.Load())
 		}
-		cancel()
-		workers.Wait()
+		p.empty(t)
 	})
 }
 
@@ -56,37 +78,30 @@ func TestPool(t *testing.T) {
 func TestPoolDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool(1, 4)
-		base, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var workers sync.WaitGroup
-		workers.Go(func() { p.serve(base) })
+		p := newPool(1, 4, testQueueTime, 1)
+		p.start(t)
 		hold := make(chan struct{})
 		var calls sync.WaitGroup
-		calls.Go(func() { _ = p.here(base, func() { <-hold }) })
+		calls.Go(func() { _ = p.seat("", 1).here(t.Context(), func(context.Context) { <-hold }) })
 		synctest.Wait()
-		for _, call := range []func(context.Context, func()) error{p.here, p.onWorker} {
-			ctx, stop := context.WithTimeout(base, time.Second)
-			if err := call(ctx, func() { t.Error("ran after its deadline") }); !errors.Is(err, context.DeadlineExceeded) {
+		for _, call := range []func(context.Context, func(context.Context)) error{p.seat("", 1).here, p.seat("", 1).onWorker} {
+			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			if err := call(ctx, func(context.Context) { t.Error("ran after its deadline") }); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("in vain: %v", err)
 			}
 			stop()
 		}
 		close(hold)
 		calls.Wait()
-		cancel()
-		workers.Wait()
+		p.empty(t)
 	})
 }
 
 // A panic on a worker reaches the caller, and the worker lives on.
 func TestPoolPanic(t *testing.T) {
 	t.Parallel()
-	p := newPool(1, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var workers sync.WaitGroup
-	workers.Go(func() { p.serve(ctx) })
+	p := newPool(1, 1, testQueueTime, 1)
+	p.start(t)
 	for range 3 {
 		func() {
 			defer func() {
@@ -95,13 +110,232 @@ func TestPoolPanic(t *testing.T) {
 					t.Errorf("recovered %v", v)
 				}
 			}()
-			_ = p.onWorker(ctx, func() { panic("boom") })
+			_ = p.seat("", 1).onWorker(t.Context(), func(context.Context) { panic("boom") })
 			t.Error("the panic was swallowed")
 		}()
 	}
-	if err := p.onWorker(ctx, func() {}); err != nil || p.admitted.Load() != 0 || len(p.places) != 0 {
-		t.Errorf("after panics: %v, %d admitted, %d places", err, p.admitted.Load(), len(p.places))
+	if err := p.seat("", 1).onWorker(t.Context(), func(context.Context) {}); err != nil {
+		t.Errorf("after panics: %v", err)
 	}
-	cancel()
-	workers.Wait()
+	p.empty(t)
+}
+
+// Callers take turns, however many calls one of them has waiting.
+func TestPoolTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 100, testQueueTime, 1)
+		hold := make(chan struct{})
+		var order []string
+		var calls sync.WaitGroup
+		calls.Go(func() { _ = p.seat("flood", 1).here(t.Context(), func(context.Context) { <-hold }) })
+		synctest.Wait()
+		for i := range 6 {
+			for _, caller := range []string{"flood", "quiet"} {
+				if caller == "quiet" && i < 4 {
+					continue
+				}
+				calls.Go(func() {
+					if err := p.seat(caller, 1).here(t.Context(), func(context.Context) { order = append(order, caller) }); err != nil {
+						t.Errorf("%s: %v", caller, err)
+					}
+				})
+				synctest.Wait()
+			}
+		}
+		close(hold)
+		calls.Wait()
+		want := []string{"flood", "quiet", "flood", "quiet", "flood", "flood", "flood", "flood"}
+		if !slices.Equal(order, want) {
+			t.Errorf("order %v, want %v", order, want)
+		}
+		p.empty(t)
+	})
+}
+
+// Who comes to a queue that another caller has filled takes the place of that one's
+// newest call; a batch that was let in keeps what it has.
+func TestPoolMakesRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 4, testQueueTime, 1)
+		hold := make(chan struct{})
+		var refused, done atomic.Int64
+		var calls sync.WaitGroup
+		call := func(caller string) {
+			calls.Go(func() {
+				err := p.seat(caller, 1).here(t.Context(), func(context.Context) { <-hold })
+				switch {
+				case isOverloaded(err):
+					refused.Add(1)
+				case err == nil:
+					done.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for range 6 {
+			call("flood")
+		}
+		if refused.Load() != 1 {
+			t.Errorf("%d refused, want the one beyond the queue", refused.Load())
+		}
+		call("quiet")
+		if refused.Load() != 2 {
+			t.Errorf("%d refused, want one more of the flood", refused.Load())
+		}
+		close(hold)
+		calls.Wait()
+		if done.Load() != 5 {
+			t.Errorf("%d done, want 5", done.Load())
+		}
+		p.empty(t)
+	})
+}
+
+// While calls keep waiting, who would wait longer than the time for it is refused
+// before anything of it is read; a burst is not.
+func TestPoolQueueTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 1000, testQueueTime, 1)
+		var calls sync.WaitGroup
+		var done, refused atomic.Int64
+		call := func() {
+			calls.Go(func() {
+				if isOverloaded(p.seat("", 1).here(t.Context(), func(context.Context) { time.Sleep(time.Millisecond) })) {
+					refused.Add(1)
+				} else {
+					done.Add(1)
+				}
+			})
+		}
+		for range 200 {
+			call()
+		}
+		time.Sleep(90 * time.Millisecond)
+		if refused.Load() != 0 {
+			t.Errorf("%d of a burst were refused", refused.Load())
+		}
+		time.Sleep(20 * time.Millisecond) // 110: no burst any more, and 90 wait
+		if !isOverloaded(p.refuses(t.Context(), "")) {
+			t.Error("who would wait 90 ms is let in")
+		}
+		if err := p.refuses(t.Context(), "another"); err != nil {
+			t.Errorf("another caller, whose turn is next: %v", err)
+		}
+		time.Sleep(85 * time.Millisecond)
+		if err := p.refuses(t.Context(), ""); err != nil {
+			t.Errorf("who would wait 5 ms: %v", err)
+		}
+		short, stop := context.WithTimeout(t.Context(), time.Millisecond)
+		defer stop()
+		if !isOverloaded(p.refuses(short, "")) {
+			t.Error("who would wait beyond its deadline is let in")
+		}
+		calls.Wait()
+		if done.Load() != 200 {
+			t.Errorf("%d done", done.Load())
+		}
+		p.empty(t)
+	})
+}
+
+// A batch counts by its items, and is refused before the first or not at all.
+func TestPoolBatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 10, testQueueTime, 1)
+		p.start(t)
+		ctx := t.Context()
+		one, two := p.seat("a", 6), p.seat("b", 6)
+		if err := one.take(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := two.take(ctx); !isOverloaded(err) {
+			t.Errorf("six and six where ten may wait: %v", err)
+		}
+		if err := p.seat("c", 1).here(ctx, func(context.Context) {}); err != nil {
+			t.Errorf("a single call while none waits: %v", err)
+		}
+		if err := p.seat("a", 5).take(ctx); !isOverloaded(err) {
+			t.Errorf("more than half of the room for one caller: %v", err)
+		}
+		for range 6 {
+			if err := one.onWorker(ctx, func(context.Context) {}); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := two.take(ctx); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+		two.leave()
+		two.leave()
+		large := p.seat("d", 100)
+		if err := large.take(ctx); err != nil {
+			t.Errorf("the largest call, with nothing else: %v", err)
+		}
+		large.leave()
+		p.empty(t)
+	})
+}
+
+// What takes long gives its place back, runs in turn with its like, and is refused
+// when there is too much of it.
+func TestPoolSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(4, 100, testQueueTime, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		var refused atomic.Int64
+		slow := func(caller string) {
+			calls.Go(func() {
+				s := p.seat(caller, 1)
+				if err := s.enter(ctx); err != nil {
+					t.Error(err)
+					return
+				}
+				turn := &turn{pool: p, caller: caller}
+				defer turn.end()
+				for ctx.Err() == nil {
+					if err := turn.pace(ctx); err != nil {
+						if !isOverloaded(err) {
+							t.Error(err)
+						}
+						refused.Add(1)
+						return
+					}
+					if len(p.slowTurns) > 1 {
+						t.Error("two run at once where one may")
+					}
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		half := p.workers * slowPerWorker / 2
+		for range half + 1 {
+			slow("runaway")
+		}
+		time.Sleep(10 * time.Millisecond)
+		if _, n := p.waits(); n != half || refused.Load() != 1 {
+			t.Errorf("%d slow and %d refused, want %d, half of the room, and 1", n, refused.Load(), half)
+		}
+		for range 4 { // all places are free for others
+			if err := p.seat("quiet", 1).enter(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		if p.running != 4 {
+			t.Errorf("%d run beside the slow ones, want 4", p.running)
+		}
+		for range 4 {
+			p.give()
+		}
+		cancel()
+		calls.Wait()
+		p.empty(t)
+	})
 }

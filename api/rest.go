@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -225,14 +226,16 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 		if err := s.readQuery(buffer, r); err != nil {
 			return err
 		}
-		req, err := s.prepare(ctx, c, func() (Request, error) {
+		at := s.pool.seat(c.caller.Name, 1)
+		defer at.leave()
+		req, err := s.prepare(ctx, c, at, func() (Request, error) {
 			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying(), s.asker())
 		}, settling(false))
 		if err != nil {
 			return err
 		}
 		var resp *Response
-		if full := s.pool.here(ctx, func() { resp, err = s.decideLive(ctx, c, req) }); full != nil {
+		if full := at.here(ctx, func(ctx context.Context) { resp, err = s.decideLive(ctx, c, req) }); full != nil {
 			return full
 		}
 		if err != nil {
@@ -307,6 +310,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, c call, err erro
 func writeFault(w http.ResponseWriter, f fault, requestID string) {
 	if f.outcome.http == http.StatusUnauthorized {
 		w.Header()["Www-Authenticate"] = []string{"Bearer"}
+	}
+	if f.outcome.http == http.StatusTooManyRequests {
+		// RFC 9110 section 10.2.3 has whole seconds.
+		w.Header()["Retry-After"] = []string{strconv.Itoa(int(retryAfter().Round(time.Second) / time.Second))}
 	}
 	writeJSON(w, f.outcome.http, append(f.appendJSON(nil, requestID), '\n'))
 }

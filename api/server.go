@@ -28,6 +28,7 @@ const (
 	DefaultMaxDuration = 10 * time.Second
 	DefaultGrace       = 10 * time.Second
 	DefaultQueue       = 1024
+	DefaultQueueTime   = 10 * time.Millisecond
 	workersPerCore     = 4
 )
 
@@ -73,6 +74,10 @@ type Options struct {
 	Workers int
 	// Queue is how many calls may wait for one of them; default DefaultQueue.
 	Queue int
+	// QueueTime is how long a call may have to wait once calls have waited for a while
+	// without a break, as far as that can be told; who would wait longer is refused at
+	// once. Default DefaultQueueTime.
+	QueueTime time.Duration
 	// Grace is how long calls under way may take to end when Run's context is
 	// done; default DefaultGrace.
 	Grace time.Duration
@@ -99,6 +104,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Queue <= 0 {
 		o.Queue = DefaultQueue
+	}
+	if o.QueueTime <= 0 {
+		o.QueueTime = DefaultQueueTime
 	}
 	if o.Grace <= 0 {
 		o.Grace = DefaultGrace
@@ -151,7 +159,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPool(opts.Workers, opts.Queue)
+	p := newPool(opts.Workers, opts.Queue, opts.QueueTime, runtime.GOMAXPROCS(0)/2)
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow, opts.Bundles),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),

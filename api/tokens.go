@@ -125,8 +125,8 @@ func (s *Server) verify(ctx context.Context, c call, p *presented, audience stri
 }
 
 // prepare decodes a query off the workers, where that is needed: it waits for a
-// revision, or has credentials that have to be verified.
-func (s *Server) prepare(ctx context.Context, c call, decode func() (Request, error), seen settled) (Request, error) {
+// revision, or has credentials that have to be verified. Those take the call's seat.
+func (s *Server) prepare(ctx context.Context, c call, at *seat, decode func() (Request, error), seen settled) (Request, error) {
 	r, err := decode()
 	if err != nil {
 		return Request{}, err
@@ -138,10 +138,9 @@ func (s *Server) prepare(ctx context.Context, c call, decode func() (Request, er
 		return r, nil
 	}
 	// Whoever is over what may wait is told before a proof is used up.
-	if err := s.pool.admit(); err != nil {
+	if err := at.take(ctx); err != nil {
 		return Request{}, err
 	}
-	defer s.pool.leave()
 	if err := s.settle(ctx, c, &r, seen); err != nil {
 		return Request{}, err
 	}

@@ -86,6 +86,9 @@ func (d *deciding) reportSkipped() {
 }
 
 func contextError(ctx context.Context) error {
+	if err := paceError(ctx); err != nil {
+		return err
+	}
 	err := ctx.Err()
 	switch {
 	case err == nil:

@@ -45,6 +45,9 @@ type Options struct {
 	NewContextID func() string
 	// Budget bounds one evaluation; default DefaultBudget.
 	Budget time.Duration
+	// MaxSteps bounds one evaluation by the interpreter, whatever the machine's speed:
+	// expressions that it evaluates, each time. Default DefaultMaxSteps.
+	MaxSteps int64
 	// AllowTTL bounds Decision.ExpiresAt; default DefaultAllowTTL.
 	AllowTTL time.Duration
 	// ReferenceKeys make the authorization_reference of hints, the first of them
@@ -94,6 +97,9 @@ func New(opts Options) *Engine {
 	}
 	if opts.Budget <= 0 {
 		opts.Budget = DefaultBudget
+	}
+	if opts.MaxSteps <= 0 {
+		opts.MaxSteps = DefaultMaxSteps
 	}
 	if opts.AllowTTL <= 0 {
 		opts.AllowTTL = DefaultAllowTTL

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -163,10 +165,11 @@ func (e *Engine) Evaluations() Evaluations {
 }
 
 // bounded is a context that has ended after until, for those who ask Err. It costs
-// no timer, so Done does not tell.
+// no timer, so Done does not tell. Who asks is paced.
 type bounded struct {
 	context.Context //nolint:containedctx // it is one
 	until           time.Time
+	pacing          *pacing
 }
 
 // Err is that of the context, or of the time.
@@ -174,10 +177,11 @@ func (b *bounded) Err() error {
 	if err := b.Context.Err(); err != nil {
 		return err //nolint:wrapcheck // it is the context's
 	}
-	if !time.Now().Before(b.until) {
-		return context.DeadlineExceeded
+	now, err := b.pacing.step(b.Context, time.Now())
+	if err == nil && !now.Before(b.until) {
+		err = context.DeadlineExceeded
 	}
-	return nil
+	return err
 }
 
 // account is what an evaluation tells of itself when it is to be explained.
@@ -201,8 +205,10 @@ func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in 
 			to.handedOver = reasonHabit
 		}
 	default:
-		out, handover := fast.evaluate(&bounded{ctx, until}, in, to)  //nolint:contextcheck // it is ctx, with an end
-		if handover == nil || handover.Reason != compiled.Cancelled { // which says nothing of the policy
+		paced := pacingOf(ctx)
+		paced.begin()
+		out, handover := fast.evaluate(&bounded{ctx, until, paced}, in, to) //nolint:contextcheck // it is ctx, with an end
+		if handover == nil || handover.Reason != compiled.Cancelled {       // which says nothing of the policy
 			s.eval.habit.note(handover != nil)
 		}
 		if handover == nil {
@@ -220,9 +226,20 @@ func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in 
 			to.handedOver = handover.Reason
 		}
 	}
-	ctx, stop := context.WithDeadline(ctx, until)
+	budget, stop := context.WithDeadline(ctx, until)
 	defer stop()
-	return s.eval.topdown.evaluate(ctx, in)
+	out, fault := s.eval.topdown.evaluate(budget, in, e.opts.MaxSteps)
+	if fault != nil && fault.Code == CodeBudget && contextError(ctx) == nil {
+		e.stopped(ctx, s, in, fault)
+	}
+	return out, fault
+}
+
+// stopped names the policy of an evaluation that was too much.
+func (e *Engine) stopped(ctx context.Context, s *Snapshot, in *input, fault *Fault) {
+	e.opts.Log.LogAttrs(ctx, slog.LevelWarn, "an evaluation of policy was stopped, which denies",
+		slog.String("bundle", s.policy.Bundle), slog.String("revision", s.policy.Revision), slog.String("decision_id", in.decisionID),
+		slog.String("action", in.query.Action.Name), slog.String("resource", in.query.Resource.ID), slog.String("code", string(fault.Code)), slog.String("why", fault.Message))
 }
 
 // sampled is an evaluation to compare.
@@ -241,7 +258,7 @@ func (s *sampled) solve(ctx context.Context) (terms [4]*ast.Term, fault *Fault) 
 			fault = &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the interpreter panics: %v", r)}
 		}
 	}()
-	return s.snapshot.eval.topdown.solve(ctx, s.document, s.now, s.id)
+	return s.snapshot.eval.topdown.solve(ctx, s.document, s.now, s.id, math.MaxInt64) // it runs beside decisions
 }
 
 // maxSampled bounds what waits to be compared.

@@ -207,7 +207,7 @@ func (f *filtering) judge(ctx context.Context, t *ListedTool) (FilteredTool, boo
 	budget, stop := budgetContext(ctx, f.engine.opts.Budget)
 	defer stop()
 	f.in.params = presentedParams(&f.mcp)
-	out, ok := f.weaker.evaluate(budget, &f.in, f.document(), f.snapshot.types)
+	out, ok := f.weaker.evaluate(budget, &f.in, f.document(), f.snapshot.types, f.engine.opts.MaxSteps)
 	if !ok {
 		return possible, false
 	}

@@ -95,12 +95,12 @@ type holding struct {
 
 // evaluate asks the weaker policy. It is false where that is at fault: then
 // nothing is known.
-func (f *filter) evaluate(ctx context.Context, in *input, document ast.Value, types *rar.Types) (holding, bool) {
+func (f *filter) evaluate(ctx context.Context, in *input, document ast.Value, types *rar.Types, steps int64) (holding, bool) {
 	var out holding
 	if f.eval.body == nil { // there is no rule at all
 		return out, true
 	}
-	terms, fault := f.eval.solve(ctx, document, in.now, in.decisionID)
+	terms, fault := f.eval.solve(ctx, document, in.now, in.decisionID, steps)
 	if fault != nil {
 		return out, false
 	}

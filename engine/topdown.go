@@ -235,19 +235,18 @@ func (s *seed) Read(p []byte) (int, error) {
 	return s.src.Read(p)
 }
 
-func (t *topdownEvaluator) evaluate(ctx context.Context, in *input) (output, *Fault) {
-	terms, fault := t.solve(ctx, in.document(t.words), in.now, in.decisionID)
+func (t *topdownEvaluator) evaluate(ctx context.Context, in *input, steps int64) (output, *Fault) {
+	terms, fault := t.solve(ctx, in.document(t.words), in.now, in.decisionID, steps)
 	if fault != nil {
 		return output{}, fault
 	}
 	return readOutput(terms)
 }
 
-// solve runs the query and returns what its variables are; nil for those that
-// it does not have.
-func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now time.Time, id string) ([4]*ast.Term, *Fault) {
-	cancel := topdown.NewCancel()
-	defer context.AfterFunc(ctx, cancel.Cancel)()
+// solve runs the query, within so many steps and the time of ctx, and returns what
+// its variables are; nil for those that it does not have.
+func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now time.Time, id string, steps int64) ([4]*ast.Term, *Fault) {
+	used := newMeter(ctx, steps)
 	var terms [4]*ast.Term
 	solutions := 0
 	err := topdown.NewQuery(t.body).
@@ -255,7 +254,7 @@ func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now ti
 		WithStore(t.store).WithTransaction(t.txn).
 		WithInput(ast.NewTerm(document)).WithBuiltins(t.builtins).
 		WithTime(now).WithSeed(&seed{id: id}).
-		WithCancel(cancel).WithStrictBuiltinErrors(true).
+		WithCancel(used).WithStrictBuiltinErrors(true).
 		Iter(ctx, func(qr topdown.QueryResult) error {
 			solutions++
 			for i, v := range t.vars {
@@ -266,7 +265,13 @@ func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now ti
 			return nil
 		})
 	if err != nil {
+		if topdown.IsCancel(err) {
+			return terms, used.fault(steps)
+		}
 		return terms, t.fault(err)
+	}
+	if used.over {
+		return terms, used.fault(steps) // a builtin may end early, and say nothing
 	}
 	if solutions != 1 {
 		return terms, &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the policy query had %d solutions", solutions)}
@@ -321,7 +326,6 @@ func (t *topdownEvaluator) fault(err error) *Fault {
 		f.Code = CodeBuiltinError
 	case topdown.CancelErr:
 		f.Code = CodeBudget
-		f.Message = "evaluation was stopped before it ended"
 	}
 	return f
 }

@@ -48,6 +48,8 @@ type Config struct {
 	VerifySample    int
 	MemoryBudget    string
 	Queue           int
+	QueueTime       time.Duration
+	DecisionSteps   int
 	LogLevel        string
 	TLSCert         string
 	TLSKey          string
@@ -96,11 +98,13 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxBatch, "max-batch", api.DefaultMaxBatch, "queries in one batch")
 	f.IntVar(&c.MaxTools, "max-tools", api.DefaultMaxTools, "tools in one question which of them can be called")
 	f.DurationVar(&c.DecisionTimeout, "decision-timeout", engine.DefaultBudget, "time for one evaluation of policy; beyond it the decision is a deny")
+	f.IntVar(&c.DecisionSteps, "decision-steps", engine.DefaultMaxSteps, "expressions that the interpreter may evaluate for one decision, each time counted; beyond them it is a deny")
 	f.StringVar(&c.Evaluator, "evaluator", evaluatorInterpreter, evaluatorUsage)
 	f.IntVar(&c.VerifySample, "verify-sample", engine.DefaultVerifySample, "one decision of so many is evaluated by OPA's interpreter as well, after the answer, and compared; 0 none")
 	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; pushed bundles may take a quarter of it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
+	f.DurationVar(&c.QueueTime, "queue-time", api.DefaultQueueTime, "how long a call may have to wait for a worker when calls keep waiting; who would wait longer is refused at once")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its private key")
 	f.StringVar(&c.TLSClientCA, "tls-client-ca", "", "PEM file with the authorities that vouch for callers by client certificates; needs --callers")
@@ -293,7 +297,7 @@ func (c *Config) Validate() error {
 	for _, d := range []struct {
 		flag string
 		d    time.Duration
-	}{{"shutdown-grace", c.ShutdownGrace}, {"decision-timeout", c.DecisionTimeout}} {
+	}{{"shutdown-grace", c.ShutdownGrace}, {"decision-timeout", c.DecisionTimeout}, {"queue-time", c.QueueTime}} {
 		if d.d <= 0 {
 			bad("%s: %s is not a time above 0", d.flag, d.d)
 		}
@@ -310,6 +314,7 @@ func (c *Config) Validate() error {
 		{"workers", c.Workers, 0},
 		{"verify-sample", c.VerifySample, 0},
 		{"queue", c.Queue, 0},
+		{"decision-steps", c.DecisionSteps, 1},
 	} {
 		if n.n < n.least {
 			bad("%s: %d is below %d", n.flag, n.n, n.least)

@@ -46,7 +46,7 @@ func TestConfigPrecedence(t *testing.T) {
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
 		Follow:          following{Interval: 10 * time.Second},
-		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second,
+		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second, DecisionSteps: 10_000_000, QueueTime: 10 * time.Millisecond,
 		Workers: 5, VerifySample: 10000, Evaluator: "interpreter", LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -99,12 +99,12 @@ func TestConfigRefuses(t *testing.T) {
 			"all faults of the values",
 			[]string{
 				"--http", "here", "--grpc", ":8182", "--bundle", "a", "--bundle", "b=x", "--bundle", "b=y", "--shutdown-grace", "-1s",
-				"--max-depth", "0", "--queue", "-1", "--log-level", "loud", "--denial-form", "loud", "--denial-code", "-32401", "--decision-timeout", "0s",
+				"--max-depth", "0", "--queue", "-1", "--queue-time", "0s", "--decision-steps", "0", "--log-level", "loud", "--denial-form", "loud", "--denial-code", "-32401", "--decision-timeout", "0s",
 			},
 			nil, "",
 			[]string{
 				`http: "here"`, `grpc: ":8182" is every interface`, `"a" is not NAME=PATH`, `the name "b" is given twice`, "shutdown-grace", "decision-timeout",
-				"max-depth: 0", "queue: -1", "log-level", "denial-form", "denial-code: -32401",
+				"max-depth: 0", "queue: -1", "queue-time: 0s", "decision-steps: 0", "log-level", "denial-form", "denial-code: -32401",
 			},
 		},
 		{"certificate without key", []string{"--tls-cert", "c"}, nil, "", []string{"tls-cert and tls-key belong together"}},

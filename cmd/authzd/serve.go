@@ -87,7 +87,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	}
 	p := policySource{
 		refs: refs, signing: c.Signing, keyFiles: c.ReferenceKeys, log: log,
-		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, ReferenceKeys: keys, Compiled: c.Evaluator == evaluatorCompiled, VerifySample: orNever(c.VerifySample), Log: log}),
+		engine: engine.New(engine.Options{Budget: c.DecisionTimeout, MaxSteps: int64(c.DecisionSteps), ReferenceKeys: keys, Compiled: c.Evaluator == evaluatorCompiled, VerifySample: orNever(c.VerifySample), Log: log}),
 	}
 	if c.Watch {
 		p.watched = newWatched(p.files())
@@ -115,7 +115,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch, MaxTools: c.MaxTools},
-		Workers: c.Workers, Queue: c.Queue, Grace: c.ShutdownGrace, Log: log,
+		Workers: c.Workers, Queue: c.Queue, QueueTime: c.QueueTime, Grace: c.ShutdownGrace, Log: log,
 		Access: api.Access{
 			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,
 		},

@@ -240,16 +240,24 @@ func (s *server) get(t *testing.T, path string) (int, string) {
 
 func do(t *testing.T, req *http.Request) answer {
 	t.Helper()
-	resp, err := http.DefaultClient.Do(req)
+	a, err := tryDo(req)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return a
+}
+
+func tryDo(req *http.Request) (answer, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("ask: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a := answer{Status: resp.StatusCode}
 	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
-		t.Fatal(err)
+		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
-	return a
+	return a, nil
 }
 
 func read(t *testing.T, path string) string {

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/authzd/authzd/engine"
+)
+
+// turn is a place while a decision has it.
+type turn struct {
+	pool   *pool
+	caller string
+	// slow: the place is given back, and the evaluation runs beside the others.
+	slow bool
+	// active: it has one of the pool's slowTurns, since then.
+	active bool
+	since  time.Time
+}
+
+// here runs f on the calling goroutine once there is a place.
+func (s *seat) here(ctx context.Context, f func(context.Context)) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	t := &turn{pool: s.pool, caller: s.caller}
+	defer t.end()
+	f(engine.WithPace(ctx, t.pace))
+	return nil
+}
+
+// onWorker runs f on a worker and waits for its end. A call whose context ends
+// before a worker is free never runs; after that f itself watches the context.
+func (s *seat) onWorker(ctx context.Context, f func(context.Context)) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	t := &turn{pool: s.pool, caller: s.caller}
+	defer t.end()
+	work := &task{run: func() { f(engine.WithPace(ctx, t.pace)) }, done: make(chan struct{})}
+	select {
+	case s.pool.tasks <- work:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	<-work.done
+	if work.panicked != nil {
+		panic(work.panicked)
+	}
+	return nil
+}
+
+// end gives back what the turn has.
+func (t *turn) end() {
+	p := t.pool
+	if !t.slow {
+		p.give()
+		return
+	}
+	t.rest()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow--
+	if l := p.lines[t.caller]; l != nil {
+		l.slow--
+		p.forget(l)
+	}
+}
+
+// rest lets another slow one run.
+func (t *turn) rest() {
+	if t.active {
+		t.active = false
+		<-t.pool.slowTurns
+	}
+}
+
+// pace holds up an evaluation that takes long: first it gives its place to others,
+// and then it rests most of the time while they decide.
+func (t *turn) pace(ctx context.Context) error {
+	p := t.pool
+	if !t.slow && !t.yield() {
+		return errorf(CodeOverloaded, "", "too many decisions take long; try again later")
+	}
+	t.rest()
+	wake := time.NewTimer(p.restAfter(t.since))
+	defer wake.Stop()
+	select {
+	case <-wake.C:
+	case <-ctx.Done():
+		return nil // which ends the evaluation
+	}
+	select {
+	case p.slowTurns <- struct{}{}:
+		t.active, t.since = true, time.Now()
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// yield gives the place back and has the evaluation counted as a slow one, of
+// which one caller may have half.
+func (t *turn) yield() bool {
+	p := t.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most := p.workers * slowPerWorker
+	l := p.lineOf(t.caller)
+	if p.slow >= most || t.caller != "" && l.slow >= max(most/2, 1) {
+		p.forget(l)
+		return false
+	}
+	t.slow, t.since = true, time.Now()
+	l.slow++
+	p.slow++
+	p.running--
+	p.next(t.since)
+	return true
+}
+
+// restAfter is how long a slow evaluation rests that ran since then.
+func (p *pool) restAfter(since time.Time) time.Duration {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == 0 && p.waiting == 0 && now.Sub(p.fast) > recently {
+		return slowBreath
+	}
+	return min(slowRest*now.Sub(since), longestRest) + slowBreath
+}

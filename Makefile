@@ -36,6 +36,8 @@ BENCHCOUNT ?= 1
 BENCHARGS ?=
 # Flags of the same for authzd proxy.
 PROXYBENCHARGS ?=
+# Flags of the same for make bench-overload.
+OVERLOADBENCHARGS ?=
 # Flags of the same for make bench-bundles.
 DATABENCHARGS ?=
 BUNDLEBENCHARGS ?=
@@ -151,6 +153,10 @@ bench-bundles: build $(BIN)/opa ## Activate bundles of 10,000 rules under load, 
 .PHONY: bench-data
 bench-data: build $(BIN)/opa ## Activate a million rows of data under load, beside a stock OPA (DATABENCHARGS: flags).
 	go run ./tests/bench/run -bundles -rows 1000000 -unpinned $(DATABENCHARGS)
+
+.PHONY: bench-overload
+bench-overload: build ## Overload authzd, flood it, and run a policy that never ends (OVERLOADBENCHARGS: flags).
+	go run ./tests/bench/run -overload -secs 3 $(OVERLOADBENCHARGS)
 
 .PHONY: bench-peers
 bench-peers: build $(BIN)/opa $(BIN)/cerbos $(BIN)/openfga ## Compare with OPA, Cerbos and OpenFGA, side by side (PEERSBENCHARGS: flags).

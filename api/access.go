@@ -186,7 +186,12 @@ func (s *Server) enter(ctx context.Context, c *call, method string, who func() (
 		return rightMissing("", need.right)
 	}
 	if need.right == callers.Check {
-		return s.pool.refuses(ctx, caller.Name) // before anything of it is read
+		if fromGateway(ctx) {
+			return nil // counted where it came in
+		}
+		var err error
+		c.arrival, err = s.pool.arrive(ctx, caller.Name) // before anything of it is read
+		return err
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ type call struct {
 	door      door
 	requestID string
 	caller    callers.Caller
+	// arrival is that of a call that wants decisions.
+	arrival *arrival
 }
 
 // guard is the chain that every call of every door goes through: in-flight

@@ -73,6 +73,9 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if err := s.enter(ctx, &c, info.FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) }); err != nil {
 		return nil, grpcError(s.account(ctx, c, err), c.requestID)
 	}
+	if a := c.arrival; a != nil {
+		a.unwatch = context.AfterFunc(ctx, a.out) // a stream may end before its message
+	}
 	return context.WithValue(ctx, callKey{}, c), nil
 }
 
@@ -82,6 +85,7 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 	if !entered { // tap has not seen it, which nothing can bring about
 		return nil, faultOf(errors.New("a call came past the check of its caller")).status("")
 	}
+	defer c.arrival.leave()
 	var plain error // a status of grpc-go's own services, such as health's NotFound
 	err = s.guard(ctx, c, func(ctx context.Context) error {
 		if m, ok := req.(proto.Message); ok && isMalformed(m.ProtoReflect().GetUnknown()) {

@@ -66,10 +66,14 @@ func ask[Q, A any](ctx context.Context, s *Server, q *Q, method func(context.Con
 	ctx = context.WithValue(ctx, callKey{}, c)
 	var answer *A
 	err := s.guard(ctx, c, func(ctx context.Context) error {
+		a, err := s.pool.arrive(ctx, "")
+		if err != nil {
+			return err
+		}
+		defer a.leave()
 		if q == nil {
 			return errors.New("no message")
 		}
-		var err error
 		answer, err = method(ctx, q)
 		return err
 	})

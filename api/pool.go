@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -10,9 +11,13 @@ import (
 )
 
 const (
-	// congestedAfter is how long calls have waited without a break before it is no
-	// burst any more, and who would wait longer than Options.QueueTime is refused.
-	congestedAfter = 100 * time.Millisecond
+	// burstTime is how long more may come than can be answered within
+	// Options.QueueTime, after that has not been so for calmTime.
+	burstTime = 100 * time.Millisecond
+	calmTime  = time.Second
+	// freshTime and up to twice that is how long a call counts that has arrived: who
+	// sends slowly, or is decided for long, holds up nobody.
+	freshTime = 250 * time.Millisecond
 	// slowPerWorker is how many evaluations that take long there may be to a worker.
 	// They wait for each other, which is cheaper than to begin one more only to refuse it.
 	slowPerWorker = 16
@@ -44,20 +49,53 @@ type pool struct {
 	running, slow int
 	// waiting calls, and those that batches still have to come with.
 	waiting, coming int
+	// inside are the calls that have arrived and not left, active the lines of such.
+	inside fresh
+	active int
 	// lines are of callers that wait or are yet to come.
 	lines map[string]*line
 	// turns has the lines in which calls wait, the next one first.
 	turns []*line
-	// since is when calls began to wait, without a break; zero: none does.
-	since time.Time
+	// since is when a burst began, and over when one would have waited too long last.
+	since, over time.Time
 	// left is when a place became free last while calls waited, and between the
-	// average time between two such.
-	left    time.Time
-	between time.Duration
+	// average time between two such, as it was when it was measured last.
+	left, measured time.Time
+	between        time.Duration
 	// fast is when a place was last taken.
 	fast time.Time
 	// slowTurns lets as many slow evaluations run as there are processors to spare.
 	slowTurns chan struct{}
+}
+
+// fresh counts what came in an interval of freshTime and in the one before.
+type fresh struct {
+	at        int64
+	now, past int
+}
+
+func epoch(now time.Time) int64 { return now.UnixNano() / int64(freshTime) }
+
+// add counts n more that came in interval at.
+func (f *fresh) add(at int64, n int) {
+	switch at {
+	case f.at:
+		f.now += n
+	case f.at - 1:
+		f.past += n
+	}
+}
+
+// turn goes on to the interval that is now, and returns the count.
+func (f *fresh) turn(now int64) int {
+	switch {
+	case now == f.at+1:
+		f.past, f.now = f.now, 0
+	case now > f.at+1:
+		f.past, f.now = 0, 0
+	}
+	f.at = max(f.at, now)
+	return f.now + f.past
 }
 
 // line is what one caller has waiting.
@@ -65,7 +103,10 @@ type line struct {
 	caller  string
 	waiters []*waiter
 	coming  int
-	slow    int
+	// calls are those that have arrived and not left, inside the fresh ones of them.
+	calls  int
+	inside fresh
+	slow   int
 }
 
 type waiter struct {
@@ -146,22 +187,27 @@ func (p *pool) lineOf(caller string) *line {
 
 // forget lets go of a line that nobody is in.
 func (p *pool) forget(l *line) {
-	if len(l.waiters) == 0 && l.coming == 0 && l.slow == 0 {
+	if len(l.waiters) == 0 && l.coming == 0 && l.calls == 0 && l.slow == 0 {
 		delete(p.lines, l.caller)
 	}
 }
 
 // wait is about how long the next call of a caller would wait, after n others of
-// its own: its line has one turn in as many as there are lines.
-func (p *pool) wait(caller string, n int) time.Duration {
-	turns := len(p.turns)
+// its own: its line has one turn in as many as there are lines. What has arrived
+// counts whether it waits here or for a processor.
+func (p *pool) wait(caller string, n int, now time.Time) time.Duration {
+	if now.Sub(p.measured) > freshTime {
+		return 0 // nobody has waited for a while
+	}
+	at := epoch(now)
+	own, others := n+1, p.active
 	if l := p.lines[caller]; l != nil {
-		n += len(l.waiters) + l.coming
-		if len(l.waiters) > 0 {
-			turns--
+		own += max(l.inside.turn(at), len(l.waiters)) + l.coming
+		if l.calls > 0 {
+			others--
 		}
 	}
-	before := min((n+1)*(turns+1), p.waiting+p.coming+n+1)
+	before := min(own*(others+1), max(p.inside.turn(at), p.waiting)+p.coming+n+1)
 	return time.Duration(before) * p.between
 }
 
@@ -177,21 +223,22 @@ func (p *pool) holds(caller string, n int) bool {
 // admits tells whether a call that comes with n decisions may wait. It is called
 // with the lock held.
 func (p *pool) admits(ctx context.Context, caller string, n int, now time.Time) bool {
-	if p.waiting == 0 {
-		return true
-	}
 	if p.waiting >= p.limit && !p.makeRoom(caller, n) {
 		return false
 	}
-	wait := p.wait(caller, n-1)
-	if end, ok := ctx.Deadline(); ok && now.Add(wait).After(end) {
+	wait := p.wait(caller, n-1, now)
+	if end, ok := ctx.Deadline(); ok && now.Before(end) && now.Add(wait).After(end) {
 		return false
 	}
-	if now.Sub(p.since) < congestedAfter {
+	// A call is not refused for the work that is under way.
+	if wait <= max(p.target, time.Duration(2*p.workers)*p.between) {
 		return true
 	}
-	// A call is not refused for the work that is under way.
-	return wait <= max(p.target, time.Duration(2*p.workers)*p.between)
+	if now.Sub(p.over) > calmTime {
+		p.since = now
+	}
+	p.over = now
+	return now.Sub(p.since) < burstTime
 }
 
 // makeRoom refuses the newest of the longest line in favour of a caller whose own
@@ -232,23 +279,64 @@ func (p *pool) remove(w *waiter) bool {
 		p.turns = slices.DeleteFunc(p.turns, func(l *line) bool { return l == w.line })
 		p.forget(w.line)
 	}
-	if p.waiting == 0 {
-		p.since = time.Time{}
-	}
 	return true
 }
 
-// refuses tells whether a call would be refused that is not yet read.
-func (p *pool) refuses(ctx context.Context, caller string) error {
+// arrival is a call on its way through the server.
+type arrival struct {
+	pool *pool
+	line *line
+	at   int64 // its interval
+	left bool
+	// unwatch ends the watch over a call that may end unseen.
+	unwatch func() bool
+}
+
+// arrive counts a call in that is not yet read, or refuses it.
+func (p *pool) arrive(ctx context.Context, caller string) (*arrival, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting >= p.limit { // whoever is full may make room
-		return nil
+	// Where the queue is full, who comes to it may make room.
+	now := time.Now()
+	if p.waiting < p.limit && !p.admits(ctx, caller, 1, now) {
+		return nil, overloaded()
 	}
-	if !p.admits(ctx, caller, 1, time.Now()) {
-		return overloaded()
+	l, at := p.lineOf(caller), epoch(now)
+	p.inside.turn(at)
+	p.inside.add(at, 1)
+	l.inside.turn(at)
+	l.inside.add(at, 1)
+	if l.calls++; l.calls == 1 {
+		p.active++
 	}
-	return nil
+	return &arrival{pool: p, line: l, at: at}, nil
+}
+
+// leave counts it out, once. A nil arrival was not counted.
+func (a *arrival) leave() {
+	if a == nil {
+		return
+	}
+	if a.unwatch != nil {
+		a.unwatch()
+	}
+	a.out()
+}
+
+func (a *arrival) out() {
+	p := a.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a.left {
+		return
+	}
+	a.left = true
+	p.inside.add(a.at, -1)
+	a.line.inside.add(a.at, -1)
+	if a.line.calls--; a.line.calls == 0 {
+		p.active--
+		p.forget(a.line)
+	}
 }
 
 // waits is how many calls wait for a place, slows how many evaluations take long.
@@ -317,12 +405,12 @@ func (s *seat) enter(ctx context.Context) error {
 	p := s.pool
 	p.mu.Lock()
 	now := time.Now()
-	if !s.taken && !p.admits(ctx, s.caller, 1, now) {
+	if !s.taken && p.waiting >= p.limit && !p.makeRoom(s.caller, 1) {
 		p.mu.Unlock()
 		return overloaded()
 	}
 	p.come(s, 1)
-	if p.running < p.workers && p.waiting == 0 {
+	if p.running < p.workers && p.waiting == 0 && p.inside.turn(epoch(now)) <= 1 {
 		p.running++
 		p.fast = now
 		p.mu.Unlock()
@@ -334,8 +422,15 @@ func (s *seat) enter(ctx context.Context) error {
 	}
 	w.line.waiters = append(w.line.waiters, w)
 	if p.waiting++; p.waiting == 1 {
-		p.since, p.left = now, time.Time{}
+		p.left = time.Time{}
 	}
+	p.mu.Unlock()
+	// Decisions rarely wait for anything but a processor, and without this each would
+	// be made before the next call is even seen: the queue would be the scheduler's,
+	// which knows no callers.
+	runtime.Gosched()
+	p.mu.Lock()
+	p.next(time.Now())
 	p.mu.Unlock()
 	select {
 	case err := <-w.ready:
@@ -358,21 +453,29 @@ func (p *pool) give() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
-	p.next(time.Now())
+	now := time.Now()
+	p.measure(now)
+	p.next(now)
+}
+
+// measure learns how often a place becomes free while calls wait.
+func (p *pool) measure(now time.Time) {
+	if p.waiting == 0 {
+		return
+	}
+	if !p.left.IsZero() {
+		took := now.Sub(p.left)
+		if now.Sub(p.measured) > freshTime { // what was then says nothing of now
+			p.between = took
+		}
+		p.measured = now
+		p.between += (took - p.between) / 16
+	}
+	p.left = now
 }
 
 // next fills the places that are free.
 func (p *pool) next(now time.Time) {
-	if p.waiting > 0 {
-		if !p.left.IsZero() {
-			took := now.Sub(p.left)
-			if p.between == 0 {
-				p.between = took
-			}
-			p.between += (took - p.between) / 16
-		}
-		p.left = now
-	}
 	for p.running < p.workers && p.waiting > 0 {
 		l := p.turns[0]
 		w := l.waiters[0]
@@ -383,9 +486,7 @@ func (p *pool) next(now time.Time) {
 		} else {
 			p.forget(l)
 		}
-		if p.waiting--; p.waiting == 0 {
-			p.since = time.Time{}
-		}
+		p.waiting--
 		p.running++
 		p.fast = now
 		w.ready <- nil

@@ -27,7 +27,7 @@ func (p *pool) empty(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.running != 0 || p.slow != 0 || p.waiting != 0 || p.coming != 0 || len(p.lines) != 0 || len(p.turns) != 0 || len(p.slowTurns) != 0 || !p.since.IsZero() {
+	if p.running != 0 || p.inside.now+p.inside.past != 0 || p.active != 0 || p.slow != 0 || p.waiting != 0 || p.coming != 0 || len(p.lines) != 0 || len(p.turns) != 0 || len(p.slowTurns) != 0 {
 		t.Errorf("left behind: %d running, %d slow, %d waiting, %d coming, %d lines, %d turns, %d slow turns", p.running, p.slow, p.waiting, p.coming, len(p.lines), len(p.turns), len(p.slowTurns))
 	}
 }
@@ -205,38 +205,47 @@ func TestPoolQueueTime(t *testing.T) {
 		var done, refused atomic.Int64
 		call := func() {
 			calls.Go(func() {
-				if isOverloaded(p.seat("", 1).here(t.Context(), func(context.Context) { time.Sleep(time.Millisecond) })) {
+				a, err := p.arrive(t.Context(), "")
+				defer a.leave()
+				if err != nil || isOverloaded(p.seat("", 1).here(t.Context(), func(context.Context) { time.Sleep(time.Millisecond) })) {
 					refused.Add(1)
 				} else {
 					done.Add(1)
 				}
 			})
 		}
-		for range 200 {
+		for range 400 {
 			call()
 		}
+		time.Sleep(90 * time.Millisecond)
+		call() // the first that would wait too long
 		time.Sleep(90 * time.Millisecond)
 		if refused.Load() != 0 {
 			t.Errorf("%d of a burst were refused", refused.Load())
 		}
-		time.Sleep(20 * time.Millisecond) // 110: no burst any more, and 90 wait
-		if !isOverloaded(p.refuses(t.Context(), "")) {
-			t.Error("who would wait 90 ms is let in")
+		time.Sleep(20 * time.Millisecond) // 200: no burst any more, and 200 wait
+		arrive := func(ctx context.Context, caller string) error {
+			a, err := p.arrive(ctx, caller)
+			a.leave()
+			return err
 		}
-		if err := p.refuses(t.Context(), "another"); err != nil {
+		if !isOverloaded(arrive(t.Context(), "")) {
+			t.Error("who would wait 200 ms is let in")
+		}
+		if err := arrive(t.Context(), "another"); err != nil {
 			t.Errorf("another caller, whose turn is next: %v", err)
 		}
-		time.Sleep(85 * time.Millisecond)
-		if err := p.refuses(t.Context(), ""); err != nil {
+		time.Sleep(195 * time.Millisecond)
+		if err := arrive(t.Context(), ""); err != nil {
 			t.Errorf("who would wait 5 ms: %v", err)
 		}
 		short, stop := context.WithTimeout(t.Context(), time.Millisecond)
 		defer stop()
-		if !isOverloaded(p.refuses(short, "")) {
+		if !isOverloaded(arrive(short, "")) {
 			t.Error("who would wait beyond its deadline is let in")
 		}
 		calls.Wait()
-		if done.Load() != 200 {
+		if done.Load() != 401 {
 			t.Errorf("%d done", done.Load())
 		}
 		p.empty(t)

@@ -82,7 +82,7 @@ func (t *turn) pace(ctx context.Context) error {
 	if !t.slow && !t.yield() {
 		return errorf(CodeOverloaded, "", "too many decisions take long; try again later")
 	}
-	t.rest()
+	// It rests with its turn, so that all of them together take no more than one would.
 	wake := time.NewTimer(p.restAfter(t.since))
 	defer wake.Stop()
 	select {
@@ -90,6 +90,7 @@ func (t *turn) pace(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil // which ends the evaluation
 	}
+	t.rest()
 	select {
 	case p.slowTurns <- struct{}{}:
 		t.active, t.since = true, time.Now()
@@ -114,6 +115,7 @@ func (t *turn) yield() bool {
 	l.slow++
 	p.slow++
 	p.running--
+	p.measure(t.since)
 	p.next(t.since)
 	return true
 }

@@ -177,6 +177,7 @@ func (s *Server) handler(g *gateway) http.Handler {
 				s.refuse(w, r, c, err)
 				return
 			}
+			defer c.arrival.leave()
 			to.serve(w, r, c)
 		}
 	})
@@ -228,16 +229,7 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 		}
 		at := s.pool.seat(c.caller.Name, 1)
 		defer at.leave()
-		req, err := s.prepare(ctx, c, at, func() (Request, error) {
-			return decodeQuery(buffer.Bytes(), s.opts.Limits, s.verifying(), s.asker())
-		}, settling(false))
-		if err != nil {
-			return err
-		}
-		var resp *Response
-		if full := at.here(ctx, func(ctx context.Context) { resp, err = s.decideLive(ctx, c, req) }); full != nil {
-			return full
-		}
+		resp, err := s.decideBody(ctx, c, at, buffer.Bytes())
 		if err != nil {
 			return err
 		}
@@ -251,6 +243,37 @@ func (s *Server) restCheck(w http.ResponseWriter, r *http.Request, c call) {
 		return
 	}
 	writeJSON(w, http.StatusOK, buffer.Bytes())
+}
+
+// decideBody decodes and decides within one turn, unless something has to be waited
+// for in between.
+func (s *Server) decideBody(ctx context.Context, c call, at *seat, body []byte) (resp *Response, err error) {
+	decode := func() (Request, error) { return decodeQuery(body, s.opts.Limits, s.verifying(), s.asker()) }
+	var r Request
+	waits := s.verifying()
+	if !waits {
+		full := at.here(ctx, func(ctx context.Context) {
+			if r, err = decode(); err != nil {
+				return
+			}
+			if waits = r.Require != (engine.PolicyRef{}); !waits {
+				resp, err = s.decideLive(ctx, c, r)
+			}
+		})
+		if full != nil {
+			return nil, full
+		}
+		if err != nil || !waits {
+			return resp, err
+		}
+	}
+	if r, err = s.prepare(ctx, c, at, decode, settling(false)); err != nil {
+		return nil, err
+	}
+	if full := at.here(ctx, func(ctx context.Context) { resp, err = s.decideLive(ctx, c, r) }); full != nil {
+		return nil, full
+	}
+	return resp, err
 }
 
 // readQuery reads the body, which is bounded before it is read.

@@ -28,8 +28,8 @@ const (
 	DefaultMaxDuration = 10 * time.Second
 	DefaultGrace       = 10 * time.Second
 	DefaultQueue       = 1024
-	DefaultQueueTime   = 10 * time.Millisecond
-	workersPerCore     = 4
+	DefaultQueueTime   = 50 * time.Millisecond
+	workersPerCore     = 2
 )
 
 // Options configure a Server. Only Engine is required.
@@ -70,7 +70,7 @@ type Options struct {
 	// MaxDuration bounds one call, waiting included; default
 	// DefaultMaxDuration. A caller's own deadline may be earlier.
 	MaxDuration time.Duration
-	// Workers is how many decisions run at once; default four a core.
+	// Workers is how many decisions run at once; default two a core.
 	Workers int
 	// Queue is how many calls may wait for one of them; default DefaultQueue.
 	Queue int

@@ -46,7 +46,7 @@ func TestConfigPrecedence(t *testing.T) {
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
 		Follow:          following{Interval: 10 * time.Second},
-		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second, DecisionSteps: 10_000_000, QueueTime: 10 * time.Millisecond,
+		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second, DecisionSteps: 10_000_000, QueueTime: 50 * time.Millisecond,
 		Workers: 5, VerifySample: 10000, Evaluator: "interpreter", LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -8,7 +8,8 @@
 // door and its answer compared with the one worked out by hand; an answer that
 // differs, then or under load, fails the run. It prints a Markdown table.
 //
-// With -proxy it measures what authzd proxy adds to a tool call; see proxy.go.
+// With -proxy it measures what authzd proxy adds to a tool call; see proxy.go. With
+// -overload it measures what becomes of decisions under overload; see overload.go.
 // With -bundles it measures the activation of a bundle under load, and has other
 // flags (-bundles -help); see bundles.go. With -peers it measures authzd beside
 // OPA, Cerbos and OpenFGA, also with flags of its own (-peers -help); see peers.go.
@@ -45,6 +46,8 @@ type config struct {
 	pinned     string
 	// proxy: measure authzd proxy, and only that.
 	proxy bool
+	// overload: measure what becomes of decisions when there is too much to do.
+	overload bool
 }
 
 func main() {
@@ -81,6 +84,9 @@ func mainErr() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, cfg.longest())
 	defer cancel()
+	if cfg.overload {
+		return runOverload(ctx, cfg, cpus, os.Stdout, os.Stderr)
+	}
 	if cfg.proxy {
 		return runProxy(ctx, cfg, cpus, os.Stdout, os.Stderr)
 	}
@@ -106,6 +112,7 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&cfg.jsonFile, "json", "", "write every sample to this file too")
 	f.Float64Var(&cfg.want, "want", 0, "fail if gRPC's median ratio to OPA at the most in flight is below this; with -proxy, if authzd adds more milliseconds at the least")
 	f.BoolVar(&cfg.proxy, "proxy", false, "measure what authzd proxy adds to a tool call, instead")
+	f.BoolVar(&cfg.overload, "overload", false, "measure overload, a caller that floods and a policy that never ends, instead")
 	f.Bool("bundles", false, "measure the activation of a bundle under load, instead; has flags of its own (-bundles -help)")
 	f.Bool("peers", false, "measure authzd beside OPA, Cerbos and OpenFGA, instead; has flags of its own (-peers -help)")
 	f.StringVar(&cfg.bin, "bin", ".bin", "where authzd and opa are")

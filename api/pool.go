@@ -43,6 +43,7 @@ type pool struct {
 	workers int
 	limit   int
 	target  time.Duration
+	began   time.Time
 
 	mu sync.Mutex
 	// running decisions have a place; slow ones have given theirs back.
@@ -74,7 +75,8 @@ type fresh struct {
 	now, past int
 }
 
-func epoch(now time.Time) int64 { return now.UnixNano() / int64(freshTime) }
+// epoch is the interval that now is in, by a clock that nobody sets.
+func (p *pool) epoch(now time.Time) int64 { return int64(now.Sub(p.began) / freshTime) }
 
 // add counts n more that came in interval at.
 func (f *fresh) add(at int64, n int) {
@@ -137,7 +139,7 @@ func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value,
 // it is busy no longer than target. Spare is how many slow evaluations run at once.
 func newPool(workers, queue int, target time.Duration, spare int) *pool {
 	return &pool{
-		tasks: make(chan *task), workers: workers, limit: queue, target: target,
+		tasks: make(chan *task), workers: workers, limit: queue, target: target, began: time.Now(),
 		lines: map[string]*line{}, slowTurns: make(chan struct{}, max(spare, 1)),
 	}
 }
@@ -199,7 +201,7 @@ func (p *pool) wait(caller string, n int, now time.Time) time.Duration {
 	if now.Sub(p.measured) > freshTime {
 		return 0 // nobody has waited for a while
 	}
-	at := epoch(now)
+	at := p.epoch(now)
 	own, others := n+1, p.active
 	if l := p.lines[caller]; l != nil {
 		own += max(l.inside.turn(at), len(l.waiters)) + l.coming
@@ -301,7 +303,7 @@ func (p *pool) arrive(ctx context.Context, caller string) (*arrival, error) {
 	if p.waiting < p.limit && !p.admits(ctx, caller, 1, now) {
 		return nil, overloaded()
 	}
-	l, at := p.lineOf(caller), epoch(now)
+	l, at := p.lineOf(caller), p.epoch(now)
 	p.inside.turn(at)
 	p.inside.add(at, 1)
 	l.inside.turn(at)
@@ -410,7 +412,7 @@ func (s *seat) enter(ctx context.Context) error {
 		return overloaded()
 	}
 	p.come(s, 1)
-	if p.running < p.workers && p.waiting == 0 && p.inside.turn(epoch(now)) <= 1 {
+	if p.running < p.workers && p.waiting == 0 && p.inside.turn(p.epoch(now)) <= 1 {
 		p.running++
 		p.fast = now
 		p.mu.Unlock()

@@ -348,3 +348,36 @@ func TestPoolSlow(t *testing.T) {
 		p.empty(t)
 	})
 }
+
+// What arrived counts for a quarter to half of a second, and leaves once.
+func TestPoolArrivals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 10, testQueueTime, 1)
+		count := func() int { return p.inside.turn(p.epoch(time.Now())) }
+		var all []*arrival
+		for range 3 {
+			a, err := p.arrive(t.Context(), "slow")
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, a)
+		}
+		all[0].leave()
+		all[0].leave()
+		if count() != 2 {
+			t.Errorf("%d inside, want 2", count())
+		}
+		time.Sleep(freshTime)
+		all[1].leave()
+		if count() != 1 {
+			t.Errorf("%d inside in the next interval, want 1", count())
+		}
+		time.Sleep(freshTime)
+		if count() != 0 || p.active != 1 {
+			t.Errorf("%d inside of %d callers after that, want none of one", count(), p.active)
+		}
+		all[2].leave()
+		p.empty(t)
+	})
+}

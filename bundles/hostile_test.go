@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -130,8 +131,8 @@ func TestHeld(t *testing.T) {
 		t.Helper()
 		if c, err := s.open(archive); err == nil {
 			t.Errorf("%s is taken: %s", name, c.Bundle.Data.AppendJSON(nil))
-		} else {
-			t.Logf("%s: %v", name, err)
+		} else if coded := (*bundles.Error)(nil); !errors.As(err, &coded) || coded.Code == "" {
+			t.Errorf("%s is refused without a code: %v", name, err)
 		}
 	}
 	for name, data := range map[string]string{
@@ -179,5 +180,12 @@ func TestUnsignedBombAllocates(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	_, err := s.open(bomb)
 	runtime.ReadMemStats(&after)
-	t.Logf("%d bytes: %v; allocated %d MiB", len(bomb), err, (after.TotalAlloc-before.TotalAlloc)>>20)
+	var refused *bundles.Error
+	if !errors.As(err, &refused) || refused.Code != bundles.CodeSignatureMissing {
+		t.Errorf("an unsigned archive: %v", err)
+	}
+	// All that it unpacks to, once, and no more.
+	if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 96 {
+		t.Errorf("%d bytes have %d MiB allocated", len(bomb), got)
+	}
 }

@@ -2,6 +2,9 @@ package credentials
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"os"
@@ -82,6 +85,46 @@ func FuzzParseKeySet(f *testing.F) {
 			if k.kid == "" || !usable {
 				t.Fatalf("%+v", k)
 			}
+		}
+	})
+}
+
+// FuzzProofKey: the key in the header of a DPoP proof is public and of a kind that
+// proofs are made by, and its thumbprint is that of the same key written otherwise.
+func FuzzProofKey(f *testing.F) {
+	for _, seed := range []string{
+		`{"kty":"EC","crv":"P-256","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}`,
+		`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`,
+		`{"kty":"oct","k":"c2VjcmV0"}`, `{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		v, err := rar.DecodeStrict(text, rar.Limits{MaxBytes: maxTokenBytes, MaxDepth: 8})
+		if err != nil {
+			return
+		}
+		public, thumbprint, ok := proofKey(rar.ObjectValue(rar.Member{Name: "jwk", Value: v}))
+		if !ok {
+			if public != nil || thumbprint != "" {
+				t.Fatalf("%v and %q without a key", public, thumbprint)
+			}
+			return
+		}
+		switch public.(type) {
+		case *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey:
+		default:
+			t.Fatalf("a key of type %T: %s", public, text)
+		}
+		if _, private := v.Get("d"); private || !isThumbprint(thumbprint) {
+			t.Fatalf("thumbprint %q of %s", thumbprint, text)
+		}
+		again, err := rar.DecodeStrict(v.AppendCanonical(nil), rar.Limits{MaxBytes: maxTokenBytes, MaxDepth: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, other, _ := proofKey(rar.ObjectValue(rar.Member{Name: "jwk", Value: again})); other != thumbprint {
+			t.Fatalf("thumbprint %q, then %q: %s", thumbprint, other, text)
 		}
 	})
 }

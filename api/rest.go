@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,6 +179,9 @@ func (s *Server) handler(g *gateway) http.Handler {
 				return
 			}
 			defer c.arrival.leave()
+			if c.arrival != nil {
+				runtime.Gosched() // whatever has come on other connections arrives, too
+			}
 			to.serve(w, r, c)
 		}
 	})

@@ -83,8 +83,12 @@ type as struct{ token string }
 func (a as) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+a.token)
-	return http.DefaultTransport.RoundTrip(r)
+	return ownTransport().RoundTrip(r)
 }
+
+// ownTransport is not the default one, whose idle connections each end of an
+// httptest.Server closes, also those of other tests that are about to be used.
+var ownTransport = sync.OnceValue(func() *http.Transport { return &http.Transport{MaxIdleConnsPerHost: 8} })
 
 func connect(t *testing.T, front *httptest.Server, token, version string, o *mcp.ClientOptions) *mcp.ClientSession {
 	t.Helper()

@@ -49,7 +49,7 @@ func indexedData(r *rand.Rand) string {
 		}
 		return "[" + strings.Join(out, ",") + "]"
 	}
-	return `"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "users": ["u0", ` + value() + `], "other": [1, "u0"], "settings": {"user": ` + value() + `}, "grants": ` + rows("user") + `, "org": {"teams": ` + rows("id") + `, "x": 1}`
+	return `"authzd_tools": {"t": {"arguments": {"type": "object"}}}, "users": ["u0", ` + value() + `], "things": [{"k": "u0", "v": "x"}, {"k": ` + value() + `, "v": ` + value() + `}], "other": [1, "u0"], "settings": {"user": ` + value() + `}, "grants": ` + rows("user") + `, "org": {"teams": ` + rows("id") + `, "x": 1}`
 }
 
 // indexedBody is a random body of a rule, of those that are looked up and others.
@@ -65,7 +65,22 @@ func indexedBody(r *rand.Rand) string {
 	}
 	pick := func() string { return more[r.IntN(len(more))] }
 	one := func(forms ...string) string { return forms[r.IntN(len(forms))] }
-	switch r.IntN(22) {
+	// At once for all values: of those that no row here has, too.
+	comprehension := func() string {
+		open, end := one(`[c`, `{c`, `[[k, c]`), "]"
+		if strings.HasPrefix(open, "{") {
+			end = "}"
+		}
+		return open + ` | some k in data.users; c := ` + one(`[upper(t.v) | some t in data.things; t.k == k]`, `{t.v | some t in data.things; t.k == k}`, `{upper(t.v): 1 | some t in data.things; t.k == k}`) + one(``, `; count(c) > 0`) + end
+	}
+	switch r.IntN(25) {
+	case 22:
+		return "data.grants[i].user == " + term() + "; data.grants[i].team == " + comprehension()
+	case 23:
+		return "some g in data.grants; g.user == " + term() + "; g.team != " + comprehension()
+	case 24:
+		return "some i; data.grants[i].user == " + term() + "; data.grants[i].role in " + comprehension()
+
 	case 0, 1:
 		return one(`some g in data.grants`, `g := data.grants[_]`, `some i, g in data.grants`, `g = data.grants[_]`) + "; g.user == " + term() + "; " + pick()
 	case 2:

@@ -215,7 +215,7 @@ func (w *walker) iteration(b ast.Body, i int, known ast.VarSet) *iteration {
 			continue
 		}
 		n.at = i
-		if w.demand(b, n, known) && (!n.document.Array || w.keyUnused(b, n)) {
+		if w.demand(b, n, known) && (!n.document.Array || w.keyUnused(b, n)) && !slices.ContainsFunc(b[i:], func(e *ast.Expr) bool { return n.isIn(e, b) && holdsClosure(e) }) {
 			return n
 		}
 	}

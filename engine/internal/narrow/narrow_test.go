@@ -121,6 +121,8 @@ func TestRewrite(t *testing.T) {
 		{`p if { u := input.u; x := {g.role: g | some g in data.grants; g.user == u}; x.a }`, nil},
 		{`p if { some g in data.grants; count([1 | g.x]) == 1; g.user == input.u }`, nil},
 		{`p if { some g in data.grants; every x in g.xs { x == 1 }; g.user == input.u }`, nil},
+		// OPA would no longer know the comprehension that it evaluates for all values at once.
+		{`p if { data.grants[i].user == input.u; data.grants[i].xs == [c | some k in data.ks; c := [upper(t.v) | some t in data.things; t.k == k]] }`, nil},
 		// The key says more than the way to the row, of an array.
 		{`p if { some i, g in data.grants; g.user == input.u; i > 1 }`, nil},
 		{`p[i] := 1 if { some i, g in data.grants; g.user == input.u }`, nil},

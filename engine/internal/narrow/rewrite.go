@@ -51,8 +51,8 @@ func (w *walker) narrow(b ast.Body, n *iteration) (ast.Body, int) {
 		add(ast.NewExpr([]*ast.Term{ast.NewTerm(Declaration().Ref()), ast.NewTerm(value.Value), ast.NewTerm(key.Value)}))
 	}
 	at := len(out)
-	for i, e := range b[n.at:] {
-		if (i == 0 || n.document.Array) && len(sourceRefs(e, n)) > 0 {
+	for _, e := range b[n.at:] {
+		if n.isIn(e, b) {
 			e = e.Copy() // its terms may be those of others
 			for _, t := range sourceRefs(e, n) {
 				t.Value = n.lookUp(t, key)
@@ -61,6 +61,11 @@ func (w *walker) narrow(b ast.Body, n *iteration) (ast.Body, int) {
 		out = append(out, e)
 	}
 	return ast.NewBody(out...), at
+}
+
+// isIn tells whether an expression of b, from the iteration on, is rewritten.
+func (n *iteration) isIn(e *ast.Expr, b ast.Body) bool {
+	return (e == b[n.at] || n.document.Array) && len(sourceRefs(e, n)) > 0
 }
 
 // lookUp is a reference into the index for one into the document.

@@ -50,6 +50,18 @@ func binds(e *ast.Expr) ast.VarSet {
 	return visitor.Vars().Diff(ast.ReservedVars)
 }
 
+// holdsClosure tells an expression that a copy changes: OPA may evaluate a comprehension
+// for all values of the variables around it at once, and knows it by where it is in memory.
+// A copy is evaluated for one value, and a failure with another value would be lost.
+func holdsClosure(e *ast.Expr) bool {
+	found := false
+	ast.WalkClosures(e, func(any) bool {
+		found = true
+		return true
+	})
+	return found
+}
+
 // constant tells a reference of nothing but scalars behind its head.
 func constant(ref ast.Ref) bool {
 	return !slices.ContainsFunc(ref[1:], func(t *ast.Term) bool { return !scalar(t.Value) })

@@ -65,6 +65,12 @@ func (s *Server) account(ctx context.Context, c call, err error) error {
 	f := faultOf(err)
 	s.metrics.errors.WithLabelValues(f.code, string(c.door)).Inc()
 	level := slog.LevelDebug
+	if f.cause != nil {
+		level = slog.LevelError
+	}
+	if !s.log.Enabled(ctx, level) {
+		return &faultError{fault: f}
+	}
 	attrs := []slog.Attr{
 		slog.String("request_id", c.requestID), slog.String("door", string(c.door)), slog.String("code", f.code),
 	}
@@ -75,7 +81,6 @@ func (s *Server) account(ctx context.Context, c call, err error) error {
 		attrs = append(attrs, slog.String("path", f.path))
 	}
 	if f.cause != nil {
-		level = slog.LevelError
 		attrs = append(attrs, slog.String("error", f.cause.Error()))
 	}
 	s.log.LogAttrs(ctx, level, "no decision", attrs...)

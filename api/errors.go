@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/protoadapt"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/bundles/registry"
@@ -191,26 +192,26 @@ func faultOf(err error) fault {
 // coded finds the domain error in err. The texts of domain errors are written
 // for whoever sent the request.
 func coded(err error) fault {
-	var own *Error
-	var eng *engine.Error
-	var rare *rar.Error
-	var msg *mcp.Error
-	var bun *bundles.Error
-	switch {
-	case errors.As(err, &own):
+	if own, ok := errors.AsType[*Error](err); ok {
 		return fault{code: string(own.Code), path: own.Path, message: text(own.Err)}
-	case errors.As(err, &eng):
+	}
+	if eng, ok := errors.AsType[*engine.Error](err); ok {
 		return engineFault(eng)
-	case errors.As(err, &bun): // before what the decoder said, which it places
+	}
+	if bun, ok := errors.AsType[*bundles.Error](err); ok { // before what the decoder said, which it places
 		f := fault{code: string(bun.Code), path: bun.Path, message: text(bun.Err)}
 		if report, ok := registry.ReportOf(err); ok {
 			f.report = reportOf(report)
 		}
 		return f
-	case errors.As(err, &rare):
+	}
+	if rare, ok := errors.AsType[*rar.Error](err); ok {
 		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}
-	case errors.As(err, &msg):
+	}
+	if msg, ok := errors.AsType[*mcp.Error](err); ok {
 		return fault{code: string(msg.Code), path: msg.Path, message: text(msg.Err)}
+	}
+	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fault{code: string(engine.CodeDeadline), message: deadlineMessage}
 	case errors.Is(err, context.Canceled):
@@ -245,23 +246,59 @@ func text(err error) string {
 // status makes the gRPC form: google.rpc.ErrorInfo carries what the REST body
 // does.
 func (f fault) status(requestID string) error {
-	st := status.New(f.outcome.grpc, f.message)
-	info := &errdetails.ErrorInfo{
-		Reason: f.code, Domain: errorDomain,
-		Metadata: map[string]string{"path": f.path, "request_id": requestID},
+	st := &statuspb.Status{
+		Code: int32(f.outcome.grpc), Message: f.message, //nolint:gosec // a status code, below 17
+		Details: []*anypb.Any{{TypeUrl: errorInfoURL, Value: f.errorInfo(requestID)}},
 	}
-	details := []protoadapt.MessageV1{info}
 	if f.outcome.http == http.StatusTooManyRequests {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter())})
+		st.Details = append(st.Details, &anypb.Any{TypeUrl: retryInfoURL, Value: retryInfo(retryAfter())})
 	}
 	if f.report != nil {
-		details = append(details, protoadapt.MessageV1Of(f.report))
+		report, err := anypb.New(f.report)
+		if err != nil {
+			return status.ErrorProto(st)
+		}
+		st.Details = append(st.Details, report)
 	}
-	withInfo, err := st.WithDetails(details...)
-	if err != nil {
-		return st.Err()
-	}
-	return withInfo.Err()
+	return status.ErrorProto(st)
+}
+
+const (
+	errorInfoURL = "type.googleapis.com/google.rpc.ErrorInfo"
+	retryInfoURL = "type.googleapis.com/google.rpc.RetryInfo"
+)
+
+// errorInfo encodes google.rpc.ErrorInfo, field by field: under overload most calls
+// get one, and making the message and encoding it by reflection was a good part of
+// what a refusal cost.
+func (f fault) errorInfo(requestID string) []byte {
+	b := make([]byte, 0, 64+len(f.code)+len(f.path)+len(requestID))
+	b = appendText(appendText(b, 1, f.code), 2, errorDomain)
+	b = appendEntry(b, 3, "path", f.path)
+	return appendEntry(b, 3, "request_id", requestID)
+}
+
+// retryInfo encodes google.rpc.RetryInfo.
+func retryInfo(d time.Duration) []byte {
+	var delay [16]byte
+	seconds, nanos := uint64(d/time.Second), uint64(d%time.Second) //nolint:gosec // never negative
+	text := protowire.AppendVarint(protowire.AppendTag(delay[:0], 1, protowire.VarintType), seconds)
+	text = protowire.AppendVarint(protowire.AppendTag(text, 2, protowire.VarintType), nanos)
+	return protowire.AppendBytes(protowire.AppendTag(make([]byte, 0, 2+len(text)), 1, protowire.BytesType), text)
+}
+
+// appendEntry appends an entry of a map from text to text.
+func appendEntry(b []byte, n protowire.Number, key, value string) []byte {
+	key, value = valid(key), valid(value)
+	const tag = 1
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(2*tag+protowire.SizeBytes(len(key))+protowire.SizeBytes(len(value)))) //nolint:gosec // never negative
+	return appendText(appendText(b, 1, key), 2, value)
+}
+
+// appendText appends a field of text that is valid UTF-8, as protobuf wants it.
+func appendText(b []byte, n protowire.Number, text string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), valid(text))
 }
 
 // retryAfter is when whoever is refused for want of room may try again: not all of

@@ -18,6 +18,11 @@ const (
 	// freshTime and up to twice that is how long a call counts that has arrived: who
 	// sends slowly, or is decided for long, holds up nobody.
 	freshTime = 250 * time.Millisecond
+	// slowAfter is how long an evaluation may take before it gives its place to
+	// others, suspectAfter the same for a caller that has such ones under way: what
+	// never ends is rarely asked once.
+	slowAfter    = 5 * time.Millisecond
+	suspectAfter = time.Millisecond
 	// slowPerWorker is how many evaluations that take long there may be to a worker.
 	// They wait for each other, which is cheaper than to begin one more only to refuse it.
 	slowPerWorker = 16
@@ -32,9 +37,9 @@ const (
 )
 
 // pool bounds how many decisions run at once and how many wait, and has callers
-// take turns. Decisions of batches run on its long-lived workers: evaluation grows
-// the stack, and a call of grpc-go starts on a fresh small one. A connection of
-// HTTP/1.1 has a goroutine of its own that stays, so REST only takes a place.
+// take turns. Decisions of batches, and those that have waited, run on its long-lived
+// workers: evaluation grows the stack, and a call of grpc-go that is one of many starts
+// on a fresh small one.
 //
 // An evaluation that takes long gives its place to others and goes on beside them,
 // in turn with its like (turn.pace).
@@ -173,9 +178,10 @@ func (t *task) work() {
 	t.run()
 }
 
-func overloaded() error {
-	return errorf(CodeOverloaded, "", "too many calls are waiting for a decision; try again later")
-}
+// errOverloaded is one for all: making it for each of thousands is work as well.
+var errOverloaded = errorf(CodeOverloaded, "", "too many calls are waiting for a decision; try again later")
+
+func overloaded() error { return errOverloaded }
 
 // lineOf finds the line of a caller. Callers that are not told apart share one.
 func (p *pool) lineOf(caller string) *line {
@@ -402,21 +408,21 @@ func (p *pool) come(s *seat, n int) {
 	}
 }
 
-// enter waits for a place.
-func (s *seat) enter(ctx context.Context) error {
+// enter takes a place, and waits for it where others are about.
+func (s *seat) enter(ctx context.Context) (waited bool, err error) {
 	p := s.pool
 	p.mu.Lock()
 	now := time.Now()
 	if !s.taken && p.waiting >= p.limit && !p.makeRoom(s.caller, 1) {
 		p.mu.Unlock()
-		return overloaded()
+		return false, overloaded()
 	}
 	p.come(s, 1)
 	if p.running < p.workers && p.waiting == 0 && p.inside.turn(p.epoch(now)) <= 1 {
 		p.running++
 		p.fast = now
 		p.mu.Unlock()
-		return nil
+		return false, nil
 	}
 	w := &waiter{line: p.lineOf(s.caller), kept: s.taken, ready: make(chan error, 1)}
 	if len(w.line.waiters) == 0 {
@@ -436,18 +442,18 @@ func (s *seat) enter(ctx context.Context) error {
 	p.mu.Unlock()
 	select {
 	case err := <-w.ready:
-		return err
+		return true, err
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
-	waited := p.remove(w)
+	stays := p.remove(w)
 	p.mu.Unlock()
-	if !waited { // it was its turn just now
+	if !stays { // it was its turn just now
 		if err := <-w.ready; err == nil {
 			p.give()
 		}
 	}
-	return context.Cause(ctx)
+	return true, context.Cause(ctx)
 }
 
 // give frees a place, which the next line's first call gets.

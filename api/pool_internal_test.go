@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -125,6 +127,7 @@ func TestPoolTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1, 100, testQueueTime, 1)
+		p.start(t)
 		hold := make(chan struct{})
 		var order []string
 		var calls sync.WaitGroup
@@ -159,6 +162,7 @@ func TestPoolMakesRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1, 4, testQueueTime, 1)
+		p.start(t)
 		hold := make(chan struct{})
 		var refused, done atomic.Int64
 		var calls sync.WaitGroup
@@ -201,6 +205,7 @@ func TestPoolQueueTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1, 1000, testQueueTime, 1)
+		p.start(t)
 		var calls sync.WaitGroup
 		var done, refused atomic.Int64
 		call := func() {
@@ -291,6 +296,72 @@ func TestPoolBatches(t *testing.T) {
 	})
 }
 
+// A call that is alone runs where it came in, one that waits on a worker, where it
+// may panic as well.
+func TestPoolWaitsForWorker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 10, testQueueTime, 1)
+		p.start(t)
+		where := func(f func()) (worker bool) {
+			if err := p.seat("", 1).here(t.Context(), func(context.Context) {
+				worker = bytes.Contains(debug.Stack(), []byte("(*task).work"))
+				f()
+			}); err != nil {
+				t.Error(err)
+			}
+			return worker
+		}
+		hold := make(chan struct{})
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			if where(func() { <-hold }) {
+				t.Error("a call that is alone runs on a worker")
+			}
+		})
+		synctest.Wait()
+		calls.Go(func() {
+			if !where(func() {}) {
+				t.Error("a call that has waited runs where it came in")
+			}
+		})
+		calls.Go(func() {
+			defer func() {
+				if v, ok := recover().(*panicked); !ok || v.value != "broken" {
+					t.Errorf("recovered %v", v)
+				}
+			}()
+			where(func() { panic("broken") })
+		})
+		synctest.Wait()
+		close(hold)
+		calls.Wait()
+		p.empty(t)
+	})
+}
+
+// Who has an evaluation under way that takes long is soon paced in the next one.
+func TestPoolSuspects(t *testing.T) {
+	t.Parallel()
+	p := newPool(2, 10, testQueueTime, 1)
+	slow := &turn{pool: p, caller: "runaway"}
+	p.running = 1 // its place
+	if !slow.yield() {
+		t.Fatal("no room for one that takes long")
+	}
+	if got := p.paceAfter("runaway"); got != suspectAfter {
+		t.Errorf("beside one that takes long: paced after %v", got)
+	}
+	if got := p.paceAfter("quiet"); got != slowAfter {
+		t.Errorf("another caller: paced after %v", got)
+	}
+	slow.end()
+	if got := p.paceAfter("runaway"); got != slowAfter {
+		t.Errorf("after it: paced after %v", got)
+	}
+	p.empty(t)
+}
+
 // What takes long gives its place back, runs in turn with its like, and is refused
 // when there is too much of it.
 func TestPoolSlow(t *testing.T) {
@@ -303,7 +374,7 @@ func TestPoolSlow(t *testing.T) {
 		slow := func(caller string) {
 			calls.Go(func() {
 				s := p.seat(caller, 1)
-				if err := s.enter(ctx); err != nil {
+				if _, err := s.enter(ctx); err != nil {
 					t.Error(err)
 					return
 				}
@@ -333,7 +404,7 @@ func TestPoolSlow(t *testing.T) {
 			t.Errorf("%d slow and %d refused, want %d, half of the room, and 1", n, refused.Load(), half)
 		}
 		for range 4 { // all places are free for others
-			if err := p.seat("quiet", 1).enter(ctx); err != nil {
+			if _, err := p.seat("quiet", 1).enter(ctx); err != nil {
 				t.Error(err)
 			}
 		}

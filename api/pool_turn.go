@@ -18,26 +18,33 @@ type turn struct {
 	since  time.Time
 }
 
-// here runs f on the calling goroutine once there is a place.
+// here runs f once there is a place: on the calling goroutine, or on a worker if the
+// call had to wait. When calls wait there are more of them than grpc-go has long-lived
+// goroutines, and f would have to grow the stack of a new one each time.
 func (s *seat) here(ctx context.Context, f func(context.Context)) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	t := &turn{pool: s.pool, caller: s.caller}
-	defer t.end()
-	f(engine.WithPace(ctx, t.pace))
-	return nil
+	return s.run(ctx, f, false)
 }
 
-// onWorker runs f on a worker and waits for its end. A call whose context ends
-// before a worker is free never runs; after that f itself watches the context.
+// onWorker runs f on a worker once there is a place, and waits for its end.
 func (s *seat) onWorker(ctx context.Context, f func(context.Context)) error {
-	if err := s.enter(ctx); err != nil {
+	return s.run(ctx, f, true)
+}
+
+// run runs f once there is a place. A call whose context ends before a worker is
+// free never runs; after that f itself watches the context.
+func (s *seat) run(ctx context.Context, f func(context.Context), onWorker bool) error {
+	waited, err := s.enter(ctx)
+	if err != nil {
 		return err
 	}
 	t := &turn{pool: s.pool, caller: s.caller}
 	defer t.end()
-	work := &task{run: func() { f(engine.WithPace(ctx, t.pace)) }, done: make(chan struct{})}
+	paced := engine.WithPace(ctx, s.pool.paceAfter(s.caller), t.pace)
+	if !onWorker && !waited {
+		f(paced)
+		return nil
+	}
+	work := &task{run: func() { f(paced) }, done: make(chan struct{})}
 	select {
 	case s.pool.tasks <- work:
 	case <-ctx.Done():
@@ -48,6 +55,17 @@ func (s *seat) onWorker(ctx context.Context, f func(context.Context)) error {
 		panic(work.panicked)
 	}
 	return nil
+}
+
+// paceAfter is how long an evaluation may run before it is paced: not long where
+// the same caller has others that take long.
+func (p *pool) paceAfter(caller string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.lines[caller]; l != nil && l.slow > 0 {
+		return suspectAfter
+	}
+	return slowAfter
 }
 
 // end gives back what the turn has.

@@ -11,9 +11,7 @@ import (
 const DefaultMaxSteps = 10_000_000
 
 const (
-	// paceAfter is how long an evaluation runs before it is paced.
-	paceAfter = 5 * time.Millisecond
-	// paceEvery is how long it runs from then on between two askings.
+	// paceEvery is how long a paced evaluation runs between two askings.
 	paceEvery = 500 * time.Microsecond
 	// meterInterval steps pass between two looks at the clock.
 	meterInterval = 64
@@ -24,19 +22,20 @@ const (
 // evaluation's time. An error ends the evaluation, and is the decision's.
 type Pace func(context.Context) error
 
-// WithPace has what is decided under the context ask pace. The context is for one
-// decision at a time.
-func WithPace(ctx context.Context, pace Pace) context.Context {
-	return context.WithValue(ctx, pacingKey{}, &pacing{pace: pace})
+// WithPace has what is decided under the context ask pace once it has run for
+// after. The context is for one decision at a time.
+func WithPace(ctx context.Context, after time.Duration, pace Pace) context.Context {
+	return context.WithValue(ctx, pacingKey{}, &pacing{after: after, pace: pace})
 }
 
 type pacingKey struct{}
 
 // pacing is a Pace, and the error that it has ended an evaluation with.
 type pacing struct {
-	pace Pace
-	next time.Time
-	err  error
+	after time.Duration
+	pace  Pace
+	next  time.Time
+	err   error
 }
 
 func pacingOf(ctx context.Context) *pacing {
@@ -47,7 +46,7 @@ func pacingOf(ctx context.Context) *pacing {
 // begin starts the time of the first evaluation; those after it go on with it.
 func (p *pacing) begin() {
 	if p != nil && p.next.IsZero() {
-		p.next = time.Now().Add(paceAfter)
+		p.next = time.Now().Add(p.after)
 	}
 }
 

@@ -55,6 +55,18 @@ type Finding struct {
 	// Rule is the Rego rule meant, if any.
 	Rule    string
 	Message string
+	// Fix says what to write instead, where the lint knows.
+	Fix string
+	// FailsOpen: what policy means to forbid may be allowed.
+	FailsOpen bool
+}
+
+// Text is the message, and what to write instead.
+func (f Finding) Text() string {
+	if f.Fix == "" {
+		return f.Message
+	}
+	return f.Message + ". Fix: " + f.Fix
 }
 
 // String formats a finding as compilers do: file:row:col: code: message.
@@ -66,7 +78,7 @@ func (f Finding) String() string {
 	case f.File != "":
 		b.WriteString(f.File + ": ")
 	}
-	b.WriteString(string(f.Code) + ": " + f.Message)
+	b.WriteString(string(f.Code) + ": " + f.Text())
 	return b.String()
 }
 

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/authzd/authzd/engine/internal/contract"
+import (
+	"github.com/authzd/authzd/engine/internal/contract"
+	"github.com/authzd/authzd/engine/internal/lint"
+)
 
 // Codes lists every code this package can report, those of the contract's
 // static rules included, for the error table of package
@@ -81,6 +84,9 @@ func Codes() []Code {
 		if Code(c.Name) != CodePolicyCompile {
 			codes = append(codes, Code(c.Name))
 		}
+	}
+	for _, c := range lint.Codes() {
+		codes = append(codes, Code(c.Name))
 	}
 	return codes
 }

@@ -140,6 +140,7 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 		return
 	}
 	c.suggestIndexes(compiler)
+	c.lint(compiler, main, types)
 	eval, err := newTopdown(ctx, compiler, packageRef(main.entrypoint), c.data, lookUps{c.modules, c.indexes})
 	if err != nil {
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)
@@ -189,6 +190,7 @@ func (c *compilation) addJudged(found []contract.Finding) {
 	for _, f := range found {
 		c.add(Finding{
 			Code: Code(f.Code), Severity: Severity(f.Severity), File: f.File, Row: f.Row, Col: f.Col, Rule: f.Rule, Message: f.Message,
+			FailsOpen: f.Code == contract.CodeForbidUndefined,
 		})
 	}
 }

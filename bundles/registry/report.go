@@ -158,7 +158,7 @@ func (r *Report) fault(err *bundles.Error) *bundles.Error {
 // the bundle, where they are in this one.
 func (r *Report) compiled(name string, faults, warnings []engine.Finding) {
 	of := func(f engine.Finding) Problem {
-		message := f.Message
+		message := f.Text()
 		if f.Rule != "" {
 			message = f.Rule + ": " + message
 		}

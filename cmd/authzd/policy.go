@@ -137,7 +137,7 @@ func (s *policySet) located(findings []engine.Finding) []engine.Finding {
 
 // findingText writes a finding as compilers do: file:row:col: code: message.
 func findingText(f engine.Finding) string {
-	text := string(f.Code) + ": " + f.Message
+	text := string(f.Code) + ": " + f.Text()
 	switch {
 	case f.File == "":
 		return text

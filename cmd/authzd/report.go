@@ -20,6 +20,8 @@ func writeReport(w io.Writer, format string, r *testReport) error {
 		return enc.Encode(r)
 	case "junit":
 		return writeJUnit(w, r)
+	case "sarif":
+		return writeSARIF(w, r)
 	}
 	return writeTestText(w, r)
 }
@@ -29,6 +31,9 @@ func writeTestText(w io.Writer, r *testReport) error {
 	var b strings.Builder
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", warning)
+	}
+	for _, f := range r.Findings {
+		b.WriteString(f.text())
 	}
 	for _, c := range r.Tests {
 		if c.failed() {
@@ -117,19 +122,25 @@ type (
 	}
 )
 
-// writeJUnit makes one suite of each file.
+// writeJUnit makes one suite of each file. A finding of the lint is a case that fails, if it
+// makes the command fail.
 func writeJUnit(w io.Writer, r *testReport) error {
 	var doc junitSuites
 	at := map[string]int{}
-	for i := range r.Tests {
-		c := &r.Tests[i]
-		n, ok := at[c.File]
+	suite := func(file string) *junitSuite {
+		n, ok := at[file]
 		if !ok {
 			n = len(doc.Suites)
-			at[c.File] = n
-			doc.Suites = append(doc.Suites, junitSuite{Name: c.File})
+			at[file] = n
+			doc.Suites = append(doc.Suites, junitSuite{Name: file})
 		}
-		doc.Suites[n].add(c)
+		return &doc.Suites[n]
+	}
+	for i := range r.Findings {
+		suite(r.Findings[i].File).lint(&r.Findings[i])
+	}
+	for i := range r.Tests {
+		suite(r.Tests[i].File).add(&r.Tests[i])
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
@@ -141,6 +152,16 @@ func writeJUnit(w io.Writer, r *testReport) error {
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
+}
+
+func (s *junitSuite) lint(f *lintFinding) {
+	s.Tests++
+	j := junitCase{ClassName: "lint", Name: string(f.Code), File: f.File, Time: "0", Output: f.text()}
+	if f.counts() {
+		s.Failures++
+		j.Failure = &junitProblem{Message: f.Message, Text: f.text()}
+	}
+	s.Cases = append(s.Cases, j)
 }
 
 func (s *junitSuite) add(c *testCase) {

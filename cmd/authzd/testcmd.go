@@ -19,6 +19,7 @@ type testOptions struct {
 	timeout    time.Duration
 	allowEmpty bool
 	strict     bool
+	lint       bool
 	format     *string
 }
 
@@ -29,7 +30,9 @@ func newTest(std stdio) *cobra.Command {
 		Short: "Run the Rego tests and decision cases of bundles",
 		Long: "Runs the Rego tests (*_test.rego) and the decision cases (cases/*.yaml) of each bundle, a folder\n" +
 			"or an archive. Each bundle must compile as serve would compile it.\n\n" +
-			"Exit code: 0 if all passed, 1 otherwise. No test at all is an error.",
+			"With --lint, also reads policy for rules that do not do what their text says (docs/lint.md).\n\n" +
+			"Exit code: 0 if all passed, 1 otherwise. No test at all is an error. With --lint, 1 on any finding\n" +
+			"that the lint has a name for (lint.…), that fails open, or that refuses the bundle.",
 		Args: cobra.MinimumNArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -39,7 +42,8 @@ func newTest(std stdio) *cobra.Command {
 	cmd.Flags().DurationVar(&o.timeout, "timeout", bundles.DefaultTestTimeout, "time for one Rego test")
 	cmd.Flags().BoolVar(&o.allowEmpty, "allow-empty", false, "a bundle without tests is no error")
 	cmd.Flags().BoolVar(&o.strict, "strict-builtins", false, "a Rego test in which a builtin fails is an error, not stock OPA's undefined")
-	o.format = outputFlag(cmd, "text", "json", "junit")
+	cmd.Flags().BoolVar(&o.lint, "lint", false, "lint the policy, too; needed for -o sarif")
+	o.format = outputFlag(cmd, "text", "json", "junit", "sarif")
 	return cmd
 }
 
@@ -72,11 +76,12 @@ func (c *testCase) failed() bool {
 
 // testReport is everything that ran.
 type testReport struct {
-	Tests    []testCase `json:"tests"`
-	Passed   int        `json:"passed"`
-	Failed   int        `json:"failed"`
-	Skipped  int        `json:"skipped"`
-	Warnings []string   `json:"warnings,omitempty"`
+	Tests    []testCase    `json:"tests"`
+	Passed   int           `json:"passed"`
+	Failed   int           `json:"failed"`
+	Skipped  int           `json:"skipped"`
+	Warnings []string      `json:"warnings,omitempty"`
+	Findings []lintFinding `json:"findings,omitempty"`
 }
 
 func (r *testReport) add(c testCase) {
@@ -92,10 +97,17 @@ func (r *testReport) add(c testCase) {
 }
 
 func test(ctx context.Context, std stdio, o testOptions) error {
+	if *o.format == "sarif" && !o.lint {
+		return errors.New("--output sarif reports findings: it needs --lint")
+	}
 	report := testReport{Tests: []testCase{}}
 	for _, where := range o.paths {
 		before := len(report.Tests)
-		if err := testBundle(ctx, where, o, &report); err != nil {
+		err := testBundle(ctx, where, o, &report)
+		if err != nil && o.lint && report.refused(err) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if len(report.Tests) == before && !o.allowEmpty {
@@ -105,7 +117,7 @@ func test(ctx context.Context, std stdio, o testOptions) error {
 	if err := writeReport(std.out, *o.format, &report); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if report.Failed > 0 {
+	if report.Failed > 0 || report.lintFails() {
 		return exit{exitError}
 	}
 	return nil
@@ -121,7 +133,12 @@ func testBundle(ctx context.Context, where string, o testOptions, report *testRe
 	if err != nil {
 		return err
 	}
-	report.Warnings = append(append(report.Warnings, set.warnings()...), findingTexts(warnings)...)
+	report.Warnings = append(report.Warnings, set.warnings()...)
+	if o.lint {
+		report.lint(warnings)
+	} else {
+		report.Warnings = append(report.Warnings, findingTexts(warnings)...)
+	}
 	rego, err := bundles.RunTests(ctx, content.Bundle, bundles.TestOptions{Timeout: o.timeout, StrictBuiltins: o.strict})
 	if err != nil {
 		return located(where, err)

@@ -1,0 +1,18 @@
+package lint
+
+// The codes of findings. They are API: listed in docs/errors.md, never reused.
+const (
+	CodeNeverFires  = "lint.never_fires"
+	CodeUnknownTool = "lint.unknown_tool"
+)
+
+// Code is a code of this package and its meaning in one line.
+type Code struct{ Name, Meaning string }
+
+// Codes lists every code that Run can return.
+func Codes() []Code {
+	return []Code{
+		{CodeNeverFires, "a rule that can never hold, or that nothing reads"},
+		{CodeUnknownTool, "a tool that is named in policy and not declared"},
+	}
+}

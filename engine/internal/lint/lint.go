@@ -1,0 +1,181 @@
+// Package lint reads compiled policy for rules that do not do what their text says: that
+// never fire, that vanish, that demand what nobody can have, or that are slower than they
+// need be. It refuses nothing: package contract does. It is precise before it is complete:
+// what it does not understand it passes over, because a lint that is wrong is switched off.
+//
+// It works on what OPA has compiled, in which names are resolved, variables are unique and
+// expressions are in the order in which they are evaluated. Time grows with the size of the
+// policy, since each rule may follow only so many others (maxSteps).
+//
+// Only package engine calls it. All functions are pure and leave the policy alone.
+package lint
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/authzd/authzd/engine/internal/contract"
+	"github.com/authzd/authzd/rar"
+)
+
+// Input is the policy to read, and what its bundles declare.
+type Input struct {
+	Compiler *ast.Compiler
+	// IsLibrary tells which modules are the engine's own, which are not read.
+	IsLibrary func(path string) bool
+	// Entrypoint is the package that decides.
+	Entrypoint ast.Ref
+	// Tools are those that are declared; UntypedTools admits others.
+	Tools        []contract.Tool
+	UntypedTools bool
+	// Types are the declared types of authorization_details.
+	Types *rar.Types
+	// Data is the base data.
+	Data rar.Value
+}
+
+// Finding is one thing that is probably meant otherwise.
+type Finding struct {
+	Code     string
+	File     string
+	Row, Col int
+	// Rule is the Rego rule that it stands in.
+	Rule    string
+	Message string
+	// Fix says what to write instead.
+	Fix string
+	// FailsOpen: a call that policy means to forbid may not be.
+	FailsOpen bool
+}
+
+const (
+	// maxPlaces is how many findings of one code are listed; one more says how many
+	// there are beside.
+	maxPlaces = 100
+	// maxSteps is how many expressions and terms one rule may follow into others.
+	maxSteps = 2000
+	// maxGuesses is how many names are compared in all, to guess what was meant.
+	maxGuesses = 100_000
+)
+
+// Run reads the policy of in.
+func Run(in Input) []Finding {
+	l := &linter{in: in, tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, guesses: maxGuesses}
+	for _, t := range in.Tools {
+		l.tools[t.Name] = t
+	}
+	for _, file := range slices.Sorted(maps.Keys(in.Compiler.Modules)) {
+		if in.IsLibrary(file) {
+			continue
+		}
+		for _, r := range in.Compiler.Modules[file].Rules {
+			for ; r != nil; r = r.Else {
+				if !r.Default {
+					l.inRule(r)
+				}
+			}
+		}
+	}
+	return l.bounded(l.found)
+}
+
+type linter struct {
+	in    Input
+	tools map[string]contract.Tool
+	// scopes are those of rules that were looked into.
+	scopes map[*ast.Rule]*scope
+	found  []Finding
+
+	// rule is the one that is read, steps what is left of maxSteps for it, guesses what
+	// is left of maxGuesses.
+	rule    *ast.Rule
+	steps   int
+	guesses int
+}
+
+func (l *linter) inRule(r *ast.Rule) {
+	l.rule, l.steps = r, maxSteps
+	l.unknownTools(l.neverFires(r))
+}
+
+// step tells whether one more may be taken for the rule that is read.
+func (l *linter) step() bool {
+	l.steps--
+	return l.steps >= 0
+}
+
+// add reports what is found at loc in the rule that is read.
+func (l *linter) add(code string, loc *ast.Location, message, fix string) *Finding {
+	f := Finding{Code: code, Rule: l.name(l.rule), Message: l.short(message), Fix: l.short(fix)}
+	if loc != nil {
+		f.File, f.Row, f.Col = loc.File, loc.Row, loc.Col
+	}
+	l.found = append(l.found, f)
+	return &l.found[len(l.found)-1]
+}
+
+// name is how findings call a rule: permit["x"] in the entry point's package, else its path.
+func (l *linter) name(r *ast.Rule) string {
+	ref, n := r.Ref(), len(l.in.Entrypoint)
+	if l.document(r) == "" {
+		return ref.String()
+	}
+	var name strings.Builder
+	name.WriteString(l.document(r))
+	for _, t := range ref[n+1:] {
+		name.WriteString("[" + t.String() + "]")
+	}
+	return name.String()
+}
+
+// document is the document of the entry point that a rule is part of, such as permit; ""
+// if it is none of its package.
+func (l *linter) document(r *ast.Rule) string {
+	ref, n := r.Ref(), len(l.in.Entrypoint)
+	if len(ref) <= n || !ref.HasPrefix(l.in.Entrypoint) {
+		return ""
+	}
+	name, _ := ref[n].Value.(ast.String)
+	return string(name)
+}
+
+func (l *linter) grants(r *ast.Rule) bool {
+	d := l.document(r)
+	return d == "permit" || d == "allow"
+}
+
+func (l *linter) forbids(r *ast.Rule) bool {
+	d := l.document(r)
+	return d == "forbid" || d == "deny"
+}
+
+// short leaves the entry point's package out of text.
+func (l *linter) short(text string) string {
+	return strings.ReplaceAll(text, l.in.Entrypoint.String()+".", "")
+}
+
+// bounded sorts findings, and lists no more than maxPlaces of each code.
+func (l *linter) bounded(found []Finding) []Finding {
+	slices.SortStableFunc(found, func(a, b Finding) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col), strings.Compare(a.Code, b.Code))
+	})
+	found = slices.CompactFunc(found, func(a, b Finding) bool { return a == b })
+	n := map[string]int{}
+	var out []Finding
+	for _, f := range found {
+		if n[f.Code]++; n[f.Code] <= maxPlaces {
+			out = append(out, f)
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(n)) {
+		if more := n[code] - maxPlaces; more > 0 {
+			out = append(out, Finding{Code: code, Message: fmt.Sprintf("%d more findings of this kind are not listed", more)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,191 @@
+package lint_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/authzd/authzd/engine/internal/contract"
+	"github.com/authzd/authzd/engine/internal/lint"
+	"github.com/authzd/authzd/policies"
+	"github.com/authzd/authzd/rar"
+)
+
+const libraryFile = "authzd/v1.rego"
+
+// input compiles policy beside the library, and reads declarations from data.
+func input(tb testing.TB, policy, data string) lint.Input {
+	tb.Helper()
+	library, err := fs.ReadFile(policies.FS(), policies.Library+"/"+libraryFile)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	modules := map[string]*ast.Module{}
+	for file, text := range map[string]string{libraryFile: string(library), "policy.rego": policy} {
+		m, err := ast.ParseModuleWithOpts(file, text, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		modules[file] = m
+	}
+	c := ast.NewCompiler()
+	if c.Compile(modules); c.Failed() {
+		tb.Fatal(c.Errors)
+	}
+	doc, err := rar.DecodeStrict([]byte(data), rar.Limits{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	in := lint.Input{
+		Compiler: c, Entrypoint: ast.MustParseRef("data.authz"), Data: doc,
+		IsLibrary: func(file string) bool { return file == libraryFile },
+	}
+	tools, _ := doc.Get("authzd_tools")
+	for i := range tools.Len() {
+		arguments, _ := tools.Member(i).Value.Get("arguments")
+		in.Tools = append(in.Tools, contract.Tool{Name: tools.Member(i).Name, Arguments: arguments})
+	}
+	declared, _ := doc.Get("authzd_types")
+	var types []rar.Declaration
+	for i := range declared.Len() {
+		types = append(types, rar.Declaration{Name: declared.Member(i).Name, Document: declared.Member(i).Value})
+	}
+	if in.Types, _, err = rar.CompileTypes(types); err != nil {
+		tb.Fatal(err)
+	}
+	return in
+}
+
+// TestRules runs the policies of testdata. A line that ends in "# want CODE" has that
+// finding, "CODE!" one that fails open; every other line has none.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts := map[string]string{"data.json": "{}"}
+			for _, f := range txtar.Parse(text).Files {
+				parts[f.Name] = string(f.Data)
+			}
+			in := input(t, parts["policy.rego"], parts["data.json"])
+			var got []string
+			for _, f := range lint.Run(in) {
+				if f.Message == "" || f.Fix == "" || f.Rule == "" {
+					t.Errorf("incomplete: %+v", f)
+				}
+				got = append(got, mark(f))
+			}
+			if diff := cmp.Diff(wanted(parts["policy.rego"]), got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func mark(f lint.Finding) string {
+	code := strings.TrimPrefix(f.Code, "lint.")
+	if f.FailsOpen {
+		code += "!"
+	}
+	return fmt.Sprintf("%d %s", f.Row, code)
+}
+
+func wanted(policy string) []string {
+	var out []string
+	for i, line := range strings.Split(policy, "\n") {
+		if _, codes, ok := strings.Cut(line, "# want "); ok {
+			for _, code := range strings.Fields(codes) {
+				out = append(out, fmt.Sprintf("%d %s", i+1, code))
+			}
+		}
+	}
+	return out
+}
+
+func TestFindingsSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	got := lint.Run(input(t, `package authz
+
+permit["a"] := {} if {
+	calls("pay")
+	some item in input.list
+	item.kind == "x"
+	item.kind in {"y", "z"}
+}
+
+calls(tool) if {
+	input.action.name == "tools/call"
+	input.resource.id == tool
+}
+`, `{"authzd_tools": {"pya": {"arguments": {}}, "payment": {"arguments": {}}}}`))
+	want := []lint.Finding{
+		{
+			Code: lint.CodeUnknownTool, File: "policy.rego", Row: 4, Col: 2, Rule: `permit["a"]`,
+			Message: `tool "pay" is not declared: a call of it is denied, or held to a schema that its caller brings`,
+			Fix:     "declare it in authzd_tools/pay/data.json",
+		},
+		{
+			Code: lint.CodeNeverFires, File: "policy.rego", Row: 7, Col: 2, Rule: `permit["a"]`,
+			Message: `permit["a"] never holds: input.list[_].kind can not be "x" and "y" or "z" at once`,
+			Fix:     "remove the rule, or what contradicts itself",
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestFindingsAreBounded(t *testing.T) {
+	t.Parallel()
+	var policy strings.Builder
+	policy.WriteString("package authz\n")
+	for i := range 250 {
+		fmt.Fprintf(&policy, "permit[\"p%d\"] := {} if false\n", i)
+	}
+	got := lint.Run(input(t, policy.String(), `{}`))
+	last := got[len(got)-1]
+	if len(got) != 101 || last.Code != lint.CodeNeverFires || last.Row != 0 || !strings.Contains(last.Message, "150 more") {
+		t.Errorf("%d findings, the last %+v", len(got), last)
+	}
+}
+
+// TestTestdataCoversEveryCode: each code is wanted somewhere, and each file has lines that
+// nearly are findings.
+func TestTestdataCoversEveryCode(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range lint.Codes() {
+		name := strings.TrimPrefix(code.Name, "lint.")
+		at := slices.IndexFunc(files, func(f string) bool { return filepath.Base(f) == name+".txtar" })
+		if at < 0 {
+			t.Errorf("%s has no file in testdata", code.Name)
+			continue
+		}
+		text, err := os.ReadFile(files[at])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "# want "+name) {
+			t.Errorf("%s has no finding in its file", code.Name)
+		}
+	}
+}

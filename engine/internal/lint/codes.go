@@ -3,6 +3,7 @@ package lint
 // The codes of findings. They are API: listed in docs/errors.md, never reused.
 const (
 	CodeNeverFires  = "lint.never_fires"
+	CodeUndefined   = "lint.may_be_undefined"
 	CodeUnknownTool = "lint.unknown_tool"
 )
 
@@ -13,6 +14,7 @@ type Code struct{ Name, Meaning string }
 func Codes() []Code {
 	return []Code{
 		{CodeNeverFires, "a rule that can never hold, or that nothing reads"},
+		{CodeUndefined, "a forbid or permit that is silently undefined where something it reads is missing"},
 		{CodeUnknownTool, "a tool that is named in policy and not declared"},
 	}
 }

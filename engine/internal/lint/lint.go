@@ -69,19 +69,25 @@ func Run(in Input) []Finding {
 	for _, t := range in.Tools {
 		l.tools[t.Name] = t
 	}
-	for _, file := range slices.Sorted(maps.Keys(in.Compiler.Modules)) {
-		if in.IsLibrary(file) {
+	l.eachRule(l.inRule)
+	l.forbidsMayBeUndefined()
+	return l.bounded(l.found)
+}
+
+// eachRule calls f with every rule that is not the library's, and every else.
+func (l *linter) eachRule(f func(*ast.Rule)) {
+	for _, file := range slices.Sorted(maps.Keys(l.in.Compiler.Modules)) {
+		if l.in.IsLibrary(file) {
 			continue
 		}
-		for _, r := range in.Compiler.Modules[file].Rules {
+		for _, r := range l.in.Compiler.Modules[file].Rules {
 			for ; r != nil; r = r.Else {
 				if !r.Default {
-					l.inRule(r)
+					f(r)
 				}
 			}
 		}
 	}
-	return l.bounded(l.found)
 }
 
 type linter struct {
@@ -96,11 +102,17 @@ type linter struct {
 	rule    *ast.Rule
 	steps   int
 	guesses int
+	// nested is how deep in keys of references resolve is.
+	nested int
 }
 
 func (l *linter) inRule(r *ast.Rule) {
 	l.rule, l.steps = r, maxSteps
-	l.unknownTools(l.neverFires(r))
+	p := l.neverFires(r)
+	l.unknownTools(p)
+	if l.grants(r) {
+		l.permitMayBeUndefined(r, p)
+	}
 }
 
 // step tells whether one more may be taken for the rule that is read.

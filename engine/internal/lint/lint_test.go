@@ -99,7 +99,7 @@ func TestRules(t *testing.T) {
 }
 
 func mark(f lint.Finding) string {
-	code := strings.TrimPrefix(f.Code, "lint.")
+	code := f.Code
 	if f.FailsOpen {
 		code += "!"
 	}
@@ -184,7 +184,7 @@ func TestTestdataCoversEveryCode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(text), "# want "+name) {
+		if !strings.Contains(string(text), "# want "+code.Name) {
 			t.Errorf("%s has no finding in its file", code.Name)
 		}
 	}

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -104,16 +105,34 @@ func equality(e *ast.Expr) (a, b *ast.Term, ok bool) {
 const maxAlias = 16
 
 // resolve follows variables, and rules that are nothing but a name for something of
-// input or data, to what they stand for.
+// input or data, to what they stand for; in the keys of a reference, too.
 func (l *linter) resolve(t *ast.Term, s *scope) *ast.Term {
 	for range maxAlias {
 		next := l.follow(t, s)
 		if next == nil {
-			return t
+			break
 		}
 		t = next
 	}
-	return t
+	ref, ok := t.Value.(ast.Ref)
+	if !ok || l.nested >= maxDepth {
+		return t
+	}
+	l.nested++
+	defer func() { l.nested-- }()
+	out := ref
+	for i, key := range ref {
+		switch key.Value.(type) {
+		case ast.Var, ast.Ref:
+			if next := l.resolve(key, s); i > 0 && next != key {
+				if &out[0] == &ref[0] {
+					out = slices.Clone(ref)
+				}
+				out[i] = next
+			}
+		}
+	}
+	return &ast.Term{Value: out, Location: t.Location}
 }
 
 func (l *linter) follow(t *ast.Term, s *scope) *ast.Term {
@@ -128,7 +147,7 @@ func (l *linter) follow(t *ast.Term, s *scope) *ast.Term {
 	if r == nil || len(r.Head.Args) > 0 || r.Head.Key != nil || r.Head.Value == nil {
 		return nil
 	}
-	return joined(l.scope(r).local(r.Head.Value), rest)
+	return joined(l.resolve(r.Head.Value, l.scope(r)), rest)
 }
 
 // follow takes one step from a variable to what it stands for; nil if there is none.

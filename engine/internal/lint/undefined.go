@@ -1,0 +1,213 @@
+package lint
+
+import (
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// forbidsMayBeUndefined reports what a forbid compares with a row of base data that a key
+// of the call chooses. Without that row the forbid is undefined, and forbids nothing. What
+// it reads of input is the contract's (engine.forbid_may_be_undefined).
+func (l *linter) forbidsMayBeUndefined() {
+	rules := l.forbidden()
+	asked := map[string]bool{}
+	for _, r := range rules {
+		l.asked(r, asked)
+	}
+	for _, r := range rules {
+		l.rule, l.steps = r, maxSteps
+		for _, e := range r.Body {
+			l.comparesRow(e, l.scope(r), asked)
+		}
+	}
+}
+
+// forbidden are the rules whose being undefined keeps a forbid from holding.
+func (l *linter) forbidden() []*ast.Rule {
+	var queue []*ast.Rule
+	l.eachRule(func(r *ast.Rule) {
+		if l.forbids(r) {
+			queue = append(queue, r)
+		}
+	})
+	seen := map[*ast.Rule]bool{}
+	for _, r := range queue {
+		seen[r] = true
+	}
+	for i := 0; i < len(queue); i++ {
+		for _, e := range queue[i].Body {
+			for _, r := range l.demanded(e) {
+				if !seen[r] {
+					seen[r] = true
+					queue = append(queue, r)
+				}
+			}
+		}
+	}
+	return queue
+}
+
+// demanded are the rules that have to be defined for an expression to hold: those that it
+// names outside of not, every and comprehensions, and that have no default or else.
+func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
+	if e.Negated || len(e.With) > 0 {
+		return nil
+	}
+	var out []*ast.Rule
+	note := func(t *ast.Term) {
+		ref, ok := t.Value.(ast.Ref)
+		if !ok || !ref[0].Equal(ast.DefaultRootDocument) {
+			return
+		}
+		rules, _ := l.rulesOf(ref)
+		for _, r := range rules {
+			if r.Default || r.Else != nil || l.in.IsLibrary(r.Location.File) {
+				return
+			}
+		}
+		out = append(out, rules...)
+	}
+	switch t := e.Terms.(type) {
+	case *ast.Term:
+		note(t)
+	case []*ast.Term:
+		for _, x := range t {
+			note(x)
+		}
+	}
+	return out
+}
+
+// asked notes rows that a body asks for in a way that says what it means if they are
+// missing: by not, by object.get, or by asking whether they are there.
+func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
+	s := l.scope(r)
+	ast.WalkExprs(r, func(e *ast.Expr) bool {
+		operands := e.Operands()
+		switch t, bare := e.Terms.(*ast.Term); {
+		case bare:
+			l.noteRow(t, s, rows)
+		case e.IsCall() && e.Operator().String() == ast.ObjectGet.Name && len(operands) > 2:
+			key := operands[1]
+			if path, ok := s.local(key).Value.(*ast.Array); ok && path.Len() > 0 {
+				key = path.Elem(0)
+			}
+			if table := joined(l.resolve(operands[0], s), []*ast.Term{key}); table != nil {
+				l.noteRow(table, s, rows)
+			}
+		case e.Negated:
+			if a, b, ok := equality(e); ok {
+				l.noteRow(a, s, rows)
+				l.noteRow(b, s, rows)
+			}
+		}
+		return false
+	})
+}
+
+func (l *linter) noteRow(t *ast.Term, s *scope, rows map[string]bool) {
+	if row, n := l.row(t, s); n > 0 {
+		rows[row[:n].String()] = true
+	}
+}
+
+// row is a reference to base data by a key that something else decides, and how many of its
+// elements name the row. 0 if there is none: of an iteration, too, which finds what is there.
+func (l *linter) row(t *ast.Term, s *scope) (ast.Ref, int) {
+	if !l.step() {
+		return nil, 0
+	}
+	ref, ok := l.resolve(t, s).Value.(ast.Ref)
+	if !ok || len(ref) < 3 || !ref[0].Equal(ast.DefaultRootDocument) {
+		return nil, 0
+	}
+	for i, key := range ref[1:] {
+		switch key.Value.(type) {
+		case ast.Ref:
+			if i == 0 || l.hasRules(ref[:i+1]) {
+				return nil, 0
+			}
+			return ref, i + 2
+		case ast.String, ast.Number:
+		default:
+			return nil, 0
+		}
+	}
+	return nil, 0
+}
+
+// hasRules tells whether rules are at, above or below a path of data.
+func (l *linter) hasRules(path ast.Ref) bool {
+	node := l.in.Compiler.RuleTree.Child(ast.DefaultRootDocument.Value)
+	for _, t := range path[1:] {
+		if node == nil || len(node.Values) > 0 {
+			break
+		}
+		node = node.Child(t.Value)
+	}
+	return node != nil
+}
+
+// comparesRow reports an expression that would hold of some value of a row, and is undefined
+// without it. Equality is left out: what is not there is not the one that is forbidden.
+func (l *linter) comparesRow(e *ast.Expr, s *scope, asked map[string]bool) {
+	if len(e.With) > 0 || !e.IsCall() {
+		return
+	}
+	if _, _, ok := equality(e); ok {
+		return
+	}
+	switch e.Operator().String() {
+	case ast.NotEqual.Name, ast.LessThan.Name, ast.LessThanEq.Name, ast.GreaterThan.Name, ast.GreaterThanEq.Name:
+	default:
+		if !e.Negated {
+			return
+		}
+	}
+	for _, t := range e.Operands() {
+		row, n := l.rowIn(t, s, 0)
+		if n == 0 || asked[row[:n].String()] {
+			continue
+		}
+		f := l.add(CodeUndefined, e.Location, l.name(l.rule)+" is undefined, and forbids nothing, where "+row[:n].String()+" is missing",
+			"say what a missing one means: "+getForm(row, n))
+		f.FailsOpen = true
+		return
+	}
+}
+
+// rowIn looks for a row in what a term is made of by builtins.
+func (l *linter) rowIn(t *ast.Term, s *scope, depth int) (ast.Ref, int) {
+	if row, n := l.row(t, s); n > 0 {
+		return row, n
+	}
+	v, ok := s.local(t).Value.(ast.Var)
+	if !ok || depth > maxDepth || s.calls[v] == nil {
+		return nil, 0
+	}
+	call := s.calls[v]
+	if name := call.Operator().String(); name == ast.ObjectGet.Name || ast.BuiltinMap[name] == nil {
+		return nil, 0
+	}
+	operands := call.Operands()
+	for _, x := range operands[:len(operands)-1] {
+		if row, n := l.rowIn(x, s, depth+1); n > 0 {
+			return row, n
+		}
+	}
+	return nil, 0
+}
+
+// getForm writes a look-up with object.get.
+func getForm(row ast.Ref, n int) string {
+	keys := make([]string, 0, len(row)-n+1)
+	for _, t := range row[n-1:] {
+		keys = append(keys, t.String())
+	}
+	key := strings.Join(keys, ", ")
+	if len(keys) > 1 {
+		key = "[" + key + "]"
+	}
+	return "object.get(" + row[:n-1].String() + ", " + key + ", DEFAULT)"
+}

@@ -4,6 +4,8 @@ package lint
 const (
 	CodeNeverFires  = "lint.never_fires"
 	CodeUndefined   = "lint.may_be_undefined"
+	CodeSprintf     = "lint.sprintf_requirement"
+	CodeUnmeetable  = "lint.unmeetable_requirement"
 	CodeUnknownTool = "lint.unknown_tool"
 )
 
@@ -15,6 +17,8 @@ func Codes() []Code {
 	return []Code{
 		{CodeNeverFires, "a rule that can never hold, or that nothing reads"},
 		{CodeUndefined, "a forbid or permit that is silently undefined where something it reads is missing"},
+		{CodeSprintf, "text that is made of values, and demanded of a credential"},
+		{CodeUnmeetable, "a requirement that no credential can meet"},
 		{CodeUnknownTool, "a tool that is named in policy and not declared"},
 	}
 }

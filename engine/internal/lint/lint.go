@@ -110,6 +110,7 @@ func (l *linter) inRule(r *ast.Rule) {
 	l.rule, l.steps = r, maxSteps
 	p := l.neverFires(r)
 	l.unknownTools(p)
+	l.requirements(r)
 	if l.grants(r) {
 		l.permitMayBeUndefined(r, p)
 	}

@@ -1,7 +1,10 @@
 package lint
 
+const codePrefix = "lint."
+
 // The codes of findings. They are API: listed in docs/errors.md, never reused.
 const (
+	CodeBadIgnore   = "lint.bad_ignore"
 	CodeNeverFires  = "lint.never_fires"
 	CodeUndefined   = "lint.may_be_undefined"
 	CodeSprintf     = "lint.sprintf_requirement"
@@ -15,6 +18,7 @@ type Code struct{ Name, Meaning string }
 // Codes lists every code that Run can return.
 func Codes() []Code {
 	return []Code{
+		{CodeBadIgnore, "a comment that ignores nothing, or gives no reason"},
 		{CodeNeverFires, "a rule that can never hold, or that nothing reads"},
 		{CodeUndefined, "a forbid or permit that is silently undefined where something it reads is missing"},
 		{CodeSprintf, "text that is made of values, and demanded of a credential"},

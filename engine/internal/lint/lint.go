@@ -71,7 +71,8 @@ func Run(in Input) []Finding {
 	}
 	l.eachRule(l.inRule)
 	l.forbidsMayBeUndefined()
-	return l.bounded(l.found)
+	l.unreadRules()
+	return l.bounded(l.kept(l.found))
 }
 
 // eachRule calls f with every rule that is not the library's, and every else.

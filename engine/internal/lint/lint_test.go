@@ -86,7 +86,7 @@ func TestRules(t *testing.T) {
 			in := input(t, parts["policy.rego"], parts["data.json"])
 			var got []string
 			for _, f := range lint.Run(in) {
-				if f.Message == "" || f.Fix == "" || f.Rule == "" {
+				if f.Message == "" || f.Fix == "" || f.Rule == "" && f.Code != lint.CodeBadIgnore {
 					t.Errorf("incomplete: %+v", f)
 				}
 				got = append(got, mark(f))
@@ -148,6 +148,18 @@ calls(tool) if {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestIgnoreNeedsAReason(t *testing.T) {
+	t.Parallel()
+	got := lint.Run(input(t, "package authz\n\n# lint:ignore never_fires\npermit[\"a\"] := {} if false\n", `{}`))
+	var codes []string
+	for _, f := range got {
+		codes = append(codes, mark(f))
+	}
+	if diff := cmp.Diff([]string{"3 lint.bad_ignore", "4 lint.never_fires"}, codes); diff != "" || !strings.Contains(got[0].Message, "gives no reason") {
+		t.Errorf("%+v, -want +got:\n%s", got, diff)
 	}
 }
 

@@ -8,16 +8,22 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// minGuess is how long a name must be for one that differs in two letters to be a slip.
-const minGuess = 6
-
 // unknownTools reports tools that a body asks for and no bundle declares. Without any
 // declared tool, and where tools may be untyped, all come with the query.
 func (l *linter) unknownTools(p *pins) {
 	if len(l.tools) == 0 || l.in.UntypedTools {
 		return
 	}
-	call := l.grants(l.rule) && (p.value("input.action.name", "tools/call") || p.value("input.mcp.method", "tools/call") || p.value("input.resource.type", "tool"))
+	call := false
+	for path, want := range map[string]string{"input.action.name": "tools/call", "input.mcp.method": "tools/call", "input.resource.type": "tool"} {
+		switch {
+		case p.value(path, want):
+			call = true
+		case p.byText[path] != nil:
+			return // something else is meant, or may be
+		}
+	}
+	call = call && l.grants(l.rule)
 	for _, pin := range p.order {
 		switch pin.ref.String() {
 		case "input.resource.id", "input.mcp.params.name":
@@ -50,15 +56,15 @@ func (l *linter) unknownTool(name string, loc *ast.Location, call bool) {
 	f.FailsOpen = l.forbids(l.rule)
 }
 
-// near is the one of names that differs least from name, in two letters at most; "" if
-// there is none, or name is too short to tell.
+// near is the one of names that differs least from name, by one letter of four and by two at
+// most; "" if there is none.
 func (l *linter) near(name string, names []string) string {
-	best, at := "", 3
+	best, at := "", min(3, len(name)/4+1)
 	for _, n := range names {
 		if l.guesses--; l.guesses < 0 {
 			return ""
 		}
-		if len(name) >= minGuess && max(len(n), len(name))-min(len(n), len(name)) < at {
+		if max(len(n), len(name))-min(len(n), len(name)) < at {
 			if d := distance(name, n); d < at {
 				best, at = n, d
 			}

@@ -49,7 +49,7 @@ func (l *linter) forbidden() []*ast.Rule {
 }
 
 // demanded are the rules that have to be defined for an expression to hold: those that it
-// names outside of not, every and comprehensions, and that have no default or else.
+// names outside of not, every and comprehensions, and that have no default or else and few definitions.
 func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
 	if e.Negated || len(e.With) > 0 {
 		return nil
@@ -61,6 +61,9 @@ func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
 			return
 		}
 		rules, _ := l.rulesOf(ref)
+		if len(rules) > maxAlias {
+			return
+		}
 		for _, r := range rules {
 			if r.Default || r.Else != nil || l.in.IsLibrary(r.Location.File) {
 				return

@@ -32,6 +32,11 @@ KILLS ?= 200
 SOURCE_AWAY ?= 1m
 # How often each benchmark runs; benchstat wants ten.
 BENCHCOUNT ?= 1
+# What make mutation changes, in how many places, which of them, and further flags.
+MUTATE ?= ./rar ./engine ./mcp
+MUTANTS ?= 200
+MUTATION_SEED ?= 1
+MUTATIONARGS ?=
 # Flags of tests/bench/run, which compares the built binary with OPA.
 BENCHARGS ?=
 # Flags of the same for authzd proxy.
@@ -139,6 +144,10 @@ compiled-oracle: ## Hold compiled policy against OPA's interpreter on random pol
 .PHONY: decide-oracle
 decide-oracle: ## Hold compiled policy, OPA and a plain reading against each other in DECIDE_CASES questions (default 1 million).
 	DECIDE_ORACLE_CASES=$(DECIDE_CASES) go test -count=1 -timeout 2h -v -run '^TestDecideOracle' ./policies
+
+.PHONY: mutation
+mutation: ## Change MUTATE (packages) in MUTANTS places (default 200) of the sample MUTATION_SEED, and tell what no test sees.
+	nice -n 10 go run ./tests/mutation -n $(MUTANTS) -seed $(MUTATION_SEED) $(MUTATIONARGS) $(MUTATE)
 
 .PHONY: bench
 bench: build $(BIN)/opa ## Run the Go benchmarks, then the built binary beside a stock OPA (BENCHARGS: its flags), then authzd proxy.

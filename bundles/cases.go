@@ -18,6 +18,8 @@ type Answer struct {
 	// Response is the JSON of the response (CheckResponse as REST writes it);
 	// absent if there is an error instead of a decision.
 	Response rar.Value
+	// Require is engine.Decision's, which no response has.
+	Require rar.Value
 	// Error is the code of that error, ErrorText says more.
 	Error, ErrorText string
 }
@@ -29,7 +31,8 @@ type Ask func(ctx context.Context, query []byte, now time.Time) (Answer, error)
 
 // Difference is one way in which an answer is not the expected one.
 type Difference struct {
-	// Path is a JSON Pointer into the response.
+	// Path is a JSON Pointer into the response; what is below /requirements is of the
+	// policy's rule.
 	Path string `json:"path"`
 	// Want and Got are JSON texts; Got is empty if there is nothing at Path.
 	Want string `json:"want"`

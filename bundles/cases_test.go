@@ -136,7 +136,10 @@ func TestCasesRefuse(t *testing.T) {
 }
 
 const response = `{"decision":"DENY","rule":"r","reasons":[{"code":"a.b"},{"code":"c.d"},{"code":"a.b"}],"credential_ids":["y","x"],
-"obligations":[{"id":"o","n":1.0}],"remediation":{"status":"available","hints":[{"type":"scopes","scopes":["s"],"held":true},{"type":"authorization_details","authorization_details":[{"type":"t","n":2}]}]}}`
+"obligations":[{"id":"o","n":1.0}],"remediation":{"status":"available","hints":[{"type":"scopes","scopes":["s"],"held":true},{"type":"authorization_details","authorization_details":[{"type":"t","n":2}]}]},
+"denial":{"http":{"status":401,"headers":{"WWW-Authenticate":"Bearer","Cache-Control":"no-store"}},"mcp_result":null,"mcp_error":{"data":[{"n":1,"m":2}]}}}`
+
+const requirements = `[{"kind":"scopes","scopes":["s"]}]`
 
 func TestCasesCompare(t *testing.T) {
 	t.Parallel()
@@ -160,6 +163,15 @@ func TestCasesCompare(t *testing.T) {
 		{"other details", "{decision: DENY, remediation: {hints: [{type: authorization_details, authorization_details: [{type: t, n: 3}]}]}}", bundles.Answer{}, []string{`/remediation/hints/1/authorization_details/0/n 3 2`}},
 		{"a member less", "{decision: DENY, remediation: {hints: [{type: authorization_details, authorization_details: [{type: t}]}]}}", bundles.Answer{}, []string{`/remediation/hints/1/authorization_details/0/n  2`}},
 		{"a member that hints lack", "{decision: DENY, remediation: {hints: [{type: scopes, x: 1}]}}", bundles.Answer{}, []string{`/remediation/hints/0/x 1 `}},
+		{"the requirements", "{decision: DENY, requirements: [{kind: scopes, scopes: [s]}]}", bundles.Answer{}, nil},
+		{"other requirements", "{decision: DENY, requirements: [{kind: scopes, scopes: [t]}]}", bundles.Answer{}, []string{`/requirements/0/scopes/0 "t" "s"`}},
+		{"a requirement with less", "{decision: DENY, requirements: [{kind: scopes}]}", bundles.Answer{}, []string{`/requirements/0/scopes  ["s"]`}},
+		{"no requirements", "{decision: DENY, requirements: []}", bundles.Answer{}, []string{`/requirements [] ` + requirements}},
+		{"parts of the denial", "{decision: DENY, denial: {http: {headers: {WWW-Authenticate: Bearer}}, mcp_result: null}}", bundles.Answer{}, nil},
+		{"another denial", "{decision: DENY, denial: {http: {status: 403, headers: {X: y}}, mcp_result: {isError: true}}}", bundles.Answer{}, []string{
+			`/denial/http/status 403 401`, `/denial/http/headers/X "y" `, `/denial/mcp_result {"isError":true} null`,
+		}},
+		{"less in a list of the denial", "{decision: DENY, denial: {mcp_error: {data: [{n: 1}]}}}", bundles.Answer{}, []string{`/denial/mcp_error/data/0/m  2`}},
 		{"no answer of the server", "{decision: DENY}", bundles.Answer{Error: "request.empty", ErrorText: "why"}, []string{`/error  "request.empty": why`}},
 		{"the error", "{error: request.empty}", bundles.Answer{Error: "request.empty"}, nil},
 		{"another error", "{error: request.empty}", bundles.Answer{Error: "request.syntax"}, []string{`/error "request.empty" "request.syntax"`}},
@@ -171,7 +183,7 @@ func TestCasesCompare(t *testing.T) {
 			c := caseFiles(map[string]string{"cases/a.yaml": "queries: {q: {}}\ncases: {c: {query: q, want: " + tt.want + "}}"})
 			got, err := bundles.RunCases(t.Context(), c, func(context.Context, []byte, time.Time) (bundles.Answer, error) {
 				if tt.answer.Error == "" {
-					tt.answer.Response = value(t, response)
+					tt.answer.Response, tt.answer.Require = value(t, response), value(t, requirements)
 				}
 				return tt.answer, nil
 			})

@@ -17,6 +17,8 @@ type expectation struct {
 	reasons     rar.Value // codes
 	credentials rar.Value // ids
 	obligations rar.Value
+	require     rar.Value
+	denial      rar.Value
 	status      rar.Value
 	hints       rar.Value
 }
@@ -64,6 +66,12 @@ func (e *expectation) member(name string, v rar.Value) error {
 	case "obligations":
 		e.obligations = v
 		return wantKind(v, rar.Array)
+	case "requirements":
+		e.require = v
+		return wantKind(v, rar.Array)
+	case "denial":
+		e.denial = v
+		return wantKind(v, rar.Object)
 	case "remediation":
 		return e.remediation(v)
 	}
@@ -136,7 +144,9 @@ func (e *expectation) compare(a Answer) []Difference {
 	d.set("/credential_ids", e.credentials, at(r, "/credential_ids"))
 	d.equal("/obligations", e.obligations, list(at(r, "/obligations")))
 	d.equal("/remediation/status", e.status, at(r, "/remediation/status"))
+	d.equal("/requirements", e.require, list(a.Require))
 	d.hints(e.hints, list(at(r, "/remediation/hints")))
+	d.within("/denial", e.denial, at(r, "/denial"))
 	return d.list
 }
 
@@ -200,6 +210,19 @@ func (d *differences) members(path string, want, got rar.Value) {
 		if _, ok := want.Get(m.Name); !ok {
 			d.add(path+"/"+escapeToken(m.Name), rar.Value{}, m.Value)
 		}
+	}
+}
+
+// within is equal, but that objects may have more members than are wanted.
+func (d *differences) within(path string, want, got rar.Value) {
+	if want.Kind() != rar.Object || got.Kind() != rar.Object {
+		d.equal(path, want, got)
+		return
+	}
+	for i := range want.Len() {
+		m := want.Member(i)
+		other, _ := got.Get(m.Name)
+		d.within(path+"/"+escapeToken(m.Name), m.Value, other)
 	}
 }
 

@@ -33,6 +33,8 @@ type TestOptions struct {
 	// tells that the server would deny: such a test may rightly show that
 	// malformed input is not permitted.
 	StrictBuiltins bool
+	// Coverage, if there is one, is told what the tests evaluate.
+	Coverage *Coverage
 }
 
 // Outcome is how a test ended.
@@ -74,12 +76,12 @@ func RunTests(ctx context.Context, b engine.Bundle, o TestOptions) ([]TestResult
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTestTimeout
 	}
-	results, err := runTests(ctx, b, o.Timeout, true)
+	results, err := runTests(ctx, b, o, true)
 	if err != nil || o.StrictBuiltins || !slices.ContainsFunc(results, isError) {
 		return results, err
 	}
 	// The runner does not tell an outcome and the errors of builtins at once.
-	lax, err := runTests(ctx, b, o.Timeout, false)
+	lax, err := runTests(ctx, b, o, false)
 	if err != nil || len(lax) != len(results) {
 		return results, err
 	}
@@ -94,7 +96,7 @@ func RunTests(ctx context.Context, b engine.Bundle, o TestOptions) ([]TestResult
 
 func isError(r TestResult) bool { return r.Outcome == OutcomeError }
 
-func runTests(ctx context.Context, b engine.Bundle, timeout time.Duration, strict bool) ([]TestResult, error) {
+func runTests(ctx context.Context, b engine.Bundle, o TestOptions, strict bool) ([]TestResult, error) {
 	// Parsed anew each time: compiling changes the modules.
 	modules, err := testModules(b)
 	if err != nil {
@@ -110,9 +112,9 @@ func runTests(ctx context.Context, b engine.Bundle, timeout time.Duration, stric
 		return nil, errorf(CodeTestInvalid, "", "open data: %w", err)
 	}
 	defer store.Abort(ctx, txn)
-	fails := &failTracer{last: map[string][]place{}}
+	fails := &failTracer{last: map[string][]place{}, coverage: o.Coverage}
 	found, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetModules(modules).
-		RaiseBuiltinErrors(strict).CapturePrintOutput(true).SetTimeout(timeout).
+		RaiseBuiltinErrors(strict).CapturePrintOutput(true).SetTimeout(o.Timeout).
 		SetCoverageQueryTracer(fails).RunTests(ctx, txn)
 	if err != nil {
 		return nil, errorf(CodeTestInvalid, "", "compile tests: %w", err)
@@ -138,12 +140,9 @@ func testModules(b engine.Bundle) (map[string]*ast.Module, error) {
 	}
 	out := map[string]*ast.Module{}
 	for _, m := range slices.Concat(library, b.Modules, b.Tests) {
-		mod, err := ast.ParseModuleWithOpts(m.Path, m.Text, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		mod, err := parseModule(m)
 		if err != nil {
-			return nil, &Error{Code: CodeTestInvalid, Path: m.Path, Err: err}
-		}
-		if mod == nil {
-			return nil, errorf(CodeTestInvalid, m.Path, "the file is empty")
+			return nil, err
 		}
 		out[m.Path] = mod
 	}
@@ -155,6 +154,17 @@ func testModules(b engine.Bundle) (map[string]*ast.Module, error) {
 		}
 	}
 	return out, nil
+}
+
+func parseModule(m engine.Module) (*ast.Module, error) {
+	mod, err := ast.ParseModuleWithOpts(m.Path, m.Text, ast.ParserOptions{RegoVersion: ast.RegoV1})
+	if err != nil {
+		return nil, &Error{Code: CodeTestInvalid, Path: m.Path, Err: err}
+	}
+	if mod == nil {
+		return nil, errorf(CodeTestInvalid, m.Path, "the file is empty")
+	}
+	return mod, nil
 }
 
 // packagePath spells a module's package as roots are spelt.
@@ -266,6 +276,8 @@ func failure(r *tester.Result, fails *failTracer) string {
 type failTracer struct {
 	mu   sync.Mutex
 	last map[string][]place // by file
+	// coverage, if there is one, sees everything: the runner has room for one tracer.
+	coverage *Coverage
 }
 
 type place struct {
@@ -281,6 +293,9 @@ func (f *failTracer) Config() topdown.TraceConfig { return topdown.TraceConfig{}
 
 // TraceEvent is topdown.QueryTracer's.
 func (f *failTracer) TraceEvent(e topdown.Event) {
+	if f.coverage != nil {
+		f.coverage.TraceEvent(e)
+	}
 	expr, ok := e.Node.(*ast.Expr)
 	if e.Op != topdown.FailOp || !ok || expr.Location == nil || !strings.HasSuffix(expr.Location.File, testSuffix) {
 		return

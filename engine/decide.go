@@ -368,7 +368,7 @@ func (w *weighed) judge(r requirement, creds []*usable, at *judgement) {
 
 func (d *deciding) allow(w *weighed) {
 	dec := &d.decision
-	dec.Rule = w.permit.name
+	dec.Rule, dec.Require = w.permit.name, w.permit.require
 	dec.Met = w.met
 	dec.Obligations = w.permit.obligations
 	dec.Reasons = append(dec.Reasons, Reason{Code: CodePermitted, Rule: w.permit.name, Message: "every requirement is met"})

@@ -16,6 +16,9 @@ type Decision struct {
 	// Rule is the permit that allowed, the first forbid by name, or the permit
 	// whose remedies are offered; empty if no rule decided.
 	Rule string
+	// Require is what Rule requires, met or not: an array of requirements as policy
+	// has them. Absent if it requires nothing. Never for the MCP client.
+	Require rar.Value
 	// Reasons tell the PEP and the log why. Never for the MCP client.
 	Reasons []Reason
 	// Error is set when a fault of the call or the policy made the deny.

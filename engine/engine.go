@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -61,6 +62,9 @@ type Options struct {
 	// Verify compares with OPA's interpreter; default DefaultVerifySample, negative
 	// none.
 	VerifySample int
+	// Tracer sees what OPA's interpreter evaluates in order to decide, and nothing of
+	// what compiled policy does; by several decisions at once if there are. Default none.
+	Tracer topdown.QueryTracer
 	// Log receives what Verify finds; default nothing.
 	Log *slog.Logger
 }

@@ -228,7 +228,7 @@ func (e *Engine) evaluate(ctx context.Context, until time.Time, s *Snapshot, in 
 	}
 	budget, stop := context.WithDeadline(ctx, until)
 	defer stop()
-	out, fault := s.eval.topdown.evaluate(budget, in, e.opts.MaxSteps)
+	out, fault := s.eval.topdown.evaluate(budget, in, e.opts.MaxSteps, e.opts.Tracer)
 	if fault != nil && fault.Code == CodeBudget && contextError(ctx) == nil {
 		e.stopped(ctx, s, in, fault)
 	}
@@ -258,7 +258,7 @@ func (s *sampled) solve(ctx context.Context) (terms [4]*ast.Term, fault *Fault) 
 			fault = &Fault{Code: CodeEvalError, Message: fmt.Sprintf("the interpreter panics: %v", r)}
 		}
 	}()
-	return s.snapshot.eval.topdown.solve(ctx, s.document, s.now, s.id, math.MaxInt64) // it runs beside decisions
+	return s.snapshot.eval.topdown.solve(ctx, s.document, s.now, s.id, math.MaxInt64, nil) // it runs beside decisions
 }
 
 // maxSampled bounds what waits to be compared.

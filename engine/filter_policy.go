@@ -100,7 +100,7 @@ func (f *filter) evaluate(ctx context.Context, in *input, document ast.Value, ty
 	if f.eval.body == nil { // there is no rule at all
 		return out, true
 	}
-	terms, fault := f.eval.solve(ctx, document, in.now, in.decisionID, steps)
+	terms, fault := f.eval.solve(ctx, document, in.now, in.decisionID, steps, nil)
 	if fault != nil {
 		return out, false
 	}

@@ -12,6 +12,7 @@ import (
 type permit struct {
 	name         string
 	requirements []requirement
+	require      rar.Value // requirements as policy has them
 	obligations  []rar.Value
 	priority     int
 }
@@ -96,6 +97,7 @@ func readPermit(name string, v rar.Value, types *rar.Types) (permit, *shapeError
 		var err *shapeError
 		switch m.Name {
 		case "require":
+			p.require = m.Value
 			p.requirements, err = readRequirements(at, m.Value, types)
 		case "obligations":
 			p.obligations, err = readObligations(at, m.Value)

@@ -17,7 +17,7 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 		if !d.actionable(w) {
 			continue
 		}
-		d.decision.Rule = w.permit.name
+		d.decision.Rule, d.decision.Require = w.permit.name, w.permit.require
 		status := Available
 		if !d.sendable(w) || d.wouldLoop(w, at) {
 			status = Undisclosed
@@ -26,7 +26,7 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 		return
 	}
 	best := ranked[0]
-	d.decision.Rule = best.permit.name
+	d.decision.Rule, d.decision.Require = best.permit.name, best.permit.require
 	d.deny(Undisclosed, d.remedies(best))
 	d.decision.Remediation.InWords = !best.stuck && best.hardest() < kindOrder(KindApproval) && d.sendable(best) && !d.wouldLoop(best, at)
 }

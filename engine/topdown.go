@@ -235,8 +235,8 @@ func (s *seed) Read(p []byte) (int, error) {
 	return s.src.Read(p)
 }
 
-func (t *topdownEvaluator) evaluate(ctx context.Context, in *input, steps int64) (output, *Fault) {
-	terms, fault := t.solve(ctx, in.document(t.words), in.now, in.decisionID, steps)
+func (t *topdownEvaluator) evaluate(ctx context.Context, in *input, steps int64, tracer topdown.QueryTracer) (output, *Fault) {
+	terms, fault := t.solve(ctx, in.document(t.words), in.now, in.decisionID, steps, tracer)
 	if fault != nil {
 		return output{}, fault
 	}
@@ -244,8 +244,8 @@ func (t *topdownEvaluator) evaluate(ctx context.Context, in *input, steps int64)
 }
 
 // solve runs the query, within so many steps and the time of ctx, and returns what
-// its variables are; nil for those that it does not have.
-func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now time.Time, id string, steps int64) ([4]*ast.Term, *Fault) {
+// its variables are; nil for those that it does not have. Tracer may be nil.
+func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now time.Time, id string, steps int64, tracer topdown.QueryTracer) ([4]*ast.Term, *Fault) {
 	used := newMeter(ctx, steps)
 	var terms [4]*ast.Term
 	solutions := 0
@@ -254,7 +254,7 @@ func (t *topdownEvaluator) solve(ctx context.Context, document ast.Value, now ti
 		WithStore(t.store).WithTransaction(t.txn).
 		WithInput(ast.NewTerm(document)).WithBuiltins(t.builtins).
 		WithTime(now).WithSeed(&seed{id: id}).
-		WithCancel(used).WithStrictBuiltinErrors(true).
+		WithCancel(used).WithStrictBuiltinErrors(true).WithQueryTracer(tracer).
 		Iter(ctx, func(qr topdown.QueryResult) error {
 			solutions++
 			for i, v := range t.vars {

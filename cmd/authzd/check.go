@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -114,22 +113,24 @@ func checkLocal(ctx context.Context, std stdio, query []byte, o *checkOptions) (
 	if o.explain.on {
 		return explain(ctx, snapshot, now, query, o.explain)
 	}
-	return decide(ctx, snapshot, now, query)
+	_, response, err := decide(ctx, snapshot, engine.Options{Now: now}, query)
+	return response, err
 }
 
 // decide answers query as the doors of the server do, and returns the response
-// as REST writes it.
-func decide(ctx context.Context, s *engine.Snapshot, now func() time.Time, query []byte) (rar.Value, error) {
+// as REST writes it, too.
+func decide(ctx context.Context, s *engine.Snapshot, o engine.Options, query []byte) (engine.Decision, rar.Value, error) {
 	r, err := decodeFor(s, query)
 	if err != nil {
-		return rar.Value{}, err
+		return engine.Decision{}, rar.Value{}, err
 	}
-	d, err := engine.New(engine.Options{Now: now}).DecideOn(ctx, s, r.Query)
+	d, err := engine.New(o).DecideOn(ctx, s, r.Query)
 	if err != nil {
-		return rar.Value{}, err
+		return engine.Decision{}, rar.Value{}, err
 	}
-	response := api.Respond(d, r, api.DenialOptions{})
-	return readBack(response.AppendJSON(nil))
+	answer := api.Respond(d, r, api.DenialOptions{})
+	response, err := readBack(answer.AppendJSON(nil))
+	return d, response, err
 }
 
 // decodeFor decodes a query that is to be decided on s.

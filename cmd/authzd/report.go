@@ -17,6 +17,9 @@ func writeReport(w io.Writer, format string, r *testReport) error {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
+		if r.coverage != nil && r.Failed == 0 {
+			return enc.Encode(r.coverage)
+		}
 		return enc.Encode(r)
 	case "junit":
 		return writeJUnit(w, r)
@@ -43,6 +46,9 @@ func writeTestText(w io.Writer, r *testReport) error {
 	}
 	if n := r.noted(); n > 0 {
 		fmt.Fprintf(&b, "note: builtins failed in %d of the tests that passed; the server would deny there (--strict-builtins makes them errors)\n", n)
+	}
+	if r.coverage != nil {
+		writeCoverage(&b, r.coverage)
 	}
 	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped\n", r.Passed, r.Failed, r.Skipped)
 	_, err := io.WriteString(w, b.String())

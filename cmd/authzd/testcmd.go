@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/spf13/cobra"
 
 	"github.com/authzd/authzd/bundles"
@@ -20,7 +21,11 @@ type testOptions struct {
 	allowEmpty bool
 	strict     bool
 	lint       bool
-	format     *string
+	// coverage: tell which lines of policy were evaluated; threshold is the least
+	// percentage of them.
+	coverage  bool
+	threshold float64
+	format    *string
 }
 
 func newTest(std stdio) *cobra.Command {
@@ -31,18 +36,25 @@ func newTest(std stdio) *cobra.Command {
 		Long: "Runs the Rego tests (*_test.rego) and the decision cases (cases/*.yaml) of each bundle, a folder\n" +
 			"or an archive. Each bundle must compile as serve would compile it.\n\n" +
 			"With --lint, also reads policy for rules that do not do what their text says (docs/lint.md).\n\n" +
-			"Exit code: 0 if all passed, 1 otherwise. No test at all is an error. With --lint, 1 on any finding\n" +
-			"that the lint has a name for (lint.…), that fails open, or that refuses the bundle.",
+			"With --coverage, tells which lines of policy neither kind of test has evaluated; tests\n" +
+			"themselves do not count. With --output json that is, once all tests pass, all that is\n" +
+			"printed, in the form of \"opa test --coverage --format json\".\n\n" +
+			"Exit code: 0 if all passed and --coverage-threshold is reached, 1 otherwise. No test at\n" +
+			"all is an error. With --lint, 1 on any finding that the lint has a name for (lint.…), that\n" +
+			"fails open, or that refuses the bundle.",
 		Args: cobra.MinimumNArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.paths = args
+		o.coverage = o.coverage || cmd.Flags().Changed("coverage-threshold")
 		return test(cmd.Context(), std, o)
 	}
 	cmd.Flags().DurationVar(&o.timeout, "timeout", bundles.DefaultTestTimeout, "time for one Rego test")
 	cmd.Flags().BoolVar(&o.allowEmpty, "allow-empty", false, "a bundle without tests is no error")
 	cmd.Flags().BoolVar(&o.strict, "strict-builtins", false, "a Rego test in which a builtin fails is an error, not stock OPA's undefined")
 	cmd.Flags().BoolVar(&o.lint, "lint", false, "lint the policy, too; needed for -o sarif")
+	cmd.Flags().BoolVar(&o.coverage, "coverage", false, "tell which lines of policy were evaluated")
+	cmd.Flags().Float64Var(&o.threshold, "coverage-threshold", 0, "with --coverage, which it implies: exit code 1 if less than this percentage of lines was evaluated")
 	o.format = outputFlag(cmd, "text", "json", "junit", "sarif")
 	return cmd
 }
@@ -82,6 +94,8 @@ type testReport struct {
 	Skipped  int           `json:"skipped"`
 	Warnings []string      `json:"warnings,omitempty"`
 	Findings []lintFinding `json:"findings,omitempty"`
+
+	coverage *bundles.CoverageReport // nil: not asked for
 }
 
 func (r *testReport) add(c testCase) {
@@ -97,10 +111,13 @@ func (r *testReport) add(c testCase) {
 }
 
 func test(ctx context.Context, std stdio, o testOptions) error {
-	if *o.format == "sarif" && !o.lint {
-		return errors.New("--output sarif reports findings: it needs --lint")
+	if err := o.validate(); err != nil {
+		return err
 	}
 	report := testReport{Tests: []testCase{}}
+	if o.coverage {
+		report.coverage = &bundles.CoverageReport{Files: map[string]*cover.FileReport{}}
+	}
 	for _, where := range o.paths {
 		before := len(report.Tests)
 		err := testBundle(ctx, where, o, &report)
@@ -119,6 +136,24 @@ func test(ctx context.Context, std stdio, o testOptions) error {
 	}
 	if report.Failed > 0 || report.lintFails() {
 		return exit{exitError}
+	}
+	if o.coverage && report.coverage.Coverage < o.threshold {
+		return fmt.Errorf("coverage is %.2f %%, and %.2f %% are asked for (--coverage-threshold)", report.coverage.Coverage, o.threshold)
+	}
+	return nil
+}
+
+func (o *testOptions) validate() error {
+	if !(o.threshold >= 0 && o.threshold <= 100) { // also what is no number
+		return errors.New("--coverage-threshold is a percentage, 0 to 100")
+	}
+	switch {
+	case *o.format == "sarif" && !o.lint:
+		return errors.New("--output sarif reports findings: it needs --lint")
+	case o.coverage && *o.format != "text" && *o.format != "json":
+		return fmt.Errorf("--coverage: %s has no place for it; use --output text or json", *o.format)
+	case o.coverage && o.lint && *o.format == "json":
+		return errors.New("--coverage --output json prints what opa test does, which has no place for findings: run --lint apart, or use --output text")
 	}
 	return nil
 }
@@ -139,7 +174,12 @@ func testBundle(ctx context.Context, where string, o testOptions, report *testRe
 	} else {
 		report.Warnings = append(report.Warnings, findingTexts(warnings)...)
 	}
-	rego, err := bundles.RunTests(ctx, content.Bundle, bundles.TestOptions{Timeout: o.timeout, StrictBuiltins: o.strict})
+	options, deciding := bundles.TestOptions{Timeout: o.timeout, StrictBuiltins: o.strict}, engine.Options{}
+	if o.coverage {
+		options.Coverage = bundles.NewCoverage()
+		deciding.Tracer = options.Coverage
+	}
+	rego, err := bundles.RunTests(ctx, content.Bundle, options)
 	if err != nil {
 		return located(where, err)
 	}
@@ -149,7 +189,7 @@ func testBundle(ctx context.Context, where string, o testOptions, report *testRe
 			Outcome: r.Outcome, Seconds: r.Duration.Seconds(), Message: r.Message, Note: r.Note, Output: r.Output,
 		})
 	}
-	cases, err := bundles.RunCases(ctx, content, asker(snapshot))
+	cases, err := bundles.RunCases(ctx, content, askerWith(snapshot, deciding))
 	if err != nil {
 		return located(where, err)
 	}
@@ -159,6 +199,22 @@ func testBundle(ctx context.Context, where string, o testOptions, report *testRe
 			Outcome: c.Outcome, Seconds: c.Duration.Seconds(), Differences: c.Differences,
 		})
 	}
+	if o.coverage {
+		return report.cover(where, options.Coverage, content.Bundle)
+	}
+	return nil
+}
+
+// cover adds what was evaluated of a bundle.
+func (r *testReport) cover(where string, c *bundles.Coverage, b engine.Bundle) error {
+	one, err := c.Report(b)
+	if err != nil {
+		return located(where, err)
+	}
+	for file, lines := range one.Files {
+		r.coverage.Files[join(where, file)] = lines
+	}
+	bundles.SumCoverage(r.coverage)
 	return nil
 }
 
@@ -174,9 +230,14 @@ func located(where string, err error) error {
 }
 
 // asker decides the queries of cases on s.
-func asker(s *engine.Snapshot) bundles.Ask {
+func asker(s *engine.Snapshot) bundles.Ask { return askerWith(s, engine.Options{}) }
+
+// askerWith is asker with further options for the engine.
+func askerWith(s *engine.Snapshot, o engine.Options) bundles.Ask {
 	return func(ctx context.Context, query []byte, now time.Time) (bundles.Answer, error) {
-		response, err := decide(ctx, s, func() time.Time { return now }, query)
+		o := o
+		o.Now = func() time.Time { return now }
+		d, response, err := decide(ctx, s, o, query)
 		if err != nil {
 			f, ok := faultOf(err)
 			if !ok || ctx.Err() != nil {
@@ -184,6 +245,6 @@ func asker(s *engine.Snapshot) bundles.Ask {
 			}
 			return bundles.Answer{Error: f.code, ErrorText: f.message}, nil
 		}
-		return bundles.Answer{Response: response}, nil
+		return bundles.Answer{Response: response, Require: d.Require}, nil
 	}
 }

@@ -1,7 +1,7 @@
 // Command mutation tests the tests: it changes one operator, condition, constant,
 // return or statement of the code at a time, and looks whether a test fails.
 //
-//	go run ./tests/mutation [-n 200] [-seed 1] [-with PKG,...] [-files PATTERN] [-json FILE] PKG...
+//	go run ./tests/mutation [-n 200] [-seed 1] [-with PKG,...] [-files PATTERN] [-skip PATTERN] [-json FILE] PKG...
 //
 // A random sample of all mutants of the packages is compiled into one test binary
 // for each package, each mutant behind a condition that an environment variable
@@ -34,8 +34,10 @@ type config struct {
 	with []string
 	// files are those to mutate, by name.
 	files *regexp.Regexp
-	n     int
-	seed  uint64
+	// skip are tests that do not count, by name; nil: all do.
+	skip *regexp.Regexp
+	n    int
+	seed uint64
 	// timeout is added to the three-fold time that tests take without a mutant.
 	timeout  time.Duration
 	jsonFile string
@@ -62,6 +64,7 @@ func parse(args []string, errs io.Writer) (config, error) {
 	flags.StringVar(&c.jsonFile, "json", "", "write every mutant and what became of it to this file")
 	with := flags.String("with", "", "further packages whose tests count, separated by commas")
 	files := flags.String("files", ".", "a pattern of names of files to mutate")
+	skip := flags.String("skip", "", "a pattern of names of tests that do not run, as the slowest")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -75,6 +78,12 @@ func parse(args []string, errs io.Writer) (config, error) {
 	var err error
 	if c.files, err = regexp.Compile(*files); err != nil {
 		return c, fmt.Errorf("-files: %w", err)
+	}
+	if *skip == "" {
+		return c, nil
+	}
+	if c.skip, err = regexp.Compile(*skip); err != nil {
+		return c, fmt.Errorf("-skip: %w", err)
 	}
 	return c, nil
 }
@@ -106,7 +115,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := r.build(ctx, append(append([]string(nil), c.packages...), c.with...)); err != nil {
 		return err
 	}
-	if err := r.reach(ctx); err != nil {
+	if err := r.reach(ctx, c.skip); err != nil {
 		return err
 	}
 	for i, m := range sample {

@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -16,11 +15,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 // binDir holds the binary under test.
@@ -28,34 +28,12 @@ var binDir string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	if testing.Short() {
-		return m.Run() // every test skips itself
-	}
-	dir, err := os.MkdirTemp("", "authzd-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.CommandContext(context.Background(), "go", "build", "-o", dir, "../../cmd/authzd")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build authzd:", err)
-		return 1
-	}
-	binDir = dir
-	return m.Run()
+	os.Exit(binary.Run(m, func(path string) { binDir = filepath.Dir(path) }))
 }
 
 func skipIfShort(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("black-box tests are skipped with -short")
-	}
+	binary.SkipIfShort(t)
 }
 
 func repository(t *testing.T) string {
@@ -115,53 +93,16 @@ type server struct {
 	log   *logBuffer
 }
 
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+type logBuffer = binary.Log
 
 // start runs authzd serve on free ports and waits for its ready line.
 func start(t *testing.T, env []string, args ...string) *server {
 	t.Helper()
 	args = append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)
-	s := &server{cmd: exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), args...), log: &logBuffer{}}
-	s.cmd.Env = append(os.Environ(), env...)
-	s.cmd.Stderr = s.log
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.lines = bufio.NewScanner(out)
-	if !s.lines.Scan() {
-		t.Fatalf("no ready line: %v\n%s", s.cmd.Wait(), s.log)
-	}
-	var ready struct{ Event, HTTP, GRPC, Revision string }
-	if err := json.Unmarshal(s.lines.Bytes(), &ready); err != nil || ready.Event != "ready" {
-		t.Fatalf("ready line %q: %v", s.lines.Text(), err)
-	}
-	s.HTTP, s.GRPC, s.Revision = ready.HTTP, ready.GRPC, ready.Revision
-	t.Cleanup(func() {
-		if s.cmd.ProcessState == nil {
-			_ = s.cmd.Process.Kill()
-			_ = s.cmd.Wait()
-		}
-	})
-	return s
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), args...)
+	cmd.Env = append(os.Environ(), env...)
+	p := binary.Start(t, cmd)
+	return &server{HTTP: p.HTTP, GRPC: p.GRPC, Revision: p.Revision, cmd: p.Cmd, lines: p.Lines, log: p.Log}
 }
 
 // stop sends sig and returns the exit code.

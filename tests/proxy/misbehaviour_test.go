@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 // noAnswer is what a client is told where the server's answer is none.
@@ -71,7 +73,7 @@ func diesInStream(w http.ResponseWriter, _ *http.Request) {
 
 // post sends one message through the proxy. It gives what was read, however the
 // answer ended.
-func (p *process) post(ctx context.Context, text string) (status int, body string, err error) {
+func post(ctx context.Context, p *binary.Process, text string) (status int, body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.Listen+"/mcp", strings.NewReader(text))
 	if err != nil {
 		return 0, "", err
@@ -92,7 +94,7 @@ func (p *process) post(ctx context.Context, text string) (status int, body strin
 // off, and the proxy keeps nothing of it.
 func TestUpstreamMisbehaves(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	for _, c := range []struct {
 		name, send string
 		misbehave  http.HandlerFunc
@@ -127,17 +129,17 @@ func TestUpstreamMisbehaves(t *testing.T) {
 				"--max-result-bytes", "65536")
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			_, _, _ = p.post(ctx, c.send) // everything of the proxy runs from here on
-			before := p.usage(t)
+			_, _, _ = post(ctx, p, c.send) // everything of the proxy runs from here on
+			before := p.Usage(t)
 			received.Store(0)
 			const calls = 20
 			for range calls {
-				status, body, err := p.post(ctx, c.send)
+				status, body, err := post(ctx, p, c.send)
 				if c.cut && status == 0 && c.body == "" {
 					continue // cut off before its head
 				}
 				if status != c.status || !strings.Contains(body, c.body) || (err != nil) != c.cut {
-					t.Fatalf("answered %d %q, %v; want %d %q, cut off %t\n%s", status, body, err, c.status, c.body, c.cut, p.log)
+					t.Fatalf("answered %d %q, %v; want %d %q, cut off %t\n%s", status, body, err, c.status, c.body, c.cut, p.Log)
 				}
 				if c.body == noAnswer && !strings.Contains(body, `"id":7`) {
 					t.Fatalf("the error is about no request: %s", body)
@@ -148,9 +150,9 @@ func TestUpstreamMisbehaves(t *testing.T) {
 				t.Errorf("the server received %d calls, want %d", got, calls)
 			}
 			web.CloseClientConnections()
-			p.calm(t, before, 20*time.Second)
-			if c.status == http.StatusBadGateway && !strings.Contains(p.log.String(), "no answer of the server") {
-				t.Errorf("the log tells nothing: %s", p.log)
+			p.Calm(t, before, 20*time.Second)
+			if c.status == http.StatusBadGateway && !strings.Contains(p.Log.String(), "no answer of the server") {
+				t.Errorf("the log tells nothing: %s", p.Log)
 			}
 		})
 	}
@@ -159,7 +161,7 @@ func TestUpstreamMisbehaves(t *testing.T) {
 // A server that never answers holds up nobody but who waits for it.
 func TestUpstreamNeverAnswers(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	var waiting atomic.Int64
 	web := bad(t, func(_ http.ResponseWriter, r *http.Request) {
 		waiting.Add(1)
@@ -169,8 +171,8 @@ func TestUpstreamNeverAnswers(t *testing.T) {
 	p := start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", web.URL+"/mcp", "--bundle", bundle(t, allowAll), "--subject", "alice")
 	first, leave := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer leave()
-	_, _, _ = p.post(first, callText) // everything of the proxy runs from here on
-	before := p.usage(t)
+	_, _, _ = post(first, p, callText) // everything of the proxy runs from here on
+	before := p.Usage(t)
 	const clients = 50
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -181,14 +183,14 @@ func TestUpstreamNeverAnswers(t *testing.T) {
 			text = listText
 		}
 		wg.Go(func() {
-			if status, body, err := p.post(ctx, text); !errors.Is(err, context.Canceled) {
+			if status, body, err := post(ctx, p, text); !errors.Is(err, context.Canceled) {
 				t.Errorf("answered %d %q, %v", status, body, err)
 			}
 		})
 	}
 	want := func(n int64) {
 		t.Helper()
-		waitFor(t, 20*time.Second, func() error {
+		binary.WaitFor(t, 20*time.Second, func() error {
 			if got := waiting.Load(); got != n {
 				return fmt.Errorf("the server has %d calls, want %d", got, n)
 			}
@@ -199,8 +201,8 @@ func TestUpstreamNeverAnswers(t *testing.T) {
 	cancel()
 	wg.Wait()
 	want(0)
-	p.calm(t, before, 20*time.Second)
-	if log := p.log.String(); strings.Contains(log, `"level":"ERROR"`) {
+	p.Calm(t, before, 20*time.Second)
+	if log := p.Log.String(); strings.Contains(log, `"level":"ERROR"`) {
 		t.Errorf("a client that leaves is no fault: %s", log)
 	}
 }
@@ -209,13 +211,13 @@ func TestUpstreamNeverAnswers(t *testing.T) {
 // it is back.
 func TestUpstreamAway(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	web := httptest.NewUnstartedServer(sends("application/json", `{"jsonrpc":"2.0","id":7,"result":{}}`))
 	t.Cleanup(web.Close)
 	addr := web.Listener.Addr().String()
 	_ = web.Listener.Close()
 	p := start(t, "proxy", "--listen", "127.0.0.1:0", "--upstream", "http://"+addr+"/mcp", "--bundle", bundle(t, allowAll), "--subject", "alice")
-	status, body, err := p.post(t.Context(), `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"p"}}`)
+	status, body, err := post(t.Context(), p, `{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{"name":"p"}}`)
 	if status != http.StatusBadGateway || !strings.Contains(body, noAnswer) || err != nil {
 		t.Errorf("answered %d %q, %v", status, body, err)
 	}

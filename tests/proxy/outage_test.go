@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 // undecided is what a client is told without a decision.
@@ -46,12 +48,12 @@ func (c caller) run(ctx context.Context) {
 			c.t.Errorf("call: %v, %v", result, err)
 			return
 		}
-		pause(ctx, time.Millisecond)
+		binary.Pause(ctx, time.Millisecond)
 	}
 }
 
 // outage kills the decision service under load and starts it again.
-func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSession, executed func() int64, whileDead func()) {
+func outage(t *testing.T, pdp *binary.Process, policy string, sessions []*mcp.ClientSession, executed func() int64, whileDead func()) {
 	t.Helper()
 	var dead atomic.Bool
 	var allowed, refused atomic.Int64
@@ -64,7 +66,7 @@ func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSes
 	more := func(of *atomic.Int64, what string) {
 		t.Helper()
 		from := of.Load()
-		waitFor(t, 30*time.Second, func() error {
+		binary.WaitFor(t, 30*time.Second, func() error {
 			if of.Load() < from+int64(3*len(sessions)) {
 				return &notYetError{what}
 			}
@@ -72,7 +74,7 @@ func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSes
 		})
 	}
 	more(&allowed, "calls are allowed")
-	pdp.kill()
+	pdp.Kill()
 	dead.Store(true)
 	more(&refused, "calls are refused")
 	whileDead()
@@ -83,7 +85,7 @@ func outage(t *testing.T, pdp *process, policy string, sessions []*mcp.ClientSes
 	}
 	dead.Store(false)
 	// The port is free at once, unless another process was given it meanwhile.
-	waitFor(t, 30*time.Second, func() error {
+	binary.WaitFor(t, 30*time.Second, func() error {
 		_, err := tryStart(t, "serve", "--http", "127.0.0.1:0", "--grpc", pdp.GRPC, "--bundle", policy)
 		return err
 	})
@@ -102,7 +104,7 @@ func (e *notYetError) Error() string { return "not yet: " + e.what }
 
 func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	policy := bundle(t, allowAll)
 	pdp := start(t, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", policy)
 	up := newUpstream(t)
@@ -116,18 +118,18 @@ func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 		t.Cleanup(func() { _ = s.Close() })
 		sessions = append(sessions, s)
 	}
-	if code, text := p.get(t, "/readyz"); code != http.StatusOK {
+	if code, text := p.Get(t, "/readyz"); code != http.StatusOK {
 		t.Errorf("readyz: %d %s", code, text)
 	}
 	outage(t, pdp, policy, sessions, up.executed.Load, func() {
-		waitFor(t, 10*time.Second, func() error {
-			code, text := p.get(t, "/readyz")
+		binary.WaitFor(t, 10*time.Second, func() error {
+			code, text := p.Get(t, "/readyz")
 			if code != http.StatusServiceUnavailable || !strings.Contains(text, "not ready") {
 				return errStillUp
 			}
 			return nil
 		})
-		if code, _ := p.get(t, "/healthz"); code != http.StatusOK {
+		if code, _ := p.Get(t, "/healthz"); code != http.StatusOK {
 			t.Errorf("healthz: %d; a restart of the proxy would mend nothing", code)
 		}
 		if s, err := connect(t.Context(), p, "", http.DefaultTransport, nil); err == nil {
@@ -135,8 +137,8 @@ func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 			t.Error("a session began without a decision")
 		}
 	})
-	waitFor(t, 10*time.Second, func() error {
-		if code, text := p.get(t, "/readyz"); code != http.StatusOK {
+	binary.WaitFor(t, 10*time.Second, func() error {
+		if code, text := p.Get(t, "/readyz"); code != http.StatusOK {
 			return &notYetError{text}
 		}
 		return nil
@@ -145,7 +147,7 @@ func TestDecisionServiceKilledBehindProxy(t *testing.T) {
 
 func TestDecisionServiceKilledBehindWrap(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	policy := bundle(t, allowAll)
 	pdp := start(t, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", policy)
 	self, err := os.Executable()
@@ -156,7 +158,7 @@ func TestDecisionServiceKilledBehindWrap(t *testing.T) {
 	write(t, counted, "")
 	cmd := exec.CommandContext(t.Context(), bin, "wrap", "--pdp", pdp.GRPC, "--subject", "alice", "--log-level", "error", "--", self)
 	cmd.Env = append(os.Environ(), stdioEnv+"="+counted)
-	log := &logBuffer{}
+	log := &binary.Log{}
 	cmd.Stderr = log
 	s, err := mcp.NewClient(&mcp.Implementation{Name: "client", Version: "1"}, nil).Connect(t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
 	if err != nil {

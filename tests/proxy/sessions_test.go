@@ -19,6 +19,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/authzd/authzd/tests/internal/binary"
 	"github.com/authzd/authzd/tests/tokens"
 )
 
@@ -59,7 +60,7 @@ permit["all"] := {"require": [authzd.scopes(["mcp"])]} if input.resource.id != "
 // soak is many people, each in a session of their own.
 type soak struct {
 	t     *testing.T
-	proxy *process
+	proxy *binary.Process
 	up    *upstream
 	web   *http.Transport
 	all   []*guest
@@ -85,33 +86,33 @@ type guest struct {
 // into another's. When all have left, nothing of them is left.
 func TestSessions(t *testing.T) {
 	t.Parallel()
-	skipIfShort(t)
+	binary.SkipIfShort(t)
 	n, d := soakSize(t)
 	s := newSoak(t, n)
-	before := s.proxy.usage(t)
+	before := s.proxy.Usage(t)
 	t.Logf("%d sessions for %s, at most %d rounds a second", n, d, perSecond)
 	t.Logf("before: %v", before)
 
 	began := time.Now()
 	s.each(16, func(g *guest) error { return g.begin(t.Context()) })
 	if t.Failed() {
-		t.Fatalf("the sessions did not begin:\n%.2000s", s.proxy.log)
+		t.Fatalf("the sessions did not begin:\n%.2000s", s.proxy.Log)
 	}
-	if got := s.proxy.sessions(t); got != n || s.up.open() != n {
+	if got := sessions(t, s.proxy); got != n || s.up.open() != n {
 		t.Errorf("the proxy has %d sessions, the server %d, want %d", got, s.up.open(), n)
 	}
-	t.Logf("began in %s: %v", time.Since(began).Round(time.Millisecond), s.proxy.usage(t))
+	t.Logf("began in %s: %v", time.Since(began).Round(time.Millisecond), s.proxy.Usage(t))
 
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
-	half := make(chan usage, 1)
+	half := make(chan binary.Usage, 1)
 	go func() {
-		pause(ctx, d/2)
-		half <- s.proxy.usage(t) //nolint:contextcheck // the test's, which lasts longer
+		binary.Pause(ctx, d/2)
+		half <- s.proxy.Usage(t) //nolint:contextcheck // the test's, which lasts longer
 	}()
 	s.each(n, func(g *guest) error { return g.run(ctx) })
 	t.Logf("half way: %v", <-half)
-	t.Logf("at the end: %v", s.proxy.usage(t))
+	t.Logf("at the end: %v", s.proxy.Usage(t))
 	for _, g := range s.all {
 		if g.seen.Load() == 0 {
 			s.fault("guest %d received nothing on the session's own stream", g.n)
@@ -119,30 +120,30 @@ func TestSessions(t *testing.T) {
 	}
 
 	s.each(16, func(g *guest) error { return g.session.Close() })
-	if got := s.proxy.sessions(t); got != 0 {
+	if got := sessions(t, s.proxy); got != 0 {
 		t.Errorf("the proxy has %d sessions after all have ended", got)
 	}
-	waitFor(t, 20*time.Second, func() error {
+	binary.WaitFor(t, 20*time.Second, func() error {
 		if left := s.up.open(); left != 0 {
 			return fmt.Errorf("the server has %d sessions after all have ended", left)
 		}
 		return nil
 	})
 	s.web.CloseIdleConnections()
-	after := s.proxy.calm(t, before, 60*time.Second)
+	after := s.proxy.Calm(t, before, 60*time.Second)
 	t.Logf("after all have left: %v", after)
 	t.Logf("%d rounds, %d lists, %d progress notifications, %d log messages, %d attempts at other people's sessions; %d faults",
 		s.rounds.Load(), s.lists.Load(), s.progress.Load(), s.logs.Load(), s.tries.Load(), s.failed.Load())
 	// What nobody needs is collected within two minutes, or when there is work.
 	most := before.HeapMB + 20 + 0.01*float64(n)
-	waitFor(t, 3*time.Minute, func() error {
-		if after = s.proxy.usage(t); after.HeapMB > most {
+	binary.WaitFor(t, 3*time.Minute, func() error {
+		if after = s.proxy.Usage(t); after.HeapMB > most {
 			return fmt.Errorf("the heap is %.1f MB, want at most %.1f", after.HeapMB, most)
 		}
 		return nil
 	})
 	t.Logf("when it is collected: %v", after)
-	if log := s.proxy.log.String(); log != "" {
+	if log := s.proxy.Log.String(); log != "" {
 		t.Logf("the proxy's log: %.2000s", log)
 	}
 	if lost := s.up.lost.Load(); lost > 0 {
@@ -238,7 +239,7 @@ func (g *guest) begin(ctx context.Context) error {
 
 func (g *guest) run(ctx context.Context) error {
 	// Not all at the same time.
-	pause(ctx, spread(g.pace))
+	binary.Pause(ctx, spread(g.pace))
 	for round := 0; ctx.Err() == nil; round++ {
 		// What has begun is let end.
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -249,7 +250,7 @@ func (g *guest) run(ctx context.Context) error {
 			return fmt.Errorf("round %d, of %s: %w", round, time.Since(began).Round(time.Millisecond), err)
 		}
 		g.rounds.Add(1)
-		pause(ctx, g.pace/2+spread(g.pace))
+		binary.Pause(ctx, g.pace/2+spread(g.pace))
 	}
 	return nil
 }

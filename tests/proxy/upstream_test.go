@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 // stdioEnv makes of this test's binary an MCP server on stdio. It names the file
@@ -135,7 +137,7 @@ func (p person) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // connect begins a session.
-func connect(ctx context.Context, p *process, token string, base http.RoundTripper, o *mcp.ClientOptions) (*mcp.ClientSession, error) {
+func connect(ctx context.Context, p *binary.Process, token string, base http.RoundTripper, o *mcp.ClientOptions) (*mcp.ClientSession, error) {
 	c := mcp.NewClient(&mcp.Implementation{Name: "client", Version: "1"}, o)
 	return c.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint: "http://" + p.Listen + "/mcp", HTTPClient: &http.Client{Transport: person{token, base}}, MaxRetries: -1,

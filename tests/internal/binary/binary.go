@@ -1,0 +1,235 @@
+// Package binary builds authzd once for the tests of a package, starts it, and
+// asks it about itself.
+package binary
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Run builds authzd, unless only short tests run, tells where it is, and runs the
+// tests of a package two folders below the repository. It returns the exit code.
+func Run(m *testing.M, built func(path string)) int {
+	if testing.Short() {
+		return m.Run() // every test skips itself
+	}
+	dir, err := os.MkdirTemp("", "authzd-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "authzd")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/authzd")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build authzd:", err)
+		return 1
+	}
+	built(path)
+	return m.Run()
+}
+
+// SkipIfShort skips a test that needs the binary where there is none.
+func SkipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("black-box tests are skipped with -short")
+	}
+}
+
+// Log is what a process writes to its standard error.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Process is a running authzd, by its ready line.
+type Process struct {
+	// Listen is the address of a proxy, HTTP and GRPC are those of the service.
+	Listen, HTTP, GRPC string
+	// Resource is what a proxy protects, Revision the policy that a service has.
+	Resource, Revision string
+
+	Cmd *exec.Cmd `json:"-"`
+	// Log is nil if cmd had a standard error of its own.
+	Log *Log `json:"-"`
+	// Lines reads standard output after the ready line.
+	Lines *bufio.Scanner `json:"-"`
+}
+
+// Start runs cmd and waits for its ready line; the process ends with the test.
+func Start(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p, err := TryStart(t, cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TryStart is Start, and returns why there is no ready line.
+func TryStart(t testing.TB, cmd *exec.Cmd) (*Process, error) {
+	t.Helper()
+	p := &Process{Cmd: cmd}
+	if cmd.Stderr == nil {
+		p.Log = &Log{}
+		cmd.Stderr = p.Log
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	t.Cleanup(p.Kill)
+	p.Lines = bufio.NewScanner(out)
+	if !p.Lines.Scan() {
+		p.Kill()
+		return nil, fmt.Errorf("no ready line: %v\n%v", cmd.ProcessState, p.Log)
+	}
+	if err := json.Unmarshal(p.Lines.Bytes(), p); err != nil {
+		return nil, fmt.Errorf("ready line %q: %w", p.Lines.Text(), err)
+	}
+	return p, nil
+}
+
+// Kill ends the process without a warning, as the kernel does.
+func (p *Process) Kill() {
+	if p.Cmd.ProcessState == nil {
+		_ = p.Cmd.Process.Kill()
+		_ = p.Cmd.Wait()
+	}
+}
+
+// Get asks for a page of the process.
+func (p *Process) Get(t testing.TB, path string) (status int, body string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	addr := p.Listen
+	if addr == "" {
+		addr = p.HTTP
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true // it would count among the descriptors
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// Metric is the value of one line of /metrics, named with its labels; 0 if there is none.
+func (p *Process) Metric(t testing.TB, name string) float64 {
+	t.Helper()
+	_, text := p.Get(t, "/metrics")
+	v, err := metric(text, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func metric(text, name string) (float64, error) {
+	for line := range strings.Lines(text) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(v), 64)
+		}
+	}
+	return 0, nil
+}
+
+// Usage is what a process holds.
+type Usage struct{ Goroutines, Descriptors, HeapMB, RSSMB float64 }
+
+func (u Usage) String() string {
+	return fmt.Sprintf("%.0f goroutines, %.0f descriptors, %.1f MB heap, %.1f MB resident", u.Goroutines, u.Descriptors, u.HeapMB, u.RSSMB)
+}
+
+// Usage asks the process what it holds.
+func (p *Process) Usage(t testing.TB) Usage {
+	t.Helper()
+	_, text := p.Get(t, "/metrics")
+	value := func(name string) float64 {
+		v, err := metric(text, name)
+		if err != nil || v == 0 {
+			t.Fatalf("metric %s: %v, %v", name, v, err)
+		}
+		return v
+	}
+	return Usage{value("go_goroutines"), value("process_open_fds"), value("go_memstats_heap_inuse_bytes") / 1e6, value("process_resident_memory_bytes") / 1e6}
+}
+
+// Calm waits until the process holds no more goroutines and descriptors than
+// before, but for a few of its own.
+func (p *Process) Calm(t testing.TB, before Usage, within time.Duration) Usage {
+	t.Helper()
+	var now Usage
+	WaitFor(t, within, func() error {
+		now = p.Usage(t)
+		if now.Goroutines > before.Goroutines+4 || now.Descriptors > before.Descriptors+4 {
+			return fmt.Errorf("it holds %v, and held %v before", now, before)
+		}
+		return nil
+	})
+	return now
+}
+
+// WaitFor asks until there is no error.
+func WaitFor(t testing.TB, within time.Duration, ask func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s: %v", within, err)
+		}
+		Pause(t.Context(), 20*time.Millisecond)
+	}
+}
+
+// Pause waits for other processes.
+func Pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // listenLoopback opens address, which must be on loopback: without TLS and
@@ -93,4 +97,35 @@ func localIP(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	return at.AddrPort().Addr().Unmap()
+}
+
+// acceptSilence is how long nothing more is logged of connections that can not be
+// taken.
+const acceptSilence = 10 * time.Second
+
+// watchedListener tells of connections that can not be taken, for want of
+// descriptors; its server goes on and tries again.
+type watchedListener struct {
+	net.Listener
+	log    *slog.Logger
+	failed prometheus.Counter
+	// said is when it was logged last; only Accept uses it, which one goroutine calls.
+	said time.Time
+}
+
+func (s *Server) watched(l net.Listener, d door) net.Listener {
+	return &watchedListener{Listener: l, log: s.log, failed: s.metrics.unaccepted.WithLabelValues(string(d))}
+}
+
+func (l *watchedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return conn, err //nolint:wrapcheck // a listener's own error, which its server looks at
+	}
+	l.failed.Inc()
+	if time.Since(l.said) > acceptSilence {
+		l.said = time.Now()
+		l.log.Error("a connection can not be taken, others wait", "address", l.Addr().String(), "error", err.Error())
+	}
+	return nil, err //nolint:wrapcheck // as above
 }

@@ -36,7 +36,9 @@ type metrics struct {
 	reloads   *prometheus.CounterVec
 	stopped   *prometheus.CounterVec
 	presented *prometheus.CounterVec
-	doors     map[door]*doorMetrics
+	// unaccepted counts connections that could not be taken.
+	unaccepted *prometheus.CounterVec
+	doors      map[door]*doorMetrics
 }
 
 // doorMetrics are looked up once, because finding a child by label values costs
@@ -78,10 +80,13 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *r
 		presented: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authzd_credentials_verified_total", Help: "Credentials that were judged by their issuers' settings: ok, or the code that they were rejected with.",
 		}, []string{"outcome"}),
+		unaccepted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "authzd_accept_errors_total", Help: "Attempts to take a connection that failed, as without file descriptors, by door.",
+		}, []string{"door"}),
 		doors: make(map[door]*doorMetrics),
 	}
 	m.registry.MustRegister(
-		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads, m.presented, m.stopped,
+		m.decisions, m.errors, m.duration, m.inFlight, m.rendering, m.refusals, m.reloads, m.presented, m.stopped, m.unaccepted,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_decision_queue", Help: "Calls that wait for their decision to begin.",
 		}, func() float64 { waiting, _ := p.waits(); return float64(waiting) }),

@@ -186,6 +186,7 @@ func (s *Server) Listen(ctx context.Context) error {
 		s.http = nil
 		return err
 	}
+	s.http, s.grpc = s.watched(s.http, doorREST), s.watched(s.grpc, doorGRPC)
 	return nil
 }
 

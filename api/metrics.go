@@ -143,6 +143,13 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *r
 	return m
 }
 
+// countLost adds how many lines of the log are lost.
+func (m *metrics) countLost(lost func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "authzd_log_lines_lost_total", Help: "Lines of the log that were lost, because nobody reads it or its disk is full.",
+	}, func() float64 { return float64(lost()) }))
+}
+
 func (m *doorMetrics) decided(allow bool) {
 	if allow {
 		m.allow.Inc()

@@ -84,6 +84,9 @@ type Options struct {
 	// Log receives one line for each decision (debug) and each fault; default
 	// nothing.
 	Log *slog.Logger
+	// LogLost is how many lines of the log could not be kept or written; default: no
+	// metric tells.
+	LogLost func() uint64
 	// NewRequestID makes the ids that errors and logs carry; default a ULID.
 	NewRequestID func() string
 }
@@ -167,6 +170,9 @@ func New(opts Options) (*Server, error) {
 		pushes: places{all: maxPushes, ofOne: maxPushesOfOne}, downloads: places{all: maxDownloads, ofOne: maxDownloadsOfOne},
 	}
 	s.health.look = s.observe
+	if opts.LogLost != nil {
+		s.metrics.countLost(opts.LogLost)
+	}
 	s.mappings = newMappings(s.warnMapping)
 	if s.openapi, err = openapi(); err != nil {
 		return nil, err

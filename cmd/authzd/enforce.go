@@ -150,9 +150,9 @@ func (c *enforceConfig) decidesHere() bool {
 	return len(c.Bundles) > 0 || c.Issuers != "" || len(c.ReferenceKeys) > 0 || len(c.Signing.BundleKeys) > 0 || c.Watch
 }
 
-func (c *enforceConfig) logger(std stdio) *slog.Logger {
+func (c *enforceConfig) logger(std stdio) (*slog.Logger, *logQueue) {
 	level, _ := c.level() // validated
-	return slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: level}))
+	return newLog(std, level)
 }
 
 // enforcer makes the enforcement point, and says loudly if it enforces nothing.

@@ -157,7 +157,8 @@ func header(s string) ([2]string, error) {
 
 // serve runs the proxy until ctx is done.
 func (c *proxyConfig) serve(ctx context.Context, std stdio) error {
-	log := c.logger(std)
+	log, lines := c.logger(std)
+	defer lines.start()()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

@@ -42,6 +42,7 @@ func newServe(std stdio, getenv func(string) string) *cobra.Command {
 			"address needs --tls-cert, --tls-key, and one of these two (docs/security.md).\n\n" +
 			"Every flag is also an environment variable (--max-depth is AUTHZD_MAX_DEPTH; AUTHZD_BUNDLE takes a\n" +
 			"comma-separated list) and a key of the --config file (max_depth; bundle takes a list).\n" +
+			"No call waits for the log: lines that can not be written are lost and counted.\n" +
 			"The garbage collector runs at GOGC=400, less where much is live, within --memory-budget; GOGC and GOMEMLIMIT are honoured.",
 		Example: `  authzd serve --bundle main=policy --watch
   authzd serve --bundle main=policy.tar.gz --bundle-key release.pub.pem --bundle-scope production`,
@@ -69,7 +70,8 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: level}))
+	log, lines := newLog(std, level)
+	defer lines.start()()
 	collecting, err := memory(c.MemoryBudget).set(std, log)
 	if err != nil {
 		return err
@@ -115,7 +117,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch, MaxTools: c.MaxTools},
-		Workers: c.Workers, Queue: c.Queue, QueueTime: c.QueueTime, Grace: c.ShutdownGrace, Log: log,
+		Workers: c.Workers, Queue: c.Queue, QueueTime: c.QueueTime, Grace: c.ShutdownGrace, Log: log, LogLost: lines.lost.Load,
 		Access: api.Access{
 			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,
 		},

@@ -101,7 +101,8 @@ func (c *wrapConfig) validate(args []string) error {
 
 // wrap runs the server until it ends.
 func wrap(ctx context.Context, std stdio, c wrapConfig, args []string) error {
-	log := c.logger(std)
+	log, lines := c.logger(std)
+	defer lines.start()()
 	d, err := c.decide(ctx, std, log, false)
 	if err != nil {
 		return err

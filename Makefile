@@ -23,9 +23,9 @@ COMPILED_TIME ?= 1h
 COMPILED_SEED ?= 0
 # How many random questions make decide-oracle asks.
 DECIDE_CASES ?= 1000000
-# How many sessions make soak begins, and for how long.
-SOAK_SESSIONS ?= 1000
+# How long make soak and make soak-proxy run, and how many sessions the latter begins.
 SOAK_TIME ?= 3m
+SOAK_SESSIONS ?= 1000
 # How often make kill-test kills a server.
 KILLS ?= 200
 # How long the source of make replica-test is away.
@@ -101,7 +101,11 @@ e2e: ## Test the built binary from outside, results never from the cache.
 	go test -count=1 ./tests/...
 
 .PHONY: soak
-soak: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for SOAK_TIME (default 3m).
+soak: ## Hold every answer of the built server against an oracle for SOAK_TIME (default 3m), at 70 % load while policy changes.
+	SOAK_TIME=$(SOAK_TIME) go test -count=1 -timeout 12h -v -run '^TestSoak$$' ./tests/soak
+
+.PHONY: soak-proxy
+soak-proxy: ## Put SOAK_SESSIONS sessions (default 1000) through the built proxy for SOAK_TIME (default 3m).
 	AUTHZD_SOAK_SESSIONS=$(SOAK_SESSIONS) AUTHZD_SOAK_TIME=$(SOAK_TIME) go test -count=1 -timeout 1h -v -run '^TestSessions$$' ./tests/proxy
 
 .PHONY: kill-test

@@ -81,23 +81,38 @@ func newData() data {
 
 // allows is the answer, worked out by hand from the typed query.
 func (d *data) allows(q *query) bool {
-	claims, args := &q.Credentials[0].Claims, &q.MCP.Params.Arguments
-	t, known := d.Tools[q.MCP.Params.Name]
-	held := slices.ContainsFunc(q.Subject.Properties.Roles, func(r string) bool { return d.Roles[r].Tools[q.MCP.Params.Name] })
-	switch {
-	case !known, !held, slices.Contains(d.Blocked, args.Account):
-		return false
-	case q.Context.Tenant != claims.Tenant, !slices.Contains(t.Tenants, q.Context.Tenant):
-		return false
-	case !slices.Contains(d.Agents, claims.Act.Subject):
-		return false
-	}
-	for _, s := range t.RequiredScopes {
-		if !slices.Contains(claims.scopes, s) {
+	return !d.blocks(q) && d.applies(q) && d.scoped(q) && d.covered(q)
+}
+
+// blocks tells whether the account of the call is blocked.
+func (d *data) blocks(q *query) bool {
+	return slices.Contains(d.Blocked, q.MCP.Params.Arguments.Account)
+}
+
+// applies tells whether the tool is permitted to the roles, the tenant and the actor.
+func (d *data) applies(q *query) bool {
+	claims, name := &q.Credentials[0].Claims, q.MCP.Params.Name
+	t, known := d.Tools[name]
+	return known &&
+		slices.ContainsFunc(q.Subject.Properties.Roles, func(r string) bool { return d.Roles[r].Tools[name] }) &&
+		q.Context.Tenant == claims.Tenant && slices.Contains(t.Tenants, q.Context.Tenant) &&
+		slices.Contains(d.Agents, claims.Act.Subject)
+}
+
+// scoped tells whether the credential has every scope that the tool requires.
+func (d *data) scoped(q *query) bool {
+	for _, s := range d.Tools[q.MCP.Params.Name].RequiredScopes {
+		if !slices.Contains(q.Credentials[0].Claims.scopes, s) {
 			return false
 		}
 	}
-	return slices.ContainsFunc(claims.Details, func(x detail) bool {
+	return true
+}
+
+// covered tells whether one of the credential's details covers the call.
+func (d *data) covered(q *query) bool {
+	t, args := d.Tools[q.MCP.Params.Name], &q.MCP.Params.Arguments
+	return slices.ContainsFunc(q.Credentials[0].Claims.Details, func(x detail) bool {
 		for _, a := range t.Detail.Actions {
 			if !slices.Contains(x.Actions, a) {
 				return false
@@ -106,6 +121,15 @@ func (d *data) allows(q *query) bool {
 		return x.Type == t.Detail.Type && slices.Contains(x.Locations, t.Detail.Location) &&
 			x.Limit.Currency == args.Currency && args.cents <= x.Limit.cents
 	})
+}
+
+// withTypes is the data with what authzd is told of tools and types.
+func (d *data) withTypes() any {
+	return struct {
+		*data
+		AuthzdTools map[string]any `json:"authzd_tools"`
+		AuthzdTypes map[string]any `json:"authzd_types"`
+	}{d, d.toolSchemas(), d.types()}
 }
 
 // toolSchemas declares the arguments of every tool.

@@ -45,6 +45,7 @@ type Request struct {
 // Workload is data and requests that belong together.
 type Workload struct {
 	data     data
+	queries  []*query
 	Requests []Request
 }
 
@@ -58,6 +59,7 @@ func New() (*Workload, error) {
 		if err != nil {
 			return nil, fmt.Errorf("write a request: %w", err)
 		}
+		w.queries = append(w.queries, q)
 		w.Requests = append(w.Requests, Request{Query: text, Allow: w.data.allows(q)})
 	}
 	return w, nil
@@ -89,12 +91,7 @@ func (w *Workload) WriteBundle(dir string) error {
 		"revision": "bench-1", "roots": []string{""},
 		"metadata": map[string]any{"authzd": map[string]any{"contract": 1}},
 	}
-	full := struct {
-		data
-		AuthzdTools map[string]any `json:"authzd_tools"`
-		AuthzdTypes map[string]any `json:"authzd_types"`
-	}{w.data, w.data.toolSchemas(), w.data.types()}
-	return write(dir, map[string]any{".manifest": manifest, "policy.rego": authzdPolicy, "data.json": full})
+	return write(dir, map[string]any{".manifest": manifest, "policy.rego": authzdPolicy, "data.json": w.data.withTypes()})
 }
 
 // WriteOPA writes policy and data for a stock OPA into dir.

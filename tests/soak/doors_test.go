@@ -25,8 +25,10 @@ import (
 const (
 	// perCaller is how many calls each caller has in flight at most.
 	perCaller = 16
-	// deadline is how long a call may take.
-	deadline = 30 * time.Second
+	// deadline is how long a call may take, and wait for others: a machine that is busy
+	// elsewhere may have the server stand still for a second, which is then taken for
+	// the time of one decision.
+	deadline = 2 * time.Minute
 )
 
 // client asks, and returns an answer to each item: if the call was refused, one that

@@ -152,6 +152,6 @@ func (l *load) count(a *ask, answers []answer, err error, sent, done time.Time) 
 
 func (l *load) report(n *atomic.Int64, a *ask, err error) {
 	if n.Add(1) <= 10 {
-		l.fault("%s %s\n%v", a.path, a.body, err)
+		l.fault("%s: %s %s\n%v", time.Now().UTC().Format(time.TimeOnly), a.path, a.body, err)
 	}
 }

@@ -72,7 +72,7 @@ func newStand(t *testing.T) *stand {
 	}
 	s.server, err = process.Start(t.Context(), bin, nil, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "error",
 		"--data-dir", filepath.Join(s.dir, "data"), "--bundle-key", filepath.Join(s.dir, "release.pub.pem"), "--keys-file", filepath.Join(s.dir, "keys.json"),
-		"--queue-time", "5s", "--decision-timeout", "20s") // a machine that is busy elsewhere is no fault
+		"--queue-time", deadline.String(), "--decision-timeout", "20s") // a machine that is busy elsewhere is no fault
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func TestTestCoverageThreshold(t *testing.T) {
 		{[]string{"--coverage-threshold=101"}, 1, "0 to 100"},
 		{[]string{"--coverage-threshold=-1"}, 1, "0 to 100"},
 		{[]string{"--coverage-threshold=NaN"}, 1, "0 to 100"},
-		{[]string{"--coverage", "-o", "junit"}, 1, "JUnit"},
+		{[]string{"--coverage", "-o", "junit"}, 1, "junit"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

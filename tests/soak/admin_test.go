@@ -110,7 +110,7 @@ func (a *admin) run(ctx context.Context, stop <-chan struct{}) error {
 
 // remote runs a command against the server.
 func (a *admin) remote(ctx context.Context, args ...string) error {
-	_, err := a.authzd(ctx, append(args, "--addr", a.GRPC, "--key-env", "KEY", "--why", "soak")...)
+	_, err := a.authzd(ctx, append(args, "--addr", a.server.GRPC, "--key-env", "KEY", "--why", "soak")...)
 	return err
 }
 

@@ -42,7 +42,7 @@ func (s *stand) open(t *testing.T) (clients []client, closeAll func()) {
 	for _, name := range callers() {
 		var c client
 		if strings.HasPrefix(name, "grpc") {
-			conn, err := grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			conn, err := grpc.NewClient(s.server.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func (s *stand) open(t *testing.T) (clients []client, closeAll func()) {
 		} else {
 			transport := &http.Transport{MaxIdleConnsPerHost: perCaller}
 			closes = append(closes, transport.CloseIdleConnections)
-			c = overREST(transport, "http://"+s.HTTP, s.keys[name])
+			c = overREST(transport, "http://"+s.server.HTTP, s.keys[name])
 		}
 		for range perCaller {
 			clients = append(clients, c)

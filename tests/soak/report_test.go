@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/authzd/authzd/tests/process"
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 // How much more than in the second quarter may be resident in the last, by the
@@ -33,13 +33,13 @@ const spare = 4
 type report struct {
 	*stand
 	// base is what the server held before anybody asked, after once all have gone.
-	base, after process.Usage
+	base, after binary.Usage
 	// samples are of each second of the load.
-	samples []process.Usage
+	samples []binary.Usage
 }
 
 // usage asks the server what it holds, on a connection of its own.
-func (s *stand) usage(t *testing.T) process.Usage {
+func (s *stand) usage(t *testing.T) binary.Usage {
 	t.Helper()
 	u, err := s.tryUsage(t.Context())
 	if err != nil {
@@ -48,25 +48,25 @@ func (s *stand) usage(t *testing.T) process.Usage {
 	return u
 }
 
-func (s *stand) tryUsage(ctx context.Context) (process.Usage, error) {
+func (s *stand) tryUsage(ctx context.Context) (binary.Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTP+"/metrics", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.server.HTTP+"/metrics", http.NoBody)
 	if err != nil {
-		return process.Usage{}, err
+		return binary.Usage{}, err
 	}
 	req.Close = true
 	req.Header.Set("Authorization", "Bearer "+s.keys["admin"])
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return process.Usage{}, err
+		return binary.Usage{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return process.Usage{}, fmt.Errorf("read /metrics: %w", err)
+		return binary.Usage{}, fmt.Errorf("read /metrics: %w", err)
 	}
-	return process.ReadUsage(string(text))
+	return binary.ReadUsage(string(text))
 }
 
 // watch asks every second until stop is closed, and tells every minute.
@@ -89,7 +89,7 @@ func (r *report) watch(t *testing.T, stop <-chan struct{}) {
 }
 
 // calm waits until the server holds no more goroutines and descriptors than before.
-func (s *stand) calm(t *testing.T, before process.Usage) process.Usage {
+func (s *stand) calm(t *testing.T, before binary.Usage) binary.Usage {
 	t.Helper()
 	for began := time.Now(); ; {
 		now := s.usage(t)
@@ -103,7 +103,7 @@ func (s *stand) calm(t *testing.T, before process.Usage) process.Usage {
 }
 
 // quarter is the median of something in a quarter of the load, from 0 on.
-func (r *report) quarter(n int, of func(process.Usage) float64) float64 {
+func (r *report) quarter(n int, of func(binary.Usage) float64) float64 {
 	part := r.samples[n*len(r.samples)/4 : (n+1)*len(r.samples)/4]
 	var values []float64
 	for _, u := range part {
@@ -113,9 +113,9 @@ func (r *report) quarter(n int, of func(process.Usage) float64) float64 {
 	return values[len(values)/2]
 }
 
-func resident(u process.Usage) float64    { return u.RSSMB }
-func goroutines(u process.Usage) float64  { return u.Goroutines }
-func descriptors(u process.Usage) float64 { return u.Descriptors }
+func resident(u binary.Usage) float64    { return u.RSSMB }
+func goroutines(u binary.Usage) float64  { return u.Goroutines }
+func descriptors(u binary.Usage) float64 { return u.Descriptors }
 
 // judge fails the test if anything is not as it has to be.
 func (r *report) judge(t *testing.T, l *load, a *admin) {
@@ -150,7 +150,7 @@ func (r *report) table(l *load, a *admin) string {
 	if n := len(r.samples); n > 1 {
 		cpu = (r.samples[n-1].CPUSeconds - r.samples[0].CPUSeconds) / float64(n-1)
 	}
-	quarters := func(of func(process.Usage) float64) string {
+	quarters := func(of func(binary.Usage) float64) string {
 		return fmt.Sprintf("%.0f / %.0f / %.0f / %.0f", r.quarter(0, of), r.quarter(1, of), r.quarter(2, of), r.quarter(3, of))
 	}
 	var b strings.Builder

@@ -6,9 +6,9 @@ package soak_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/authzd/authzd/tests/bench/workload"
-	"github.com/authzd/authzd/tests/process"
+	"github.com/authzd/authzd/tests/internal/binary"
 )
 
 const (
@@ -37,14 +37,13 @@ var bin string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(process.Main(m, &bin))
+	os.Exit(binary.Run(m, func(path string) { bin = path }))
 }
 
 // stand is a server that takes signed bundles and knows its callers.
 type stand struct {
-	dir        string
-	server     *process.Process
-	HTTP, GRPC string
+	dir    string
+	server *binary.Process
 	// keys are those of callers, by name.
 	keys map[string]string
 }
@@ -66,20 +65,12 @@ func newStand(t *testing.T) *stand {
 		}
 		s.keys[name] = strings.TrimSpace(key)
 	}
-	_, err := s.authzd(t.Context(), "bundle", "keygen", "-f", "release.pem")
-	if err != nil {
+	if _, err := s.authzd(t.Context(), "bundle", "keygen", "-f", "release.pem"); err != nil {
 		t.Fatal(err)
 	}
-	s.server, err = process.Start(t.Context(), bin, nil, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "error",
+	s.server = binary.Start(t, exec.Command(bin, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "error",
 		"--data-dir", filepath.Join(s.dir, "data"), "--bundle-key", filepath.Join(s.dir, "release.pub.pem"), "--keys-file", filepath.Join(s.dir, "keys.json"),
-		"--queue-time", deadline.String(), "--decision-timeout", "20s") // a machine that is busy elsewhere is no fault
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.server.Kill)
-	if err := json.Unmarshal(s.server.Ready, s); err != nil {
-		t.Fatal(err)
-	}
+		"--queue-time", deadline.String(), "--decision-timeout", "20s")) // a machine that is busy elsewhere is no fault
 	return s
 }
 

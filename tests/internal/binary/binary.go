@@ -174,9 +174,10 @@ func metric(text, name string) (float64, error) {
 	return 0, nil
 }
 
-// Usage is what a process holds.
-type Usage struct{ Goroutines, Descriptors, HeapMB, RSSMB float64 }
+// Usage is what a process holds, and the processor time that it has used.
+type Usage struct{ Goroutines, Descriptors, HeapMB, RSSMB, CPUSeconds float64 }
 
+// String leaves the processor time out.
 func (u Usage) String() string {
 	return fmt.Sprintf("%.0f goroutines, %.0f descriptors, %.1f MB heap, %.1f MB resident", u.Goroutines, u.Descriptors, u.HeapMB, u.RSSMB)
 }
@@ -185,14 +186,31 @@ func (u Usage) String() string {
 func (p *Process) Usage(t testing.TB) Usage {
 	t.Helper()
 	_, text := p.Get(t, "/metrics")
-	value := func(name string) float64 {
-		v, err := metric(text, name)
-		if err != nil || v == 0 {
-			t.Fatalf("metric %s: %v, %v", name, v, err)
-		}
-		return v
+	u, err := ReadUsage(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return Usage{value("go_goroutines"), value("process_open_fds"), value("go_memstats_heap_inuse_bytes") / 1e6, value("process_resident_memory_bytes") / 1e6}
+	return u
+}
+
+// ReadUsage reads it from the text of /metrics.
+func ReadUsage(metrics string) (Usage, error) {
+	var u Usage
+	for name, v := range map[string]*float64{
+		"go_goroutines": &u.Goroutines, "process_open_fds": &u.Descriptors, "go_memstats_heap_inuse_bytes": &u.HeapMB,
+		"process_resident_memory_bytes": &u.RSSMB, "process_cpu_seconds_total": &u.CPUSeconds,
+	} {
+		var err error
+		if *v, err = metric(metrics, name); err != nil {
+			return u, fmt.Errorf("metric %s: %w", name, err)
+		}
+		if *v == 0 {
+			return u, fmt.Errorf("no metric %s", name)
+		}
+	}
+	u.HeapMB /= 1e6
+	u.RSSMB /= 1e6
+	return u, nil
 }
 
 // Calm waits until the process holds no more goroutines and descriptors than

@@ -72,6 +72,7 @@ func Run(in Input) []Finding {
 	l.eachRule(l.inRule)
 	l.forbidsMayBeUndefined()
 	l.unreadRules()
+	l.manyRules()
 	return l.bounded(l.kept(l.found))
 }
 
@@ -112,6 +113,8 @@ func (l *linter) inRule(r *ast.Rule) {
 	p := l.neverFires(r)
 	l.unknownTools(p)
 	l.requirements(r)
+	l.guardOrder(r)
+	l.slowForms(r)
 	if l.grants(r) {
 		l.permitMayBeUndefined(r, p)
 	}

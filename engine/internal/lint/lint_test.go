@@ -40,7 +40,7 @@ func input(tb testing.TB, policy, data string) lint.Input {
 	if c.Compile(modules); c.Failed() {
 		tb.Fatal(c.Errors)
 	}
-	doc, err := rar.DecodeStrict([]byte(data), rar.Limits{})
+	doc, err := rar.Packing{Above: 1 << 16}.Decode(data, rar.Limits{MaxBytes: 1 << 20})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -83,7 +83,9 @@ func TestRules(t *testing.T) {
 			for _, f := range txtar.Parse(text).Files {
 				parts[f.Name] = string(f.Data)
 			}
-			in := input(t, parts["policy.rego"], parts["data.json"])
+			in := input(t, parts["policy.rego"], strings.NewReplacer(
+				"LONG", "["+strings.Repeat("0,", 999)+"0]", "LARGE", large(),
+			).Replace(parts["data.json"]))
 			var got []string
 			for _, f := range lint.Run(in) {
 				if f.Message == "" || f.Fix == "" || f.Rule == "" && f.Code != lint.CodeBadIgnore {
@@ -96,6 +98,15 @@ func TestRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// large is an object that is kept as text.
+func large() string {
+	var b strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&b, `"account-%d": {"x": "some text that makes this a row of some length"}, `, i)
+	}
+	return "{" + b.String() + `"last": {}}`
 }
 
 func mark(f lint.Finding) string {

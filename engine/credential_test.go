@@ -56,3 +56,36 @@ permit["admin"] := {} if {
 		t.Error("another role will do")
 	}
 }
+
+// TestTokenIDs: an id names the token and its issuer, and nothing names it that has none.
+func TestTokenIDs(t *testing.T) {
+	t.Parallel()
+	id := func(claims string) string {
+		t.Helper()
+		c, rejected := engine.CredentialFromClaims("c", "test", "", decode(t, claims))
+		if rejected != nil {
+			t.Fatalf("%s: %s", claims, rejected.Code)
+		}
+		return c.TokenID
+	}
+	const rest = `"sub": "alice", "aud": "srv", "exp": 4102444800}`
+	own := id(`{"iss": "https://a.example", "jti": "1", ` + rest)
+	if own == "" || own == "1" || own != id(`{"iss": "https://a.example", "jti": "1", `+rest) {
+		t.Errorf("the id %q is none, or not the same for the same token", own)
+	}
+	if own == id(`{"iss": "https://a.example", "jti": "2", `+rest) || own == id(`{"iss": "https://b.example", "jti": "1", `+rest) {
+		t.Error("another token has the same id")
+	}
+	for _, without := range []string{``, `"jti": "", `} {
+		if got := id(`{"iss": "https://a.example", ` + without + rest); got != "" {
+			t.Errorf("a token without jti has the id %q", got)
+		}
+	}
+	c, _ := engine.CredentialFromClaims("c", "test", "", decode(t, `{"iss": "https://a.example", "may_act": {"sub": "agent"}, `+rest))
+	if string(c.MayAct.AppendJSON(nil)) != `{"sub":"agent"}` {
+		t.Errorf("may_act is %s", c.MayAct.AppendJSON(nil))
+	}
+	if c, _ := engine.CredentialFromClaims("c", "test", "", decode(t, `{"iss": "https://a.example", `+rest)); c.MayAct.Kind() != rar.Absent {
+		t.Errorf("may_act is %s", c.MayAct.AppendJSON(nil))
+	}
+}

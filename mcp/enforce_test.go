@@ -129,6 +129,20 @@ func TestEnforceNothing(t *testing.T) {
 	}
 }
 
+// TestEnforceKeepsContexts: what was answered before a fault is told with it.
+func TestEnforceKeepsContexts(t *testing.T) {
+	t.Parallel()
+	yes := mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":true,"context":{"a":1}}`)}
+	contexts, err := mcp.EnforceEvaluation(2, yes, mcp.PDPAnswer{Status: 500})
+	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"a":1}` {
+		t.Errorf("got %d contexts, %v", len(contexts), err)
+	}
+	contexts, err = mcp.EnforceEvaluations(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"evaluations":[{"decision":true,"context":{"b":2}}]}`)})
+	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
+		t.Errorf("one entry: %d contexts, %v", len(contexts), err)
+	}
+}
+
 func TestEnforceContexts(t *testing.T) {
 	t.Parallel()
 	contexts, err := mcp.EnforceEvaluations(3, mcp.PDPAnswer{Status: 200, Body: []byte(

@@ -241,6 +241,38 @@ func TestCoversNearest(t *testing.T) {
 	}
 }
 
+// TestCoversNamesAnInvalidGrant: that a grant of the needed type was skipped is told,
+// whichever others were skipped with it, and one of another type is none.
+func TestCoversNamesAnInvalidGrant(t *testing.T) {
+	t.Parallel()
+	types := rulesUnderTest(t)
+	required := []rar.Value{object(t, `"eq":1`)}
+	name := types.Names()[0]
+	if of, _ := required[0].Get("type"); of.Text() != name {
+		t.Fatalf("type %s, want %s", of.Text(), name)
+	}
+	for _, tt := range []struct {
+		name    string
+		skipped []string
+		want    rar.Code
+	}{
+		{"none skipped", nil, rar.CodeNoGrantedType},
+		{"of its type", []string{name}, rar.CodeGrantedInvalid},
+		{"of its type, then another", []string{name, "other"}, rar.CodeGrantedInvalid},
+		{"another, then of its type", []string{"other", name}, rar.CodeGrantedInvalid},
+		{"of another type", []string{"other"}, rar.CodeNoGrantedType},
+	} {
+		var o rar.CoverOptions
+		for _, s := range tt.skipped {
+			o.Skipped = append(o.Skipped, rar.Skipped{Type: s})
+		}
+		got := covers(t, types, nil, required, o)
+		if len(got.Because) != 1 || got.Because[0].Code != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.name, got.Because, tt.want)
+		}
+	}
+}
+
 func TestCoversSingleUse(t *testing.T) {
 	t.Parallel()
 	types := rulesUnderTest(t)

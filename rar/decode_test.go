@@ -55,6 +55,9 @@ func TestDecodeStrictRefuses(t *testing.T) {
 		path       string
 	}{
 		{"empty", "", rar.Limits{}, rar.CodeSyntax, ""},
+		{"a name without a value", `{"a"}`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"a name without a value before another", `{"a","b":1}`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"a value without a colon", `{"a" 1}`, rar.Limits{}, rar.CodeSyntax, ""},
 		{"white space only", " \n", rar.Limits{}, rar.CodeSyntax, ""},
 		{"byte order mark", "\uFEFF1", rar.Limits{}, rar.CodeSyntax, ""},
 		{"form feed is no white space", "\f1", rar.Limits{}, rar.CodeSyntax, ""},

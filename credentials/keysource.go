@@ -183,7 +183,7 @@ func (s *keySource) key(ctx context.Context, kid, alg string) (any, engine.Code)
 
 func (s *keySource) known(kid, alg string) (any, engine.Code) {
 	set := s.live.Load()
-	if set == nil || s.now().Sub(set.at) > s.config.MaxAge {
+	if !s.usable(set) {
 		return nil, engine.CodeIssuerUnavailable
 	}
 	if k, ok := find(set.keys, kid, alg); ok {
@@ -198,6 +198,18 @@ func (s *keySource) known(kid, alg string) (any, engine.Code) {
 	return nil, engine.CodeTokenSignature
 }
 
+// usable tells whether keys are there that are not too old: by the clock that nobody
+// sets, and by the wall's, because the other one may stand still while the machine
+// sleeps. Keys of the future are as good as none.
+func (s *keySource) usable(set *keySet) bool {
+	if set == nil {
+		return false
+	}
+	now := s.now()
+	age := max(now.Sub(set.at), now.Round(0).Sub(set.at.Round(0)))
+	return age >= 0 && age <= s.config.MaxAge
+}
+
 // await asks for a fetch and waits for its end; false: there will be none, or
 // it takes too long.
 func (s *keySource) await(ctx context.Context) bool {
@@ -207,7 +219,8 @@ func (s *keySource) await(ctx context.Context) bool {
 		return false
 	}
 	if s.flight == nil {
-		if !s.tried.IsZero() && s.now().Sub(s.tried) < s.config.MinInterval {
+		// A last time in the future was none: the clock has been set back.
+		if since := s.now().Sub(s.tried); !s.tried.IsZero() && since >= 0 && since < s.config.MinInterval {
 			s.mu.Unlock()
 			return false
 		}
@@ -240,7 +253,7 @@ func (s *keySource) status() IssuerStatus {
 	st := IssuerStatus{Issuer: s.issuer}
 	if set := s.live.Load(); set != nil {
 		st.Keys, st.FetchedAt = len(set.keys), set.at
-		st.Usable = s.now().Sub(set.at) <= s.config.MaxAge
+		st.Usable = s.usable(set)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -65,7 +65,7 @@ const (
 
 // Run reads the policy of in.
 func Run(in Input) []Finding {
-	l := &linter{in: in, tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, guesses: maxGuesses}
+	l := &linter{in: in, tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses}
 	for _, t := range in.Tools {
 		l.tools[t.Name] = t
 	}
@@ -97,7 +97,9 @@ type linter struct {
 	tools map[string]contract.Tool
 	// scopes are those of rules that were looked into.
 	scopes map[*ast.Rule]*scope
-	found  []Finding
+	// names are the documents that rules are part of.
+	names map[*ast.Rule]string
+	found []Finding
 
 	// rule is the one that is read, steps what is left of maxSteps for it, guesses what
 	// is left of maxGuesses.
@@ -153,12 +155,16 @@ func (l *linter) name(r *ast.Rule) string {
 // document is the document of the entry point that a rule is part of, such as permit; ""
 // if it is none of its package.
 func (l *linter) document(r *ast.Rule) string {
-	ref, n := r.Ref(), len(l.in.Entrypoint)
-	if len(ref) <= n || !ref.HasPrefix(l.in.Entrypoint) {
-		return ""
+	name, ok := l.names[r]
+	if !ok {
+		ref, n := r.Ref(), len(l.in.Entrypoint)
+		if len(ref) > n && ref.HasPrefix(l.in.Entrypoint) {
+			text, _ := ref[n].Value.(ast.String)
+			name = string(text)
+		}
+		l.names[r] = name
 	}
-	name, _ := ref[n].Value.(ast.String)
-	return string(name)
+	return name
 }
 
 func (l *linter) grants(r *ast.Rule) bool {

@@ -65,11 +65,11 @@ func (p *pins) call(e *ast.Expr, s *scope) {
 		return
 	}
 	operands := e.Operands()
-	switch name := e.Operator().String(); name {
+	switch name := operator(e); name {
 	case ast.NotEqual.Name, ast.LessThan.Name, ast.LessThanEq.Name, ast.GreaterThan.Name, ast.GreaterThanEq.Name:
 		a, b := s.local(operands[0]), s.local(operands[1])
 		if ast.IsScalar(a.Value) && ast.IsScalar(b.Value) && !holds(name, ast.Compare(a.Value, b.Value)) {
-			p.fails(a.String() + " " + e.Operator().String() + " " + b.String() + " is never true")
+			p.fails(a.String() + " " + operator(e) + " " + b.String() + " is never true")
 		}
 	case ast.Member.Name:
 		if values := scalarsOf(p.l.resolve(operands[1], s)); values != nil {

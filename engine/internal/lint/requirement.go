@@ -16,7 +16,7 @@ func (l *linter) requirements(r *ast.Rule) {
 		if !e.IsCall() {
 			return false
 		}
-		name, ok := strings.CutPrefix(e.Operator().String(), libraryPrefix)
+		name, ok := strings.CutPrefix(operator(e), libraryPrefix)
 		if !ok || len(e.Operands()) == 0 {
 			return false
 		}
@@ -42,7 +42,7 @@ func (l *linter) textMade(constructor string, argument *ast.Term, s *scope) {
 	if m.call == nil {
 		return
 	}
-	name := m.call.Operator().String()
+	name := operator(m.call)
 	if name == ast.InternalTemplateString.Name {
 		name = "a template string"
 	}
@@ -91,7 +91,7 @@ func (m *making) term(t *ast.Term, s *scope) {
 func (m *making) expr(e *ast.Expr, s *scope) {
 	operands := e.Operands()
 	operands = operands[:len(operands)-1]
-	switch e.Operator().String() {
+	switch operator(e) {
 	case ast.Sprintf.Name, ast.JSONMarshal.Name, ast.InternalTemplateString.Name:
 		if slices.ContainsFunc(operands, func(t *ast.Term) bool { return !t.IsGround() }) {
 			m.call = e

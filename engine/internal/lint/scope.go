@@ -74,7 +74,7 @@ func (l *linter) arity(e *ast.Expr) int {
 	if rules, _ := l.rulesOf(e.Operator()); len(rules) > 0 {
 		return len(rules[0].Head.Args)
 	}
-	if b, ok := ast.BuiltinMap[e.Operator().String()]; ok {
+	if b, ok := ast.BuiltinMap[operator(e)]; ok {
 		return b.Decl.Arity()
 	}
 	return -1
@@ -89,12 +89,23 @@ func (s *scope) set(a, b *ast.Term) bool {
 	return true
 }
 
+// operator is the name of what an expression calls.
+func operator(e *ast.Expr) string {
+	ref := e.Operator()
+	if len(ref) == 1 {
+		if v, ok := ref[0].Value.(ast.Var); ok {
+			return string(v) // as String does, which copies
+		}
+	}
+	return ref.String()
+}
+
 // equality takes an expression a = b apart.
 func equality(e *ast.Expr) (a, b *ast.Term, ok bool) {
 	if !e.IsCall() {
 		return nil, nil, false
 	}
-	name, operands := e.Operator().String(), e.Operands()
+	name, operands := operator(e), e.Operands()
 	if name != ast.Equality.Name && name != ast.Equal.Name || len(operands) != 2 {
 		return nil, nil, false
 	}

@@ -33,7 +33,7 @@ func (l *linter) slowForms(r *ast.Rule) {
 
 // readsWhole reports calls that read all of a document, where a key would find what is meant.
 func (l *linter) readsWhole(e *ast.Expr, s *scope) {
-	name, operands := e.Operator().String(), e.Operands()
+	name, operands := operator(e), e.Operands()
 	switch {
 	case name == ast.Member.Name && len(operands) > 1:
 		list, v := l.wholeDocument(operands[1], s)

@@ -91,7 +91,7 @@ func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
 		switch t, bare := e.Terms.(*ast.Term); {
 		case bare:
 			l.noteRow(t, s, rows)
-		case e.IsCall() && e.Operator().String() == ast.ObjectGet.Name && len(operands) > 2:
+		case e.IsCall() && operator(e) == ast.ObjectGet.Name && len(operands) > 2:
 			key := operands[1]
 			if path, ok := s.local(key).Value.(*ast.Array); ok && path.Len() > 0 {
 				key = path.Elem(0)
@@ -161,7 +161,7 @@ func (l *linter) comparesRow(e *ast.Expr, s *scope, asked map[string]bool) {
 	if _, _, ok := equality(e); ok {
 		return
 	}
-	switch e.Operator().String() {
+	switch operator(e) {
 	case ast.NotEqual.Name, ast.LessThan.Name, ast.LessThanEq.Name, ast.GreaterThan.Name, ast.GreaterThanEq.Name:
 	default:
 		if !e.Negated {
@@ -190,7 +190,7 @@ func (l *linter) rowIn(t *ast.Term, s *scope, depth int) (ast.Ref, int) {
 		return nil, 0
 	}
 	call := s.calls[v]
-	if name := call.Operator().String(); name == ast.ObjectGet.Name || ast.BuiltinMap[name] == nil {
+	if name := operator(call); name == ast.ObjectGet.Name || ast.BuiltinMap[name] == nil {
 		return nil, 0
 	}
 	operands := call.Operands()

@@ -174,6 +174,16 @@ func TestIgnoreNeedsAReason(t *testing.T) {
 	}
 }
 
+// The library is not read with policy, and has no findings when it is.
+func TestLibraryIsClean(t *testing.T) {
+	t.Parallel()
+	in := input(t, "package authz\n", `{}`)
+	in.IsLibrary = func(string) bool { return false }
+	if got := lint.Run(in); len(got) > 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestFindingsAreBounded(t *testing.T) {
 	t.Parallel()
 	var policy strings.Builder

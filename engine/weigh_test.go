@@ -1,8 +1,8 @@
 package engine_test
 
 import (
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -132,6 +132,54 @@ func TestRequirementsOfWhoHasNoToken(t *testing.T) {
 	}
 }
 
+// TestCredentialOfALibrary: what an embedder fills in itself is checked like claims.
+func TestCredentialOfALibrary(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, "package authz\nallow := true", anyTool))
+	for _, tt := range []struct {
+		name   string
+		change func(c *engine.Credential, q *engine.Query)
+		code   engine.Code
+	}{
+		{"unchanged", func(*engine.Credential, *engine.Query) {}, ""},
+		{"no issuer", func(c *engine.Credential, _ *engine.Query) { c.Issuer = "" }, engine.CodeTokenIssuer},
+		{"no subject", func(c *engine.Credential, _ *engine.Query) { c.Subject = "" }, engine.CodeTokenClaims},
+		{"no end", func(c *engine.Credential, _ *engine.Query) { c.ExpiresAt = time.Time{} }, engine.CodeTokenClaims},
+		{"verified by nobody", func(c *engine.Credential, _ *engine.Query) { c.VerifiedBy = "" }, engine.CodeTokenClaims},
+		{"an empty audience for a server without name", func(c *engine.Credential, q *engine.Query) { c.Audience, q.MCP.Server = []string{""}, "" }, engine.CodeTokenAudience},
+	} {
+		c := credential(t, "c", claims(""))
+		q := call(t, "t", `{}`)
+		tt.change(&c, q)
+		q.Credentials = []engine.Credential{c}
+		d := decide(t, e, q)
+		if tt.code == "" {
+			if !d.Allow {
+				t.Errorf("%s: denied, %+v", tt.name, d.Reasons)
+			}
+			continue
+		}
+		if d.Allow || len(d.Rejected) != 1 || d.Rejected[0].Code != tt.code {
+			t.Errorf("%s: allow %v, %+v, want %s", tt.name, d.Allow, d.Rejected, tt.code)
+		}
+	}
+}
+
+// TestAgentOfTheContext: the caller may say which agent calls if it is the one that the
+// credential was issued to.
+func TestAgentOfTheContext(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, "package authz\nallow if input.context.agent == \"agent\"", anyTool))
+	q := call(t, "t", `{}`, credential(t, "c", claims("")))
+	q.Context = decode(t, `{"agent": "agent"}`)
+	if d := decide(t, e, q); !d.Allow {
+		t.Errorf("the same agent: %+v", d.Reasons)
+	}
+	q.Context = decode(t, `{"agent": "other"}`)
+	d, err := e.Decide(t.Context(), q)
+	wantError(t, d, err, engine.CodeAgentMismatch, "/context/agent")
+}
+
 func TestClaimsOfCredentials(t *testing.T) {
 	t.Parallel()
 	const least = `"iss": "https://a.example", "sub": "alice", "exp": 4102444800`
@@ -139,26 +187,15 @@ func TestClaimsOfCredentials(t *testing.T) {
 		name, claims string
 		code         engine.Code
 	}{
-		{"the least", `{` + least + `}`, ""},
 		{"no object", `[]`, engine.CodeTokenClaims},
-		{"no issuer", `{"sub": "alice", "exp": 4102444800}`, engine.CodeTokenIssuer},
-		{"no subject", `{"iss": "https://a.example", "exp": 4102444800}`, engine.CodeTokenClaims},
 		{"an empty subject", `{"iss": "https://a.example", "sub": "", "exp": 4102444800}`, engine.CodeTokenClaims},
-		{"no end", `{"iss": "https://a.example", "sub": "alice"}`, engine.CodeTokenClaims},
-		{"an end before time", `{"iss": "https://a.example", "sub": "alice", "exp": -1}`, engine.CodeTokenClaims},
-		{"an end that is text", `{"iss": "https://a.example", "sub": "alice", "exp": "4102444800"}`, engine.CodeTokenClaims},
 		{"an end with an exponent", `{"iss": "https://a.example", "sub": "alice", "exp": 41024448e2}`, ""},
-		{"a scope that is a list", `{` + least + `, "scope": ["a"]}`, engine.CodeTokenClaims},
 		{"one audience", `{` + least + `, "aud": "s"}`, ""},
-		{"an audience that is a number", `{` + least + `, "aud": [1]}`, engine.CodeTokenClaims},
 		{"amr as one text", `{` + least + `, "amr": "pwd"}`, engine.CodeTokenClaims},
 		{"amr with a number", `{` + least + `, "amr": ["pwd", 1]}`, engine.CodeTokenClaims},
 		{"an actor", `{` + least + `, "act": {"sub": "agent"}}`, ""},
-		{"an actor that is text", `{` + least + `, "act": "agent"}`, engine.CodeTokenActors},
-		{"an actor without subject", `{` + least + `, "act": {"iss": "https://b.example"}}`, engine.CodeTokenActors},
 		{"an actor whose issuer is a number", `{` + least + `, "act": {"sub": "agent", "iss": 1}}`, engine.CodeTokenActors},
 		{"an actor of an actor without subject", `{` + least + `, "act": {"sub": "agent", "act": {}}}`, engine.CodeTokenActors},
-		{"actors without end", `{` + least + `, "act": ` + strings.Repeat(`{"sub": "a", "act": `, 17) + `{"sub": "a"}` + strings.Repeat(`}`, 17) + `}`, engine.CodeTokenActors},
 	} {
 		code := engine.Code("")
 		if _, rejected := engine.CredentialFromClaims("c", "test", "", decode(t, tt.claims)); rejected != nil {

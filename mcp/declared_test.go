@@ -277,7 +277,7 @@ func TestDeclaredBounds(t *testing.T) {
 func TestMappingWarnings(t *testing.T) {
 	t.Parallel()
 	m := mapping(t, `{"evaluations":{"subject":{"type":"'identity'","id":"token.sub"},"resource":{"type":"\"q\"","id":"params['x']"},
-		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x"}},{"action":{"name":"c"},"context":"$params"}]}}`)
+		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x","open":"'a\"","mark":"'"}},{"action":{"name":"c"},"context":"$params"}]}}`)
 	var got []string
 	for _, w := range m.Warnings() {
 		got = append(got, fmt.Sprintf("%s %s", w.Kind, w.Path))

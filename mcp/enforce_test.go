@@ -117,6 +117,9 @@ func TestEnforceNothing(t *testing.T) {
 			return mcp.EnforceEvaluation(1, list(`{"decision":false,"decision":true}`))
 		},
 		"something behind the answer": func() ([]rar.Value, error) { return mcp.EnforceEvaluation(1, list(`{"decision":true}{}`)) },
+		"more answers than questions, the first a denial": func() ([]rar.Value, error) {
+			return mcp.EnforceEvaluations(1, list(`{"evaluations":[{"decision":false},{"decision":true}]}`))
+		},
 		"a list that is an object": func() ([]rar.Value, error) {
 			return mcp.EnforceEvaluations(1, list(`{"evaluations":{"0":{"decision":true}}}`))
 		},
@@ -136,6 +139,10 @@ func TestEnforceKeepsContexts(t *testing.T) {
 	contexts, err := mcp.EnforceEvaluation(2, yes, mcp.PDPAnswer{Status: 500})
 	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"a":1}` {
 		t.Errorf("got %d contexts, %v", len(contexts), err)
+	}
+	contexts, err = mcp.EnforceEvaluation(2, yes, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":false,"context":{"c":3}}`)})
+	if err == nil || len(contexts) != 2 || render(contexts[1]) != `{"c":3}` {
+		t.Errorf("a denial: %d contexts, %v", len(contexts), err)
 	}
 	contexts, err = mcp.EnforceEvaluations(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"evaluations":[{"decision":true,"context":{"b":2}}]}`)})
 	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {

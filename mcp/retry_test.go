@@ -3,6 +3,7 @@ package mcp_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -263,6 +264,7 @@ func TestDenialCode(t *testing.T) {
 		-32000: false, -32002: false, -32003: false, -32019: false, -32020: false, -32021: false, -32042: false, -32099: false,
 		-32100: false, -32401: false, -32600: false, -32602: false, -32603: false, -32700: false, -32768: false,
 		1 << 40: false, -1 << 40: false,
+		math.MinInt32: true, math.MinInt32 - 1: false, math.MaxInt32: true, math.MaxInt32 + 1: false,
 	} {
 		if got := mcp.ValidDenialCode(code); got != valid {
 			t.Errorf("%d is valid: %v", code, got)

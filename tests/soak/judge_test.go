@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, asks := history(t, w), newAsks(t, w)[:240]
+	l, asks := history(t, w), newAsks(t, w)[:120]
 	right := func(a *ask, r *workload.Revision) []answer {
 		var all []answer
 		for _, it := range a.items {
@@ -125,7 +125,7 @@ func TestJudge(t *testing.T) {
 			refuse(a, right(a, w.Revision(2)), "not active")
 		}
 	}
-	if seen["malformed"] < 12 || seen["batch"] < 36 {
+	if seen["malformed"] < 6 || seen["batch"] < 18 {
 		t.Errorf("hardly any: %v", seen)
 	}
 }

@@ -108,6 +108,9 @@ func TestSoak(t *testing.T) {
 
 	closeAll()
 	r.after = s.calm(t, r.base)
+	if len(l.took) == 0 || len(r.samples) < 4 {
+		t.Fatalf("%d requests at a pace, %d samples: nothing can be said", len(l.took), len(r.samples))
+	}
 	t.Log("\n" + r.table(l, a))
 	r.judge(t, l, a)
 	if log := s.server.Log.String(); log != "" {

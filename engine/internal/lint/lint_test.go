@@ -184,6 +184,20 @@ func TestLibraryIsClean(t *testing.T) {
 	}
 }
 
+// However many forbids there are, each is looked at for what it says of a missing row.
+func TestManyForbidsAskForRows(t *testing.T) {
+	t.Parallel()
+	var policy strings.Builder
+	policy.WriteString("package authz\n")
+	for i := range 2500 {
+		fmt.Fprintf(&policy, "forbid[\"a\"] := {} if data.limits[input.k%d].max < 5\n", i)
+		fmt.Fprintf(&policy, "forbid[\"b\"] := {} if not data.limits[input.k%d]\n", i)
+	}
+	if got := lint.Run(input(t, policy.String(), `{}`)); len(got) > 0 {
+		t.Errorf("%d findings, the first %+v", len(got), got[0])
+	}
+}
+
 func TestFindingsAreBounded(t *testing.T) {
 	t.Parallel()
 	var policy strings.Builder

@@ -122,8 +122,8 @@ func (v *valueReads) look(x any, depth int) {
 }
 
 func (v *valueReads) term(t *ast.Term, s *scope, loc *ast.Location) {
-	if _, ok := t.Value.(ast.Ref); !ok {
-		return // a variable has its expression
+	if _, ok := t.Value.(ast.Ref); !ok || v.l.steps < 0 {
+		return // a variable has its expression; without steps, bodies were not looked at
 	}
 	ref, ok := v.l.resolve(t, s).Value.(ast.Ref)
 	if !ok || !ref.HasPrefix(argumentsRef()) {

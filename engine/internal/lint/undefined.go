@@ -13,6 +13,7 @@ func (l *linter) forbidsMayBeUndefined() {
 	rules := l.forbidden()
 	asked := map[string]bool{}
 	for _, r := range rules {
+		l.steps = maxSteps
 		l.asked(r, asked)
 	}
 	for _, r := range rules {

@@ -83,6 +83,9 @@ func TestRequireIsTheRules(t *testing.T) {
 		if got := string(d.Require.AppendCanonical(nil)); got != tt.want {
 			t.Errorf("%s with %s: %s, want %s", tt.arguments, tt.scopes, got, tt.want)
 		}
+		if d.Reasons[0].Rule != d.Rule {
+			t.Errorf("%s with %s: the reason is of %q, the decision by %q", tt.arguments, tt.scopes, d.Reasons[0].Rule, d.Rule)
+		}
 	}
 }
 

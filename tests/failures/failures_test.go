@@ -72,20 +72,24 @@ func serve(t *testing.T, shell string, args ...string) *exec.Cmd {
 	return exec.CommandContext(t.Context(), args[0], args[1:]...)
 }
 
-// authzd runs the binary to its end, in a folder.
-func authzd(t *testing.T, dir string, args ...string) {
+// authzd runs the binary to its end, in a folder, and returns what it prints.
+func authzd(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin, args...)
 	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.Output()
+	if err != nil {
 		t.Fatalf("authzd %v: %v\n%s", args, err, out)
 	}
+	return string(out)
 }
 
 // client asks one server over connections of its own.
 type client struct {
 	addr string
-	web  *http.Client
+	// key is the caller's own; "" for none.
+	key string
+	web *http.Client
 }
 
 func newClient(t *testing.T, p *binary.Process) *client {
@@ -110,6 +114,9 @@ func (c *client) call(ctx context.Context, method, path, body string) (answer, e
 		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	resp, err := c.web.Do(req)
 	if err != nil {
 		return answer{}, err

@@ -3,7 +3,6 @@ package failures_test
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -92,22 +91,4 @@ func TestDecisionServiceAwayFromMiddleware(t *testing.T) {
 		return err
 	})
 	binary.WaitFor(t, patience, passes)
-}
-
-// A bundle that would take more than its share of memory is refused, and many large
-// calls at once take no more than some of them.
-func TestMemoryLimit(t *testing.T) {
-	t.Parallel()
-	binary.SkipIfShort(t)
-	dir := keys(t)
-	k := keep(t, dir, serve(t, "", append(storing(dir, dir+"/data"), "--memory-budget", "64MiB")...))
-	before := k.server.Usage(t)
-	if got := k.push(t, archive(t, dir, "large", noise(20<<20))); got.Status != http.StatusBadRequest && got.Status != http.StatusRequestEntityTooLarge || got.Code != "bundle.too_large" {
-		t.Errorf("push: %+v", got)
-	}
-	k.decides(t)
-	if _, shown := k.server.Get(t, "/v1/bundles/main"); len(shown) == 0 {
-		t.Error("the server does not answer")
-	}
-	k.server.Calm(t, before, patience)
 }

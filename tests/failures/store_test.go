@@ -1,15 +1,12 @@
 package failures_test
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/authzd/authzd/tests/internal/binary"
@@ -142,73 +139,6 @@ func storing(dir, data string) []string {
 	return []string{"--data-dir", data, "--bundle-key", filepath.Join(dir, "key.pub.pem")}
 }
 
-// A limit on the size of files stops every file that would grow, which needs no right.
-func TestDiskFullByLimit(t *testing.T) {
-	t.Parallel()
-	binary.SkipIfShort(t)
-	dir := keys(t)
-	k := keep(t, dir, serve(t, "", storing(dir, filepath.Join(dir, "data"))...))
-	limit := func(most string) {
-		out, err := exec.CommandContext(t.Context(), "prlimit", "--pid", strconv.Itoa(k.server.Cmd.Process.Pid), "--fsize="+most+":").CombinedOutput()
-		if err != nil {
-			t.Fatalf("prlimit: %v: %s", err, out)
-		}
-	}
-	k.outage(t, func() {
-		limit("4096")
-		// Not half of it: nobody is blocked of whom it was not confirmed.
-		for i := range 50 {
-			if got := k.block(t, "bob"+strconv.Itoa(i)); got.Status == http.StatusInternalServerError {
-				return
-			}
-		}
-		t.Error("the block list took everything")
-	}, func() { limit("unlimited") })
-}
-
-// A small file system that is full.
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	binary.SkipIfShort(t)
-	own := &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	dir := keys(t)
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	mount := `mount -t tmpfs -o size=6m none "` + data + `"`
-	try := exec.CommandContext(t.Context(), "sh", "-c", mount)
-	try.SysProcAttr = own
-	if out, err := try.CombinedOutput(); err != nil {
-		t.Skipf("NOT TESTED: the kernel refuses a file system of one's own: %v: %s; TestDiskFullByLimit stands in", err, out)
-	}
-	cmd := serve(t, mount+` && exec "$@"`, storing(dir, data)...)
-	cmd.SysProcAttr = own
-	k := keep(t, dir, cmd)
-	filler := fmt.Sprintf("/proc/%d/root%s/filler", k.server.Cmd.Process.Pid, data)
-	k.outage(t, func() {
-		f, err := os.Create(filler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for text := noise(1 << 10); err == nil; {
-			_, err = f.WriteString(text)
-		}
-		_ = f.Close()
-		if !errors.Is(err, syscall.ENOSPC) {
-			t.Fatal(err)
-		}
-	}, func() {
-		if err := os.Remove(filler); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
 // A data directory that is gone, as a volume that is detached.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
@@ -238,4 +168,22 @@ func TestStoreAway(t *testing.T) {
 	if got, err := again.call(t.Context(), http.MethodPost, "/v1/check", question("read")); err != nil || got.Decision != "DENY" {
 		t.Errorf("who is blocked: %+v, %v", got, err)
 	}
+}
+
+// A bundle that would take more than its share of memory is refused, and the active
+// one stays.
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	binary.SkipIfShort(t)
+	dir := keys(t)
+	k := keep(t, dir, serve(t, "", append(storing(dir, dir+"/data"), "--memory-budget", "64MiB")...))
+	before := k.server.Usage(t)
+	if got := k.push(t, archive(t, dir, "large", noise(20<<20))); got.Status == http.StatusOK || got.Code != "bundle.too_large" {
+		t.Errorf("push: %+v", got)
+	}
+	k.decides(t)
+	if k.server.Metric(t, `authzd_errors_total{code="bundle.too_large",door="rest"}`) != 1 {
+		t.Error("not counted")
+	}
+	k.server.Calm(t, before, patience)
 }

@@ -102,9 +102,10 @@ func (q *logQueue) run(ctx context.Context) {
 	}
 }
 
-// start begins to write, and returns what ends it, within lastLog.
-func (q *logQueue) start() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
+// start begins to write, and returns what ends it, within lastLog; the end of ctx does
+// not, for a command has something to say after it.
+func (q *logQueue) start(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -158,7 +158,7 @@ func header(s string) ([2]string, error) {
 // serve runs the proxy until ctx is done.
 func (c *proxyConfig) serve(ctx context.Context, std stdio) error {
 	log, lines := c.logger(std)
-	defer lines.start()()
+	defer lines.start(ctx)()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

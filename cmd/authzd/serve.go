@@ -71,7 +71,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 		return err
 	}
 	log, lines := newLog(std, level)
-	defer lines.start()()
+	defer lines.start(ctx)()
 	collecting, err := memory(c.MemoryBudget).set(std, log)
 	if err != nil {
 		return err

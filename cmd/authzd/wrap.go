@@ -102,7 +102,7 @@ func (c *wrapConfig) validate(args []string) error {
 // wrap runs the server until it ends.
 func wrap(ctx context.Context, std stdio, c wrapConfig, args []string) error {
 	log, lines := c.logger(std)
-	defer lines.start()()
+	defer lines.start(ctx)()
 	d, err := c.decide(ctx, std, log, false)
 	if err != nil {
 		return err

@@ -64,7 +64,12 @@ func TestClockStepsTokens(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- v.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	long, err := issuer.Token(map[string]any{"sub": "alice", "aud": audience, "exp": time.Now().Add(24 * time.Hour).Unix()})
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func newStand(t *testing.T) *stand {
 	if _, err := s.authzd(t.Context(), "bundle", "keygen", "-f", "release.pem"); err != nil {
 		t.Fatal(err)
 	}
-	s.server = binary.Start(t, exec.Command(bin, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "error",
+	s.server = binary.Start(t, exec.CommandContext(t.Context(), bin, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "error",
 		"--data-dir", filepath.Join(s.dir, "data"), "--bundle-key", filepath.Join(s.dir, "release.pub.pem"), "--keys-file", filepath.Join(s.dir, "keys.json"),
 		"--queue-time", deadline.String(), "--decision-timeout", "20s")) // a machine that is busy elsewhere is no fault
 	return s

@@ -36,14 +36,10 @@ forbid["other"] := {} if input.resource.id != data.mine`, i, i),
 	swapper.Go(func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				swaps++
-				e.Swap(snapshots[swaps%revisions])
-			}
+		defer close(stop)
+		for began := time.Now(); time.Since(began) < time.Second || swaps < 20; swaps++ {
+			<-tick.C
+			e.Swap(snapshots[(swaps+1)%revisions])
 		}
 	})
 	queries := make([]*engine.Query, revisions)
@@ -75,7 +71,6 @@ forbid["other"] := {} if input.resource.id != data.mine`, i, i),
 			}
 		})
 	}
-	time.AfterFunc(time.Second, func() { close(stop) })
 	deciders.Wait()
 	swapper.Wait()
 	revs := map[string]bool{}

@@ -203,7 +203,7 @@ func newRegistry(t *testing.T, dir string, keys *bundles.Keys, e *engine.Engine)
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for began := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > time.Minute { // a machine that is busy elsewhere is no fault
 			t.Fatal("never: " + what)
 		}
 	}

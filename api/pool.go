@@ -15,6 +15,10 @@ const (
 	// Options.QueueTime, after that has not been so for calmTime.
 	burstTime = 100 * time.Millisecond
 	calmTime  = time.Second
+	// firstBetween is the most that one measurement alone may make of the time between
+	// two freed places, and eight times what it was after that: a process that stood
+	// still for a second would refuse what it has time for.
+	firstBetween = time.Millisecond
 	// freshTime and up to twice that is how long a call counts that has arrived: who
 	// sends slowly, or is decided for long, holds up nobody.
 	freshTime = 250 * time.Millisecond
@@ -474,9 +478,10 @@ func (p *pool) measure(now time.Time) {
 	if !p.left.IsZero() {
 		took := now.Sub(p.left)
 		if now.Sub(p.measured) > freshTime { // what was then says nothing of now
-			p.between = took
+			p.between = min(took, firstBetween)
 		}
 		p.measured = now
+		took = min(took, max(8*p.between, firstBetween))
 		p.between += (took - p.between) / 16
 	}
 	p.left = now

@@ -257,6 +257,30 @@ func TestPoolQueueTime(t *testing.T) {
 	})
 }
 
+// A process that stood still is not taken for decisions that take long; those that do
+// are believed after some.
+func TestPoolStandsStill(t *testing.T) {
+	t.Parallel()
+	p := newPool(1, 1000, testQueueTime, 1)
+	p.waiting = 1
+	now := time.Now()
+	frees := func(n int, every time.Duration) {
+		for range n {
+			now = now.Add(every)
+			p.measure(now)
+		}
+	}
+	frees(100, time.Millisecond)
+	frees(1, 3*time.Second)
+	if p.between > 2*time.Millisecond {
+		t.Errorf("after a stop of 3 s a place is thought to become free every %v", p.between)
+	}
+	frees(40, 100*time.Millisecond)
+	if p.between < 50*time.Millisecond {
+		t.Errorf("after 40 decisions of 100 ms a place is thought to become free every %v", p.between)
+	}
+}
+
 // A batch counts by its items, and is refused before the first or not at all.
 func TestPoolBatches(t *testing.T) {
 	t.Parallel()

@@ -127,8 +127,7 @@ func (l *load) count(a *ask, answers []answer, err error, sent, done time.Time) 
 		return
 	}
 	if len(answers) == 1 && answers[0].code == "api.overloaded" {
-		l.overloaded.Add(1)
-		l.report(&l.failed, a, fmt.Errorf("refused after %s: api.overloaded", done.Sub(sent)))
+		l.overloaded.Add(1) // report.judge says how many there may be
 		return
 	}
 	if err := a.judge(l.timeline, answers, sent, done); err != nil {

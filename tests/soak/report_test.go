@@ -29,6 +29,10 @@ const warm = 120
 // once its clients have gone: those of the connection that asks for them.
 const spare = 4
 
+// overloadShare: one request in so many may be refused for want of room, where the
+// machine, and so the server, stood still for seconds.
+const overloadShare = 10_000
+
 // report is what was seen beside the answers.
 type report struct {
 	*stand
@@ -127,6 +131,9 @@ func (r *report) judge(t *testing.T, l *load, a *admin) {
 	if r.after.Goroutines > r.base.Goroutines+spare || r.after.Descriptors > r.base.Descriptors+spare {
 		t.Errorf("the server holds %v, and held %v before", r.after, r.base)
 	}
+	if n, all := l.overloaded.Load(), l.done.Load(); n > all/overloadShare {
+		t.Errorf("%d of %d requests were refused for want of room", n, all)
+	}
 	if n := l.wrong.Load() + l.failed.Load(); n > 0 {
 		t.Errorf("%d requests were answered wrongly or not at all", n)
 	}
@@ -163,7 +170,7 @@ func (r *report) table(l *load, a *admin) string {
 		{"allowed / denied / of these with a hint / malformed and refused", fmt.Sprintf("%d / %d / %d / %d", l.allowed.Load(), l.denied.Load(), l.hinted.Load(), l.refused.Load())},
 		{"activations / rollbacks / changes of data", fmt.Sprintf("%d / %d / %d", a.swaps, a.rollbacks, a.dataChanges)},
 		{"wrong answers", strconv.FormatInt(l.wrong.Load(), 10)},
-		{"errors / of these overload", fmt.Sprintf("%d / %d", l.failed.Load(), l.overloaded.Load())},
+		{"errors / refused for want of room", fmt.Sprintf("%d / %d", l.failed.Load(), l.overloaded.Load())},
 		{"p50 / p99 / most, ms, since a request was due", fmt.Sprintf("%.2f / %.2f / %.0f", quantile(0.5), quantile(0.99), quantile(1))},
 		{"processors that the server kept busy", fmt.Sprintf("%.2f", cpu)},
 		{"resident MB before any question / at the end", fmt.Sprintf("%.0f / %.0f", r.base.RSSMB, r.after.RSSMB)},

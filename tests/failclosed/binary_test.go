@@ -142,13 +142,7 @@ func TestServeCommand(t *testing.T) {
 // startBinary runs authzd serve on free ports until the test ends.
 func startBinary(t *testing.T, authzd, dir string) *doors {
 	t.Helper()
-	return startServe(t, authzd, "--bundle", "main="+dir)
-}
-
-// startServe is startBinary with flags.
-func startServe(t *testing.T, authzd string, flags ...string) *doors {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), authzd, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, flags...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), authzd, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", "main="+dir)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.StdoutPipe()

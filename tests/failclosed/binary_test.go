@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -122,7 +123,7 @@ func TestServeCommand(t *testing.T) {
 	for _, s := range loadSuites(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			d := startBinary(t, authzd, s.dir)
+			d, _ := startBinary(t, authzd, "--bundle", "main="+s.dir)
 			for _, b := range s.queries {
 				if got := d.askREST(t, b.Query); !b.meets(got) && got.code != tooSlow {
 					t.Errorf("%s: REST answers %v, want %s", b.Name, got, b.Want)
@@ -139,10 +140,10 @@ func TestServeCommand(t *testing.T) {
 	}
 }
 
-// startBinary runs authzd serve on free ports until the test ends.
-func startBinary(t *testing.T, authzd, dir string) *doors {
+// startBinary runs authzd serve on free ports until stop, or the test's end.
+func startBinary(t *testing.T, authzd string, args ...string) (d *doors, stop func()) {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), authzd, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", "main="+dir)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), authzd, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)...)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.StdoutPipe()
@@ -152,12 +153,13 @@ func startBinary(t *testing.T, authzd, dir string) *doors {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("authzd serve: %v: %s", err, &errOut)
 		}
 	})
+	t.Cleanup(stop)
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	if err != nil {
 		t.Fatalf("authzd serve is not ready: %v", err)
@@ -166,5 +168,5 @@ func startBinary(t *testing.T, authzd, dir string) *doors {
 	if err := json.Unmarshal(line, &ready); err != nil || ready.Event != "ready" {
 		t.Fatalf("authzd serve prints %s: %v", line, err)
 	}
-	return dialDoors(t, ready.HTTP, ready.GRPC)
+	return dialDoors(t, ready.HTTP, ready.GRPC), stop
 }

@@ -20,9 +20,10 @@ import (
 
 // doors are a running server's gRPC and REST interfaces.
 type doors struct {
-	web  *http.Client
-	url  string
-	grpc authzdv1.DecisionServiceClient
+	web          *http.Client
+	url, bundles string
+	grpc         authzdv1.DecisionServiceClient
+	pushes       authzdv1.BundleServiceClient
 }
 
 // openDoors serves e on free ports until the test ends.
@@ -56,8 +57,8 @@ func dialDoors(t *testing.T, web, rpc string) *doors {
 		t.Fatal(err)
 	}
 	d := &doors{
-		web: &http.Client{Transport: &http.Transport{}}, url: "http://" + web + "/v1/check",
-		grpc: authzdv1.NewDecisionServiceClient(conn),
+		web: &http.Client{Transport: &http.Transport{}}, url: "http://" + web + "/v1/check", bundles: "http://" + web + "/v1/bundles/",
+		grpc: authzdv1.NewDecisionServiceClient(conn), pushes: authzdv1.NewBundleServiceClient(conn),
 	}
 	t.Cleanup(func() {
 		d.web.CloseIdleConnections()
@@ -71,22 +72,29 @@ func dialDoors(t *testing.T, web, rpc string) *doors {
 // askREST posts a query text as it is.
 func (d *doors) askREST(t testing.TB, query []byte) outcome {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.url, bytes.NewReader(query))
+	decided, answer, err := d.send(t, http.MethodPost, d.url, query)
+	if err != nil {
+		t.Errorf("REST: %v", err)
+		return outcome{}
+	}
+	return outcomeOf(t, decided, answer)
+}
+
+// send gives a body to REST; ok is the status 200.
+func (d *doors) send(t testing.TB, method, url string, body []byte) (ok bool, answer []byte, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := d.web.Do(req)
 	if err != nil {
-		t.Errorf("REST: %v", err)
-		return outcome{}
+		return false, nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read only
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Errorf("REST: %v", err)
-	}
-	return outcomeOf(t, resp.StatusCode == http.StatusOK, body)
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode == http.StatusOK, answer, err
 }
 
 // outcomeOf reads the JSON of an answer: a decision, or an error with a code.

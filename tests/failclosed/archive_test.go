@@ -40,6 +40,23 @@ type edit struct {
 	At []string `json:"at,omitempty"`
 }
 
+// eachPlace is edits once for each place of the one that has several.
+func eachPlace(edits []edit) [][]edit {
+	for i, e := range edits {
+		if len(e.At) < 2 {
+			continue
+		}
+		var out [][]edit
+		for _, at := range e.At {
+			one := slices.Clone(edits)
+			one[i].At = []string{at}
+			out = append(out, one)
+		}
+		return out
+	}
+	return [][]edit{edits}
+}
+
 // entry is one of a tar.
 type entry struct {
 	name, text, link string

@@ -1,6 +1,7 @@
 package failclosed_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -25,30 +26,11 @@ type push struct {
 	Why  string `json:"why"`
 	// Codes are what refuses it; one of them is enough, since where a flipped bit
 	// is noticed depends on what it hits.
-	Codes     []string `json:"codes"`
-	Edits     []edit   `json:"edits,omitempty"`
-	Signature seal     `json:"signature,omitzero"`
+	Codes []string `json:"codes"`
+	Edits []edit   `json:"edits,omitempty"`
+	Seal  seal     `json:"seal,omitzero"`
 	// As is the name that it is pushed under; default main.
 	As string `json:"as,omitempty"`
-}
-
-// mutants are p once for each place of its edit that has several.
-func (p push) mutants() []push {
-	for i, e := range p.Edits {
-		if len(e.At) < 2 {
-			continue
-		}
-		var out []push
-		for _, at := range e.At {
-			q := p
-			q.Name += " at " + at
-			q.Edits = slices.Clone(p.Edits)
-			q.Edits[i].At = []string{at}
-			out = append(out, q)
-		}
-		return out
-	}
-	return []push{p}
 }
 
 // TestNoWrongPush: an archive with a fault is refused with a code at both doors,
@@ -80,18 +62,14 @@ func TestNoWrongPush(t *testing.T) {
 	}
 	file.stands(t, d, "good", "5", "DENY")
 	for _, p := range file.Pushes {
-		for _, m := range p.mutants() {
-			archive := keys.archive(t, next, m.Signature, m.Edits)
-			name := m.As
-			if name == "" {
-				name = "main"
-			}
+		for _, edits := range eachPlace(p.Edits) {
+			archive, name := keys.archive(t, next, p.Seal, edits), cmp.Or(p.As, "main")
 			for door, got := range map[string]outcome{"REST": d.pushREST(t, name, archive), "gRPC": d.pushGRPC(t, name, archive)} {
-				if !slices.Contains(m.Codes, got.code) {
-					t.Errorf("%s: %s answers %v, want one of %v (%s)", m.Name, door, got, m.Codes, m.Why)
+				if !slices.Contains(p.Codes, got.code) {
+					t.Errorf("%s %v: %s answers %v, want one of %v (%s)", p.Name, edits, door, got, p.Codes, p.Why)
 				}
 			}
-			file.stands(t, d, m.Name, "5", "DENY")
+			file.stands(t, d, p.Name, "5", "DENY")
 		}
 	}
 	stop()

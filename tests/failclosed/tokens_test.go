@@ -41,7 +41,7 @@ type tokenCase struct {
 const inToken = "token"
 
 // TestNoWrongToken: no change of a good token gets an allow from the doors of the
-// running binary, and the good one does.
+// running binary, or a call through authzd proxy, and the good one does.
 func TestNoWrongToken(t *testing.T) {
 	t.Parallel()
 	authzd := os.Getenv(binaryVariable)
@@ -55,11 +55,21 @@ func TestNoWrongToken(t *testing.T) {
 	var file tokenFile
 	decodeStrict(t, "tokens.json", data, &file)
 	keys := newKeyring(t)
-	d, _ := startBinary(t, authzd, "--bundle", "main="+file.Bundle, "--issuers", keys.issuers(t, file.Issuer))
+	issuers := keys.issuers(t, file.Issuer)
+	d, _ := startBinary(t, authzd, "--bundle", "main="+file.Bundle, "--issuers", issuers)
+	behind := startProxy(t, authzd, issuers)
 	now := time.Now()
 	for _, c := range file.Tokens {
 		for _, edits := range eachPlace(c.Edits) {
-			query := file.query(t, keys, c, edits, now)
+			token := file.token(t, keys, c, edits, now)
+			// What is presented with the token is this proxy's to say, and white space at
+			// an end of it is none of it in a header (RFC 9110 section 5.5).
+			if c.Credential == nil && strings.TrimSpace(token) == token {
+				if did, answer := behind.call(t, token); did != (len(c.Codes) == 0) {
+					t.Errorf("%s %v (%s): carried out behind the proxy: %v: %s", c.Name, edits, c.Why, did, answer)
+				}
+			}
+			query := file.query(t, c, token)
 			m, _ := message(query)
 			if m == nil {
 				t.Fatalf("%s cannot be said in protobuf: %s", c.Name, query)
@@ -102,12 +112,17 @@ func (k keyring) issuers(t *testing.T, name string) string {
 	return file
 }
 
-// query presents the token of c.
-func (f tokenFile) query(t *testing.T, k keyring, c tokenCase, edits []edit, now time.Time) []byte {
+// token makes the token of c.
+func (f tokenFile) token(t *testing.T, k keyring, c tokenCase, edits []edit, now time.Time) string {
 	t.Helper()
 	s := c.Seal
 	s.Claims, s.Forged = timed(t, s.Claims, now), timed(t, s.Forged, now)
-	token := edited(t, []entry{{text: k.jws(t, s, f.Header, timed(t, f.Claims, now))}}, edits, inToken)[0].text
+	return edited(t, []entry{{text: k.jws(t, s, f.Header, timed(t, f.Claims, now))}}, edits, inToken)[0].text
+}
+
+// query presents the token of c.
+func (f tokenFile) query(t *testing.T, c tokenCase, token string) []byte {
+	t.Helper()
 	list, _ := f.Query["credentials"].([]any)
 	if len(list) != 1 {
 		t.Fatal("tokens.json: the query has one credential")

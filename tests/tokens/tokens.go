@@ -33,9 +33,9 @@ func New(name string) (*Issuer, error) {
 
 // Write writes the issuers file and its keys into dir, and names the former.
 func (i *Issuer) Write(dir string) (string, error) {
-	point, err := i.PublicKey() // 4, x, y
+	point, err := i.key.PublicKey.Bytes() // 4, x, y
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("write the key: %w", err)
 	}
 	keys, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
 		"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig", "x": encode(point[1:33]), "y": encode(point[33:]),
@@ -69,33 +69,15 @@ func (i *Issuer) Token(claims map[string]any) (string, error) {
 		return "", fmt.Errorf("make a token: %w", err)
 	}
 	text := encode(head) + "." + encode(body)
-	signature, err := i.Sign([]byte(text))
-	if err != nil {
-		return "", err
-	}
-	return text + "." + encode(signature), nil
-}
-
-// Sign makes the ES256 signature of a text (RFC 7518 section 3.4), 64 bytes.
-func (i *Issuer) Sign(text []byte) ([]byte, error) {
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256([]byte(text))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
 	if err != nil {
-		return nil, fmt.Errorf("sign a token: %w", err)
+		return "", fmt.Errorf("make a token: %w", err)
 	}
-	signature := make([]byte, 64)
+	var signature [64]byte
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
-	return signature, nil
-}
-
-// PublicKey is the point of the public half, uncompressed (SEC 1): 65 bytes.
-func (i *Issuer) PublicKey() ([]byte, error) {
-	point, err := i.key.PublicKey.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("write the key: %w", err)
-	}
-	return point, nil
+	return text + "." + encode(signature[:]), nil
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -43,7 +43,7 @@ func newKeysCreate(std stdio) *cobra.Command {
 		Long: "Makes a key and prints it as one line, which is its only showing. The caller sends it as\n" +
 			"\"Authorization: Bearer KEY\" over REST, or as metadata \"authorization\" over gRPC. A name may have several\n" +
 			"keys, so that one can replace another. The file is made if it is absent.\n\n" +
-			"Rights: check, assert, explain, push, activate, approve, audit, admin (docs/security.md). None includes another.",
+			"Rights: check, assert, explain, push, activate, data, approve, audit, admin (docs/security.md). None includes another.",
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(_ *cobra.Command, args []string) error {

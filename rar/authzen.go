@@ -59,8 +59,8 @@ func AuthZENCalls(details Value) ([]AuthZENCall, error) {
 
 // authZENCall reads one object; nil: it is of another type.
 func authZENCall(v Value) (*AuthZENCall, *Error) {
-	name, ok := v.Get("type")
-	if !ok || name.kind != String {
+	name, _ := v.Get("type")
+	if name.kind != String {
 		return nil, &Error{Code: CodeMissingType, Err: errors.New("the object has no type that is a string")}
 	}
 	batch := strings.EqualFold(name.str(), typeEvaluations)

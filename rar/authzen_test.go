@@ -58,6 +58,10 @@ func TestAuthZENVectors(t *testing.T) {
 				if c.Batch != (want.API == "evaluations") || !rar.Equal(c.Body, want.Body.Value) {
 					t.Errorf("call %d: batch %v of %s", i, c.Batch, c.Body.AppendJSON(nil))
 				}
+				asked, _ := v.Request.Value.Index(c.Index).Get("type")
+				if touched[c.Index] || asked.Text() != c.Type {
+					t.Errorf("call %d is %s, and object %d is %s", i, c.Type, c.Index, asked.Text())
+				}
 				touched[c.Index] = true
 				decisions := make([]bool, 1)
 				if items, ok := c.Body.Get("evaluations"); ok {

@@ -181,11 +181,7 @@ func (c *checkCompiler) bound(inclusive, exclusive *big.Rat) *bound {
 	case inclusive == nil:
 		return nil
 	}
-	digits, exact := limit.FloatPrec()
-	if !exact {
-		c.unknown = true
-		return nil
-	}
+	digits, _ := limit.FloatPrec() // exact: the limit was a JSON number
 	return &bound{value: parseDecimal(limit.FloatString(digits)), exclusive: exclusive != nil}
 }
 

@@ -18,6 +18,8 @@ func checkedSchemas() []string {
 		`{"allOf":[{"minProperties":1},{"maxProperties":2}],"$ref":"#/$defs/x","$defs":{"x":{"properties":{"a":true,"b":false}}}}`,
 		`{"type":["integer","number"]}`,
 		`{"properties":{"a":{"properties":{"a":{"maximum":1}},"required":["b"]}}}`,
+		`{"minimum":1}`, `{"maximum":1}`, `{"exclusiveMinimum":1}`, `{"exclusiveMaximum":1}`, `{"minLength":1}`, `{"maxLength":2}`,
+		`{"items":{"type":"number"},"minItems":2}`, `{"minProperties":1}`, `{"maxProperties":1}`,
 		`{"const":null}`, `{"enum":[]}`, `{"enum":[1,2],"const":1}`, `{}`, `true`, `{"items":false}`,
 	}
 }
@@ -62,6 +64,49 @@ func TestCheckAgreesWithLibrary(t *testing.T) {
 	}
 }
 
+// TestCheckAgreesWithLibraryEverywhere tries all values of one level, so that the last
+// at a bound and the first beyond it are among them.
+func TestCheckAgreesWithLibraryEverywhere(t *testing.T) {
+	t.Parallel()
+	values := []Value{NullValue(), BoolValue(true), BoolValue(false), ArrayValue(), ObjectValue()}
+	for _, literal := range smallNumbers() {
+		v, err := NumberValue(literal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, v)
+	}
+	for _, text := range smallStrings() {
+		values = append(values, StringValue(text))
+	}
+	atoms := values[:len(values):len(values)]
+	for _, x := range atoms {
+		values = append(values, ArrayValue(x), ObjectValue(Member{"a", x}), ObjectValue(Member{"b", x}), ObjectValue(Member{"c", x}))
+		for _, y := range atoms {
+			values = append(values, ArrayValue(x, y), ObjectValue(Member{"a", x}, Member{"b", y}), ObjectValue(Member{"c", x}, Member{"a", y}))
+		}
+		values = append(values, ArrayValue(x, x, x), ObjectValue(Member{"a", x}, Member{"b", x}, Member{"c", x}))
+	}
+	for _, text := range checkedSchemas() {
+		ty := schemaOf(t, text)
+		for _, v := range values {
+			quick, library := ty.quick.valid(v), ty.schema.Validate(v.Any())
+			if quick != (library == nil) {
+				t.Errorf("%s: %s: quick %v, library %v", text, v.AppendJSON(nil), quick, library)
+			}
+		}
+	}
+}
+
+func smallNumbers() []string {
+	return []string{
+		"0", "-0", "1", "1.0", "1e0", "1.5", "10", "10.000000000000000001", "-0.5", "-0.50", "-0.51", "2",
+		"9007199254740992", "9007199254740993", "9007199254740992.999", "1e400", "1e-400", "-1e2",
+	}
+}
+
+func smallStrings() []string { return []string{"", "x", "xy", "xyz", "ä", "äöü", "X", "x\n"} }
+
 // smallValue draws values near those that the schemas above speak of.
 func smallValue(depth int) *rapid.Generator[Value] {
 	return rapid.Custom(func(t *rapid.T) Value {
@@ -71,16 +116,13 @@ func smallValue(depth int) *rapid.Generator[Value] {
 		case kind == 1:
 			return BoolValue(rapid.Bool().Draw(t, "bool"))
 		case kind <= 3:
-			v, err := NumberValue(rapid.SampledFrom([]string{
-				"0", "-0", "1", "1.0", "1e0", "1.5", "10", "10.000000000000000001", "-0.5", "-0.50", "-0.51", "2",
-				"9007199254740992", "9007199254740993", "9007199254740992.999", "1e400", "1e-400", "-1e2",
-			}).Draw(t, "number"))
+			v, err := NumberValue(rapid.SampledFrom(smallNumbers()).Draw(t, "number"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return v
 		case kind <= 5 || depth == 0:
-			return StringValue(rapid.SampledFrom([]string{"", "x", "xy", "xyz", "ä", "äöü", "X", "x\n"}).Draw(t, "string"))
+			return StringValue(rapid.SampledFrom(smallStrings()).Draw(t, "string"))
 		case kind == 6:
 			return ArrayValue(rapid.SliceOfN(smallValue(depth-1), 0, 3).Draw(t, "array")...)
 		}

@@ -75,9 +75,9 @@ func (f finder) get(name string) (Value, bool) {
 	return f.v.list()[i], true
 }
 
-// fields compares two objects member by member. The member type of the whole
-// object (top) was compared when the pair was chosen.
-func (c *comparer) fields(n *node, granted, required Value, p *place, top bool) bool {
+// fields compares two objects member by member. The type of the whole object has
+// no rule, and so is one that must be equal.
+func (c *comparer) fields(n *node, granted, required Value, p *place) bool {
 	if !c.spend(granted.Len() + required.Len()) {
 		return false
 	}
@@ -85,9 +85,6 @@ func (c *comparer) fields(n *node, granted, required Value, p *place, top bool) 
 	ok := true
 	for i := 0; i < len(required.list()) && (ok || c.explain); i += 2 {
 		name := required.list()[i].str()
-		if top && name == "type" {
-			continue
-		}
 		rule, at := n.child(name), c.at(p, name)
 		if value, present := inGranted.get(name); present {
 			ok = c.value(rule, value, required.list()[i+1], at) && ok
@@ -97,9 +94,6 @@ func (c *comparer) fields(n *node, granted, required Value, p *place, top bool) 
 	}
 	for i := 0; i < len(granted.list()) && (ok || c.explain); i += 2 {
 		name := granted.list()[i].str()
-		if top && name == "type" {
-			continue
-		}
 		if _, present := inRequired.get(name); present {
 			continue
 		}
@@ -215,7 +209,7 @@ func (c *comparer) value(n *node, granted, required Value, p *place) bool {
 		return true
 	case ruleFields:
 		if granted.kind == Object && required.kind == Object {
-			return c.fields(n, granted, required, p, false)
+			return c.fields(n, granted, required, p)
 		}
 	case ruleSubset:
 		return c.because(p, c.subset(n, granted, required))
@@ -288,7 +282,7 @@ func (c *comparer) subset(n *node, granted, required Value) Code {
 
 // includes reports whether implies makes the granted value include the required.
 func (n *node) includes(granted, required Value) bool {
-	if n.implies == nil || granted.kind != String || required.kind != String {
+	if granted.kind != String || required.kind != String {
 		return false
 	}
 	_, ok := n.implies[granted.str()][required.str()]
@@ -334,7 +328,7 @@ func (c *comparer) itemsSubset(items *node, granted, required Value) Code {
 		found := false
 		for _, g := range granted.list() {
 			if g.kind == Object && r.kind == Object {
-				found = inner.fields(items, g, r, nil, false)
+				found = inner.fields(items, g, r, nil)
 			} else {
 				found = Equal(g, r)
 			}

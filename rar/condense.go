@@ -105,8 +105,7 @@ type condenser struct {
 
 // covers compares two objects of one type by their rules, schemas aside.
 func (c *condenser) covers(ty *typ, granted, required Value) bool {
-	c.cmp.explain = false
-	return c.cmp.fields(ty.rules, granted, required, nil, true) && *c.cmp.work >= 0
+	return c.cmp.fields(ty.rules, granted, required, nil) && *c.cmp.work >= 0
 }
 
 // undominated leaves out needs that another need covers; of needs that cover
@@ -117,7 +116,7 @@ func (c *condenser) undominated(needs []Value) []Value {
 		ty := c.types.lookup(typeOf(v))
 		dominated := false
 		for j, other := range needs {
-			if i == j || typeOf(other) != ty.name || !c.covers(ty, other, v) {
+			if i == j || !c.covers(ty, other, v) { // which those of another type do not
 				continue
 			}
 			if j < i || !c.covers(ty, v, other) {
@@ -203,7 +202,7 @@ func (n *node) isLimit() bool { return n.rule == ruleMax || n.rule == ruleMin }
 
 // limitKind returns the kind of a value that max and min can judge.
 func limitKind(v Value) Kind {
-	if v.kind == Number || (v.kind == String && isDecimalText(v.str())) {
+	if v.kind == Number || isDecimalText(v.str()) {
 		return v.kind
 	}
 	return Absent

@@ -7,7 +7,7 @@ import (
 
 // fewest puts the needs of a group together.
 func (c *condenser) fewest(g *group) []Value {
-	if len(g.needs) == 1 || len(g.axes) == 0 {
+	if len(g.needs) == 1 { // where there is no axis, others were left out as covered
 		return g.needs
 	}
 	grid := c.grid(g)
@@ -134,7 +134,7 @@ func (g *grid) divide(a int, axis axis) (own [][]int, ok bool) {
 		for _, s := range axis.stepsOf(valueAt(v, axis.path)) {
 			text := s.AppendCanonical(nil)
 			if axis.node.isLimit() && s.kind == String { // equal limits in two spellings
-				text = append(parseDecimal(s.str()).appendTo([]byte{'"'}), '"')
+				text = parseDecimal(s.str()).appendTo([]byte{'"'})
 			}
 			at, met := known[string(text)]
 			if !met {

@@ -167,8 +167,7 @@ func (c *coverage) covers(j, i int) bool {
 	if !c.comparable(j, i) {
 		return false
 	}
-	c.cmp.explain = false
-	return c.cmp.fields(c.grants[j].typ.rules, c.granted[j], c.required[i], nil, true)
+	return c.cmp.fields(c.grants[j].typ.rules, c.granted[j], c.required[i], nil)
 }
 
 // comparable reports whether the pair has one type and the grant is valid.
@@ -202,10 +201,10 @@ func (c *coverage) nearest(i int, ty *typ) []Reason {
 			invalid = invalid || c.sameType(j, i)
 			continue
 		}
-		c.cmp.explain, c.cmp.reasons = true, nil
-		c.cmp.fields(ty.rules, c.granted[j], c.required[i], nil, true)
-		if best == nil || len(c.cmp.reasons) < len(best) {
-			best = c.cmp.reasons
+		explainer := comparer{work: c.cmp.work, explain: true}
+		explainer.fields(ty.rules, c.granted[j], c.required[i], nil)
+		if best == nil || len(explainer.reasons) < len(best) {
+			best = explainer.reasons
 		}
 	}
 	for _, s := range c.options.Skipped {

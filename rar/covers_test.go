@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -19,7 +18,7 @@ func rulesUnderTest(t testing.TB) *rar.Types {
 	return compileOne(t, declare(t, `
 		"eq":{},"sub":{},"imp":{"type":"array"},"items":{},"max":{},"min":{},"pre":{},"glob":{},"ign":{},
 		"asub":{},"aitems":{},"amax":{},"apre":{},"aglob":{},"aeq":{},"deep":{},"deeper":{"type":"object"}`,
-		`{"/eq":"equal","/sub":"subset","/imp":{"rule":"subset","implies":{"a":["b"],"b":["c"],"c":["a"],"x":["y"]}},
+		`{"/eq":"equal","/sub":"subset","/imp":{"rule":"subset","implies":{"a":["b"],"b":["c"],"c":["a"],"x":["y"],"1":["2"],"d":["1"]}},
 		"/items":{"rule":"subset","items":{"/p":"prefix","/in":{"rule":"subset","items":{"/g":"glob"}}}},
 		"/max":"max","/min":"min","/pre":"prefix","/glob":"glob","/ign":"ignore",
 		"/asub":{"rule":"subset","absent":"any"},"/aitems":{"rule":"subset","absent":"any","items":{"/p":"prefix","/in":"subset","/o/max":"max"}},
@@ -73,10 +72,20 @@ func TestCoversByRule(t *testing.T) {
 		{"implied in a long array", `"imp":["x",` + numbers(0, 100)[1:], `"imp":["y",` + numbers(0, 100)[1:], yes, ""},
 		{"not implied in a long array", `"imp":["y",` + numbers(0, 100)[1:], `"imp":["x",` + numbers(0, 100)[1:], rar.CodeNotSubset, "/imp"},
 		{"implies speaks of strings only", `"imp":[["a"]]`, `"imp":["b"]`, rar.CodeNotSubset, "/imp"},
+		{"implied text of digits", `"imp":["1"]`, `"imp":["2"]`, yes, ""},
+		{"a number implies nothing", `"imp":[1]`, `"imp":["2"]`, rar.CodeNotSubset, "/imp"},
+		{"a number is not implied", `"imp":["d"]`, `"imp":[1]`, rar.CodeNotSubset, "/imp"},
+		{"a number implies nothing in a long array", `"imp":` + numbers(0, 100), `"imp":["2",` + numbers(0, 100)[1:], rar.CodeNotSubset, "/imp"},
+		{"a number is not implied in a long array", `"imp":["d",` + numbers(50, 150)[1:], `"imp":[1,` + numbers(50, 150)[1:], rar.CodeNotSubset, "/imp"},
+		{"subset of nothing", `"sub":[]`, `"sub":["a"]`, rar.CodeNotSubset, "/sub"},
+		{"long subset of nothing", `"sub":[]`, `"sub":` + numbers(0, 300), rar.CodeNotSubset, "/sub"},
 
 		{"items", `"items":[{"p":"/a"},{"p":"/b","k":1}]`, `"items":[{"p":"/b/c","k":1},{"p":"/a"}]`, yes, ""},
 		{"items do not combine", `"items":[{"p":"/a","k":1},{"p":"/b","k":2}]`, `"items":[{"p":"/a","k":2}]`, rar.CodeNotSubset, "/items"},
 		{"items open in required", `"items":[{"p":"/a","k":1}]`, `"items":[{"p":"/a"}]`, rar.CodeNotSubset, "/items"},
+		{"items of nothing", `"items":[]`, `"items":[{"p":"/a"}]`, rar.CodeNotSubset, "/items"},
+		{"items, the last but one of three outside", `"items":[{"p":"/a"},{"p":"/c"}]`, `"items":[{"p":"/a"},{"p":"/b"},{"p":"/c"}]`, rar.CodeNotSubset, "/items"},
+		{"type left open in items", `"items":[{"type":"a"}]`, `"items":[{}]`, rar.CodeNotSubset, "/items"},
 		{"items that are no objects", `"items":["x"]`, `"items":["x"]`, yes, ""},
 		{"items of unlike kinds", `"items":["x"]`, `"items":[{"p":"x"}]`, rar.CodeNotSubset, "/items"},
 		{"items within items", `"items":[{"in":[{"g":"a*"},{"g":"b"}]}]`, `"items":[{"in":[{"g":"b"},{"g":"abc"}]}]`, yes, ""},
@@ -117,10 +126,14 @@ func TestCoversByRule(t *testing.T) {
 		{"fragment", `"pre":"/a"`, `"pre":"/a/b#c"`, rar.CodeUnsafePath, "/pre"},
 		{"encoded slash", `"pre":"/a"`, `"pre":"/a/b%2Fc"`, rar.CodeUnsafePath, "/pre"},
 		{"encoded backslash at the end", `"pre":"/a"`, `"pre":"/a/b%5c"`, rar.CodeUnsafePath, "/pre"},
+		{"what looks encoded behind another sign", `"pre":"/a"`, `"pre":"/a/x2e/+2f/_5c"`, yes, ""},
 		{"other encodings", `"pre":"/a"`, `"pre":"/a/b%20c%"`, yes, ""},
 		{"unsafe is said before no prefix", `"pre":"/a"`, `"pre":"/b/../a"`, rar.CodeUnsafePath, "/pre"},
 		{"prefix against an array", `"pre":["/a"]`, `"pre":"/a"`, rar.CodeTypeMismatch, "/pre"},
 		{"prefix of numbers", `"pre":[1]`, `"pre":[2]`, rar.CodeNotPrefix, "/pre"},
+		{"a number is no prefix", `"pre":[1]`, `"pre":["1/a"]`, rar.CodeNotPrefix, "/pre"},
+		{"a number has no prefix", `"pre":["1"]`, `"pre":[1]`, rar.CodeNotPrefix, "/pre"},
+		{"prefix of nothing", `"pre":[]`, `"pre":["/a"]`, rar.CodeNotPrefix, "/pre"},
 		{"prefix of equal numbers", `"pre":[1]`, `"pre":[1.0]`, yes, ""},
 		{"prefix of an empty need", `"pre":["/a"]`, `"pre":[]`, rar.CodeRequiredEmpty, "/pre"},
 		{"prefix of an array, unsafe element", `"pre":["/a"]`, `"pre":["/a/b","/a/../c"]`, rar.CodeUnsafePath, "/pre"},
@@ -175,7 +188,10 @@ func TestCoversByRule(t *testing.T) {
 		{"member by member, no object", `"deep":{"max":1}`, `"deep":[1]`, rar.CodeTypeMismatch, "/deep"},
 		{"no objects where rules lie below", `"deep":"x"`, `"deep":"x"`, yes, ""},
 		{"unequal where rules lie below", `"deep":"x"`, `"deep":"y"`, rar.CodeNotEqual, "/deep"},
+		{"text against an empty object", `"deep":"x"`, `"deep":{}`, rar.CodeTypeMismatch, "/deep"},
+		{"an empty object against text", `"deep":{}`, `"deep":"x"`, rar.CodeTypeMismatch, "/deep"},
 		{"two levels down", `"deeper":{"a":{"b":"10"}}`, `"deeper":{"a":{"b":"11"}}`, rar.CodeAboveMax, "/deeper/a/b"},
+		{"type below the object left open", `"deep":{"type":"a"}`, `"deep":{}`, rar.CodeOpenInRequired, "/deep/type"},
 		{"type below the object is a field", `"deep":{"type":"a"}`, `"deep":{"type":"b"}`, rar.CodeNotEqual, "/deep/type"},
 		{"many members", `"deep":` + manyMembers(60, 0), `"deep":` + manyMembers(60, 0), yes, ""},
 		{"many members, one open", `"deep":` + manyMembers(61, 0), `"deep":` + manyMembers(60, 0), rar.CodeOpenInRequired, "/deep/k60"},
@@ -350,8 +366,8 @@ func unwrapped(err error) *rar.Error {
 	return e
 }
 
-// Crafted input must not hold a processor: the answer comes soon, and it is an
-// error or a no.
+// Crafted input must not hold a processor: the answer comes, and it is an error or a no.
+// TestStepsAreCounted counts.
 func TestCoversIsBounded(t *testing.T) {
 	t.Parallel()
 	types := rulesUnderTest(t)
@@ -389,11 +405,7 @@ func TestCoversIsBounded(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			start := time.Now()
 			got, err := types.Covers(tt.granted, tt.required, rar.CoverOptions{SingleUse: true})
-			if d := time.Since(start); d > 20*time.Second {
-				t.Errorf("took %v", d)
-			}
 			if !tt.complex {
 				if err != nil {
 					t.Error(err)

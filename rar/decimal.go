@@ -24,10 +24,7 @@ func parseDecimal(literal string) decimal {
 	if i := strings.IndexAny(literal, "eE"); i >= 0 {
 		exponent, literal = parseExponent(literal[i+1:]), literal[:i]
 	}
-	d.a = literal
-	if i := strings.IndexByte(literal, '.'); i >= 0 {
-		d.a, d.b = literal[:i], literal[i+1:]
-	}
+	d.a, d.b, _ = strings.Cut(literal, ".")
 	d.point = len(d.a) + exponent
 	return d.trimmed()
 }

@@ -295,7 +295,7 @@ func (d *decoder) elements() error {
 			d.names.path = append(d.names.path, strconv.Itoa(i))
 		}
 		more, err := d.comma(']')
-		if err != nil || !more {
+		if !more {
 			return err
 		}
 	}
@@ -325,7 +325,7 @@ func (d *decoder) members(base int) error {
 			return err
 		}
 		more, err := d.comma('}')
-		if err != nil || !more {
+		if !more {
 			return err
 		}
 	}
@@ -350,7 +350,8 @@ func (d *decoder) member(name string) error {
 	return nil
 }
 
-// comma reads what follows a child: true for a comma, false for the end.
+// comma reads what follows a child: true for a comma, false for the end and with an
+// error.
 func (d *decoder) comma(end byte) (bool, error) {
 	d.space()
 	switch {

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -74,6 +73,9 @@ func TestDecodeStrictRefuses(t *testing.T) {
 		{"bad hexadecimal", `"\u12G4"`, rar.Limits{}, rar.CodeSyntax, ""},
 		{"high surrogate alone", `"\ud800x"`, rar.Limits{}, rar.CodeSyntax, ""},
 		{"low surrogate first", `"\udc00\ud800"`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"a name that is no string", `{"\x":1}`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"a name without an end", `{"a":1,"b`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"a control character in a name", "{\"a\nb\":1}", rar.Limits{}, rar.CodeSyntax, ""},
 		{"two high surrogates", `"\ud800\ud800"`, rar.Limits{}, rar.CodeSyntax, ""},
 		{"NaN", "NaN", rar.Limits{}, rar.CodeSyntax, ""},
 		{"Infinity", "[-Infinity]", rar.Limits{}, rar.CodeSyntax, "/0"},
@@ -105,6 +107,9 @@ func TestDecodeStrictRefuses(t *testing.T) {
 		{"duplicate", `{"a":1,"b":2,"a":3}`, rar.Limits{}, rar.CodeDuplicateKey, "/a"},
 		{"duplicate after unescaping", `{"a":1,"\u0061":3}`, rar.Limits{}, rar.CodeDuplicateKey, "/a"},
 		{"duplicate deep down", `[0,{"x":[{"a":1,"a":[{}]}]},0]`, rar.Limits{}, rar.CodeDuplicateKey, "/1/x/0/a"},
+		{"second half without backslash", `"\ud83dxude00"`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"second half of another escape", `"\ud83d\xde00"`, rar.Limits{}, rar.CodeSyntax, ""},
+		{"second half cut off", `"\ud83d\ude0"`, rar.Limits{}, rar.CodeSyntax, ""},
 		{"duplicate of the empty name", `{"":1,"":1}`, rar.Limits{}, rar.CodeDuplicateKey, "/"},
 		{"first of two duplicates", `[{"a":1,"a":2},{"b":1,"b":2}]`, rar.Limits{}, rar.CodeDuplicateKey, "/0/a"},
 		{"duplicate among many", many("k3"), rar.Limits{}, rar.CodeDuplicateKey, "/o/k3"},
@@ -135,6 +140,37 @@ func TestDecodeStrictRefuses(t *testing.T) {
 				t.Errorf("an error came with the value %s", v.AppendJSON(nil))
 			}
 		})
+	}
+}
+
+// TestUnicodeEscapes: hexadecimal digits are those of RFC 8259 section 7, and no others.
+func TestUnicodeEscapes(t *testing.T) {
+	t.Parallel()
+	const digits = "0123456789abcdefABCDEF"
+	for c := range 0x80 {
+		for place := range 4 {
+			hex := []byte("1234")
+			hex[place] = byte(c)
+			v, err := rar.DecodeText(`"\u`+string(hex)+`"`, rar.Limits{})
+			n, parsed := strconv.ParseUint(string(hex), 16, 32)
+			if strings.IndexByte(digits, byte(c)) < 0 || parsed != nil {
+				wantError(t, err, rar.CodeSyntax, "")
+			} else if err != nil || v.Text() != string(rune(n)) { //nolint:gosec // four digits
+				t.Errorf("%s is %q, %v", hex, v.Text(), err)
+			}
+		}
+	}
+}
+
+// TestFaultsTellWhere: the offset is that of the first byte that can not stand there.
+func TestFaultsTellWhere(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[1,\"é\xff\"]": "offset 6: ", "[1, x]": "offset 4: ", "{\"a\nb\":1}": "offset 3: ", `["\n` + "\n" + `"]`: "offset 4: ", `[1] 2`: "offset 4: ", `["a`: "offset 3: ",
+	} {
+		if _, err := rar.DecodeText(text, rar.Limits{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
 	}
 }
 
@@ -181,8 +217,8 @@ func TestDecodeStrictDoesNotAlias(t *testing.T) {
 	}
 }
 
-// Documents built to make a careless decoder quadratic must stay cheap. The
-// bound is generous: quadratic work would take minutes.
+// Documents built to make a careless decoder quadratic are decoded: quadratic work would
+// take minutes. TestNamesAreHashed counts.
 func TestDecodeStrictIsLinear(t *testing.T) {
 	t.Parallel()
 	const n = 100_000
@@ -203,16 +239,12 @@ func TestDecodeStrictIsLinear(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			start := time.Now()
 			v, err := rar.DecodeStrict([]byte(text), rar.Limits{MaxBytes: 1 << 24, MaxDepth: n, RejectCaseVariants: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !rar.Equal(v, v) {
 				t.Error("not equal to itself")
-			}
-			if d := time.Since(start); d > 20*time.Second {
-				t.Errorf("took %v", d)
 			}
 		})
 	}

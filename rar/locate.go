@@ -1,5 +1,7 @@
 package rar
 
+import "slices"
+
 // locations is the common data element that names where a right holds (RFC
 // 9396 section 2.2).
 const locations = "locations"
@@ -23,11 +25,7 @@ func (t *Types) Located(v Value, resource string) (Value, bool) {
 	if _, has := v.Get(locations); has {
 		return v, false
 	}
-	members := make([]Member, 0, v.Len()+1)
-	for i := range v.Len() {
-		members = append(members, v.Member(i))
-	}
-	located := ObjectValue(append(members, Member{Name: locations, Value: ArrayValue(StringValue(resource))})...)
+	located := listValue(Object, append(slices.Clip(v.list()), StringValue(locations), ArrayValue(StringValue(resource))))
 	if ty.validate(located) != nil {
 		return v, false
 	}

@@ -295,7 +295,7 @@ func TestOracle(t *testing.T) {
 	t.Parallel()
 	pairs := uint64(200_000)
 	if testing.Short() {
-		pairs = 40_000
+		pairs = 20_000
 	}
 	pairs = oracleNumber(t, "RAR_ORACLE_PAIRS", pairs)
 	o := &oracleRun{seed: oracleNumber(t, "RAR_ORACLE_SEED", 9396), blocks: int((pairs + blockPairs - 1) / blockPairs), acts: 16} //nolint:gosec // at most 2^32 pairs

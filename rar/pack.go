@@ -248,7 +248,7 @@ func (p *packer) skipElements() error {
 			return err
 		}
 		more, err := p.comma(']')
-		if err != nil || !more {
+		if !more {
 			return err
 		}
 	}
@@ -285,7 +285,7 @@ func (p *packer) skipMembers(first int) error {
 			return err
 		}
 		more, err := p.comma('}')
-		if err != nil || !more {
+		if !more {
 			return err
 		}
 	}

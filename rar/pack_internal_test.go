@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,7 +208,11 @@ func sortedText(v Value) string {
 func TestPackedIsTheSame(t *testing.T) {
 	t.Parallel()
 	packed, refused := 0, 0
-	for seed := range uint64(3000) {
+	seeds := uint64(3000)
+	if testing.Short() {
+		seeds = 300
+	}
+	for seed := range seeds {
 		g := randomText{r: rand.New(rand.NewPCG(seed, 1)), twice: seed%3 == 0} //nolint:gosec // a test's
 		g.value(1 + g.r.IntN(5))
 		text := g.b.String()
@@ -242,9 +247,192 @@ func TestPackedIsTheSame(t *testing.T) {
 			}
 		}
 	}
-	if packed < 2000 || refused < 500 {
+	if !testing.Short() && (packed < 2000 || refused < 500) {
 		t.Errorf("%d packed, %d refused", packed, refused)
 	}
+}
+
+// TestPackedKeepsWhatIsLong: a child is kept apart if its text is longer than a row, and
+// all others are decoded when they are asked for.
+func TestPackedKeepsWhatIsLong(t *testing.T) {
+	t.Parallel()
+	const row = 10
+	for _, long := range []string{`"123456789"`, `12345678901`, `[1,2,3,456]`, `{"a":12345}`} {
+		short := strings.Replace(long, "45", "5", 1)
+		if len(short) != row || len(long) != row+1 {
+			t.Fatal(short)
+		}
+		for _, parts := range [][]string{{short, long, "true", short, long}, {`"a":` + short, `"b" : ` + long, `"c":null`, `"d":` + short, `"e":` + long}} {
+			doc := strings.Join(parts, ",")
+			if parts[0] == short {
+				doc = "[" + doc + "]"
+			} else {
+				doc = "{" + doc + "}"
+			}
+			v, err := decodePacked(doc, Limits{}, row)
+			if err != nil || !v.Packed() {
+				t.Fatal(err)
+			}
+			if c := v.packed(); !slices.Equal(c.largeAt, []uint32{1, 4}) || len(c.large) != 2 || string(c.large[0].AppendJSON(nil)) != long || c.large[1].Packed() && c.large[1].TextSize() != len(long) {
+				t.Errorf("%s keeps %v", doc, c.largeAt)
+			}
+			samePacked(t, mustText(t, doc), v)
+			for i, part := range parts { // with what follows it
+				if v.ChildSize(i) != len(part)+1 {
+					t.Errorf("child %d of %s has %d bytes", i, doc, v.ChildSize(i))
+				}
+			}
+			if v.TextSize() != len(doc) || v.ChildSize(-1) != 0 || v.ChildSize(len(parts)) != 0 || v.Kind() == Array && v.Name(0) != "" {
+				t.Errorf("%s has %d bytes", doc, v.TextSize())
+			}
+		}
+	}
+}
+
+// TestPackedText: white space, escapes and brackets in strings, wherever they stand.
+func TestPackedText(t *testing.T) {
+	t.Parallel()
+	const space = " \n\t\r"
+	for _, between := range []string{"", " ", "\r", space} {
+		doc := strings.ReplaceAll(`~{~"rows"~:~[~"]"~,~"}\""~,~[~]~,~{~}~,~{~"[{\\"~:~"\u005d\n"~}~,~-1.50e2~,~null~,~"`+"\x7f"+`"~,~"é"~,~["a"~,~"b\""~,~["c"~]~]~]~,`+
+			`~"k\u0030"~:~{~"absent\\"~:~{~}~,~"k1"~:~{~"k1"~:~[~1~,~2~]~,~"\u006b2"~:~true~}~,~""~:~{~"x"~:~"y"~}~}~,~"k1"~:~{~"k1"~:~{~"k1"~:~0~}~}~,~"last"~:~1~}~`, "~", between)
+		want := mustText(t, doc)
+		for _, row := range []int{1, 4, 10, 40, 100} {
+			got, err := decodePacked(doc, Limits{}, row)
+			if err != nil || !got.Packed() {
+				t.Fatal(err)
+			}
+			samePacked(t, want, got)
+			for pointer, text := range map[string]string{"k1": `{"k2":true}`, "": `{"x":"y"}`} {
+				if v, ok := got.ChildAt(1, pointer); !ok || !strings.HasSuffix(string(v.AppendJSON(nil)), text[1:]) {
+					t.Errorf("%q is %s, %v", pointer, v.AppendJSON(nil), ok)
+				}
+			}
+			for _, i := range []int{-1, got.Len()} {
+				if text := got.AppendSortedChild([]byte("x"), i, appendQuoted); string(text) != "x" {
+					t.Errorf("child %d is %s", i, text)
+				}
+			}
+		}
+	}
+}
+
+// TestPackedSorted: what is not printable ASCII is quoted as the caller quotes.
+func TestPackedSorted(t *testing.T) {
+	t.Parallel()
+	v, err := decodePacked("[\" ~\",\"a\\u0041\",\"\x7f\",\"é\",[\"\x7f\",\"b\",{\"é\":\"é\",\"a\":\"\\\"\"}]]", Limits{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quote := func(dst []byte, s string) []byte { return append(dst, "<"+s+">"...) }
+	var got []string
+	for i := range v.Len() {
+		got = append(got, string(v.AppendSortedChild(nil, i, quote)))
+	}
+	want := []string{`" ~"`, `<aA>`, "<\x7f>", `<é>`, "[<\x7f>,\"b\",{\"a\":<\">,<é>:<é>}]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, not %q", got, want)
+	}
+}
+
+// TestPackedIsNotEqual: packed or not, one thing that differs makes another value.
+func TestPackedIsNotEqual(t *testing.T) {
+	t.Parallel()
+	texts := []string{
+		`{"a":1,"b":[1,"x"],"c":null}`, `{"a":2,"b":[1,"x"],"c":null}`, `{"a":1,"b":[1,"y"],"c":null}`, `{"a":1,"b":["x",1],"c":null}`, `{"a":1,"b":[1,"x"],"d":null}`,
+		`{"a":1,"b":[1,"x"]}`, `{"a":1,"b":{"1":1,"x":2},"c":null}`, `["a",1,"b"]`, `["a",2,"b"]`, `["a",1]`, `["b",1,"a"]`, `[]`, `{}`,
+	}
+	decoded := func(text string, row int) Value {
+		v := mustText(t, text)
+		if row > 0 {
+			var err error
+			if v, err = decodePacked(text, Limits{}, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return v
+	}
+	for i, a := range texts {
+		for j, b := range texts {
+			for _, row := range [][2]int{{1, 0}, {0, 1}, {1, 1}, {1, 8}} {
+				if Equal(decoded(a, row[0]), decoded(b, row[1])) != (i == j) {
+					t.Errorf("%s and %s, packed by %v", a, b, row)
+				}
+			}
+		}
+	}
+}
+
+// TestPackedFaults: packed text is refused for the fault that it has in whole.
+func TestPackedFaults(t *testing.T) {
+	t.Parallel()
+	long, digits := strings.Repeat("long ", 30), strings.Repeat("1", 150)
+	for _, text := range []string{
+		`{"a" 1}`, `{"a"}`, `{"a":}`, `{"a":1`, `{"a":1,}`, `{"a":1 "b":2}`, `{1:2}`, `[1 2]`, `[1,]`, `[1`, `[`, `{`, `{"a":[1}`, `{"a":{"b" 1}}`, `[{"a" 1}]`, `{"a":01}`,
+		`["` + long + "\n" + `"]`, `["` + long + `\x"]`, `["` + long, `[` + digits + `.]`, `[` + digits + `e]`, `[` + digits + `e999]`, `{"` + long + `\x":1}`, `{"` + long + "\n" + `":1}`, `{"` + long,
+		`{"a":1}}`, `["\ud800"]`, `{"a":1,"a":2}`, `[x]`, ``,
+	} {
+		_, want := DecodeText(text, Limits{})
+		for _, row := range []int{1, 100} {
+			_, got := decodePacked(text, Limits{}, row)
+			var a, b *Error
+			if !errors.As(want, &a) || !errors.As(got, &b) || a.Code != b.Code || a.Path != b.Path {
+				t.Errorf("%s in rows of %d: %v, want %v", text, row, got, want)
+			}
+		}
+	}
+}
+
+// TestPackedNamesTwice: a name that comes twice is found among many, in an object that
+// is too short to be packed as in one that is, whatever objects came before.
+func TestPackedNamesTwice(t *testing.T) {
+	t.Parallel()
+	object := func(members int, last string) string {
+		var b strings.Builder
+		for n := range members {
+			fmt.Fprintf(&b, `"n%d":%d,`, n, n)
+		}
+		return `{` + b.String() + `"` + last + `":0}`
+	}
+	for _, row := range []int{1, 500, 1 << 20} { // 500: the objects are not kept, and the whole is
+		for _, members := range []int{1, 15, 16, 17, 40} {
+			before := `[` + object(20, "x") + `,` + object(17, "x") + `,` + object(40, "x") + `,` + object(20, "x") + `,`
+			if _, err := decodePacked(before+object(members, "x")+`]`, Limits{}, row); err != nil {
+				t.Errorf("%d members in rows of %d: %v", members, row, err)
+			}
+			for _, twice := range []int{0, members - 1} {
+				_, err := decodePacked(before+object(members, "n"+strconv.Itoa(twice))+`]`, Limits{}, row)
+				var e *Error
+				if !errors.As(err, &e) || e.Code != CodeDuplicateKey || e.Path != "/4/n"+strconv.Itoa(twice) {
+					t.Errorf("%d members in rows of %d, n%d twice: %v", members, row, twice, err)
+				}
+			}
+		}
+	}
+}
+
+// TestPackedIndexesAreTheirOwn: the index of an object that is kept is not written to by
+// objects behind it, which are looked at in memory that is used again.
+func TestPackedIndexesAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	object := func(from, members int, value string) string {
+		var b strings.Builder
+		for n := range members {
+			fmt.Fprintf(&b, `,"n%d":%s`, from+n, value)
+		}
+		return `{` + b.String()[1:] + `}`
+	}
+	short := object(1000, 40, "0")
+	var parts []string
+	for _, members := range []int{1, 16, 17, 25, 40, 60} { // longer than a row, each
+		parts = append(parts, short, object(0, members, `"`+strings.Repeat("x", 1+len(short)/members)+`"`), object(2000, 40, "0"))
+	}
+	doc := `[` + strings.Join(parts, ",") + `]`
+	got, err := decodePacked(doc, Limits{}, len(short))
+	if err != nil || got.Index(0).Packed() || !got.Index(1).Packed() {
+		t.Fatal(err)
+	}
+	samePacked(t, mustText(t, doc), got)
 }
 
 // TestPackedBackslashes: a name is not found by how another one is written.
@@ -324,11 +512,15 @@ func TestPackedLarge(t *testing.T) {
 	if !reflect.DeepEqual(want.Any(), got.Any()) { // in no more than linear time
 		t.Error("it is another value to a library")
 	}
+	lookups := 20_000
+	if testing.Short() {
+		lookups = 2000
+	}
 	var group sync.WaitGroup
 	for g := range 4 {
 		group.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(g), 2)) //nolint:gosec // a test's
-			for range 20_000 {
+			for range lookups {
 				i := r.IntN(rows)
 				v, ok := got.Lookup(fmt.Sprintf("/users/u%d/rev", i))
 				if w := list.Index(i); !ok || v.Text() != strconv.Itoa(i) || w.Text() != fmt.Sprintf("item %d", i) {
@@ -339,6 +531,9 @@ func TestPackedLarge(t *testing.T) {
 		})
 	}
 	group.Wait()
+	if testing.Short() {
+		return // a gigabyte is refused below
+	}
 	for name, c := range map[string]struct {
 		text string
 		code Code

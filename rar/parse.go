@@ -103,7 +103,7 @@ func (t *Types) validate(v Value) *Error {
 
 // validate holds v against the schema of the type.
 func (ty *typ) validate(v Value) *Error {
-	if v.kind == Object && ty.quick != nil && ty.quick.valid(v) {
+	if ty.quick != nil && ty.quick.valid(v) {
 		return nil
 	}
 	if err := ty.schema.Validate(v.Any()); err != nil {
@@ -177,8 +177,8 @@ func (t *Types) granted(claim Value, l Limits) (usable []Value, skipped []Skippe
 
 // typeOf returns the type of an object, "" if it has none.
 func typeOf(v Value) string {
-	name, ok := v.Get("type")
-	if !ok || name.kind != String {
+	name, _ := v.Get("type")
+	if name.kind != String {
 		return ""
 	}
 	return name.str()

@@ -244,7 +244,11 @@ func TestApplyIsTheSame(t *testing.T) {
 		text      []byte
 	}
 	applied, refused, folded, inTail, wasLarge := 0, 0, 0, 0, 0
-	for seed := range uint64(700) {
+	seeds := uint64(700)
+	if testing.Short() {
+		seeds = 70
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // a test's
 		g := randomText{r: r}
 		g.value(2 + r.IntN(4))
@@ -306,7 +310,7 @@ func TestApplyIsTheSame(t *testing.T) {
 		}
 	}
 	t.Logf("%d applied, %d refused, %d folded, %d with a tail, %d with large children", applied, refused, folded, inTail, wasLarge)
-	if applied < 1500 || refused < 200 || folded < 100 || inTail < 500 || wasLarge < 300 {
+	if !testing.Short() && (applied < 1500 || refused < 200 || folded < 100 || inTail < 500 || wasLarge < 300) {
 		t.Error("too few of them")
 	}
 }
@@ -331,32 +335,33 @@ func TestApplyFaults(t *testing.T) {
 		edits []Edit
 		want  string // the error
 	}{
-		"no operation":            {[]Edit{{Path: []string{"a"}, Value: one}}, "rar.invalid_edit at /0/op: no such operation: 0"},
-		"another operation":       {[]Edit{ok, {Op: 4, Path: []string{"a"}, Value: one}}, "rar.invalid_edit at /1/op: no such operation: 4"},
-		"no value":                {[]Edit{{Op: Replace, Path: []string{"a"}}}, "rar.invalid_edit at /0/value: there is no value"},
-		"no value within":         {[]Edit{{Op: Replace, Path: []string{"a"}, Value: ArrayValue(one, Value{})}}, "rar.syntax at /0/value/1: offset 3: not a JSON value"},
-		"a name twice":            {[]Edit{{Op: Replace, Path: []string{"a"}, Value: ObjectOf(2, func(int) (string, Value) { return "n", one })}}, "rar.duplicate_key at /0/value/n: the object has this member already"},
-		"not UTF-8":               {[]Edit{{Op: Upsert, Path: []string{"\xff"}, Value: one}}, "rar.invalid_edit at /0/path: not UTF-8"},
-		"halves of a character":   {[]Edit{{Op: Upsert, Path: []string{"\xc3", "\xa9"}, Value: one}}, "rar.invalid_edit at /0/path: not UTF-8"},
-		"removal of all":          {[]Edit{ok, ok, {Op: Remove}}, "rar.invalid_edit at /2/path: the whole value can not be removed"},
-		"remove nothing":          {[]Edit{{Op: Remove, Path: []string{"a", "x"}}}, "rar.not_found at /0/path: /a/x: there is nothing"},
-		"remove twice":            {[]Edit{{Op: Remove, Path: []string{"e"}}, {Op: Remove, Path: []string{"e"}}}, "rar.not_found at /1/path: /e: there is nothing"},
-		"replace nothing":         {[]Edit{{Op: Replace, Path: []string{"é/\"", "~"}, Value: one}}, "rar.not_found at /0/path: /é~1\"/~0: there is nothing"},
-		"replace below nothing":   {[]Edit{{Op: Replace, Path: []string{"x", "y", "z"}, Value: one}}, "rar.not_found at /0/path: /x: there is nothing"},
-		"upsert below a string":   {[]Edit{{Op: Upsert, Path: []string{"a", "d", "x"}, Value: one}}, "rar.not_found at /0/path: /a/d/x: it is below what is neither array nor object"},
-		"upsert below null":       {[]Edit{{Op: Upsert, Path: []string{"e", "x", "y"}, Value: one}}, "rar.not_found at /0/path: /e/x: it is below what is neither array nor object"},
-		"upsert beyond the end":   {[]Edit{{Op: Upsert, Path: []string{"a", "b", "3"}, Value: one}}, "rar.not_found at /0/path: /a/b/3: no index of an element, nor of the end"},
-		"upsert below the end":    {[]Edit{{Op: Upsert, Path: []string{"a", "b", "2", "x"}, Value: one}}, "rar.not_found at /0/path: /a/b/2: there is nothing"},
-		"upsert below a dash":     {[]Edit{{Op: Upsert, Path: []string{"a", "b", "-", "x"}, Value: one}}, "rar.not_found at /0/path: /a/b/-: there is nothing"},
-		"an index with a zero":    {[]Edit{{Op: Upsert, Path: []string{"a", "b", "01"}, Value: one}}, "rar.not_found at /0/path: /a/b/01: no index of an element, nor of the end"},
-		"an index with a sign":    {[]Edit{{Op: Replace, Path: []string{"a", "b", "+1"}, Value: one}}, "rar.not_found at /0/path: /a/b/+1: there is nothing"},
-		"replace at the end":      {[]Edit{{Op: Replace, Path: []string{"a", "b", "2"}, Value: one}}, "rar.not_found at /0/path: /a/b/2: there is nothing"},
-		"remove the dash":         {[]Edit{{Op: Remove, Path: []string{"a", "b", "-"}}}, "rar.not_found at /0/path: /a/b/-: there is nothing"},
-		"a value too deep":        {[]Edit{{Op: Upsert, Path: []string{"a", "x"}, Value: deep}}, "rar.too_deep at /0/value/0/0/0: offset 3: more than 3 levels"},
-		"a path too deep":         {[]Edit{{Op: Upsert, Path: []string{"1", "2", "3", "4", "5", "6"}, Value: one}}, "rar.too_deep at /0/path: more than 5 levels"},
-		"a value where none fits": {[]Edit{{Op: Upsert, Path: []string{"1", "2", "3", "4", "5"}, Value: ArrayValue()}}, "rar.too_deep at /0/value: more than 5 levels"},
-		"a value too large":       {[]Edit{{Op: Upsert, Path: []string{"x"}, Value: StringValue(strings.Repeat("x", 1000))}}, "rar.too_large at /0/value: 1002 bytes where 300 are allowed"},
-		"all too large":           {[]Edit{{Op: Upsert, Path: []string{"x"}, Value: half}, {Op: Upsert, Path: []string{"y"}, Value: half}}, "rar.too_large: 4"},
+		"no operation":              {[]Edit{{Path: []string{"a"}, Value: one}}, "rar.invalid_edit at /0/op: no such operation: 0"},
+		"another operation":         {[]Edit{ok, {Op: 4, Path: []string{"a"}, Value: one}}, "rar.invalid_edit at /1/op: no such operation: 4"},
+		"no value":                  {[]Edit{{Op: Replace, Path: []string{"a"}}}, "rar.invalid_edit at /0/value: there is no value"},
+		"no value within":           {[]Edit{{Op: Replace, Path: []string{"a"}, Value: ArrayValue(one, Value{})}}, "rar.syntax at /0/value/1: offset 3: not a JSON value"},
+		"a name twice":              {[]Edit{{Op: Replace, Path: []string{"a"}, Value: ObjectOf(2, func(int) (string, Value) { return "n", one })}}, "rar.duplicate_key at /0/value/n: the object has this member already"},
+		"not UTF-8":                 {[]Edit{{Op: Upsert, Path: []string{"\xff"}, Value: one}}, "rar.invalid_edit at /0/path: not UTF-8"},
+		"halves of a character":     {[]Edit{{Op: Upsert, Path: []string{"\xc3", "\xa9"}, Value: one}}, "rar.invalid_edit at /0/path: not UTF-8"},
+		"removal of all":            {[]Edit{ok, ok, {Op: Remove}}, "rar.invalid_edit at /2/path: the whole value can not be removed"},
+		"remove nothing":            {[]Edit{{Op: Remove, Path: []string{"a", "x"}}}, "rar.not_found at /0/path: /a/x: there is nothing"},
+		"remove twice":              {[]Edit{{Op: Remove, Path: []string{"e"}}, {Op: Remove, Path: []string{"e"}}}, "rar.not_found at /1/path: /e: there is nothing"},
+		"replace nothing":           {[]Edit{{Op: Replace, Path: []string{"é/\"", "~"}, Value: one}}, "rar.not_found at /0/path: /é~1\"/~0: there is nothing"},
+		"replace below nothing":     {[]Edit{{Op: Replace, Path: []string{"x", "y", "z"}, Value: one}}, "rar.not_found at /0/path: /x: there is nothing"},
+		"upsert below a string":     {[]Edit{{Op: Upsert, Path: []string{"a", "d", "x"}, Value: one}}, "rar.not_found at /0/path: /a/d/x: it is below what is neither array nor object"},
+		"upsert below null":         {[]Edit{{Op: Upsert, Path: []string{"e", "x", "y"}, Value: one}}, "rar.not_found at /0/path: /e/x: it is below what is neither array nor object"},
+		"upsert beyond the end":     {[]Edit{{Op: Upsert, Path: []string{"a", "b", "3"}, Value: one}}, "rar.not_found at /0/path: /a/b/3: no index of an element, nor of the end"},
+		"upsert below the end":      {[]Edit{{Op: Upsert, Path: []string{"a", "b", "2", "x"}, Value: one}}, "rar.not_found at /0/path: /a/b/2: there is nothing"},
+		"upsert below a dash":       {[]Edit{{Op: Upsert, Path: []string{"a", "b", "-", "x"}, Value: one}}, "rar.not_found at /0/path: /a/b/-: there is nothing"},
+		"an index with a zero":      {[]Edit{{Op: Upsert, Path: []string{"a", "b", "01"}, Value: one}}, "rar.not_found at /0/path: /a/b/01: no index of an element, nor of the end"},
+		"an index with a sign":      {[]Edit{{Op: Replace, Path: []string{"a", "b", "+1"}, Value: one}}, "rar.not_found at /0/path: /a/b/+1: there is nothing"},
+		"replace at the end":        {[]Edit{{Op: Replace, Path: []string{"a", "b", "2"}, Value: one}}, "rar.not_found at /0/path: /a/b/2: there is nothing"},
+		"remove the dash":           {[]Edit{{Op: Remove, Path: []string{"a", "b", "-"}}}, "rar.not_found at /0/path: /a/b/-: there is nothing"},
+		"a value too deep":          {[]Edit{{Op: Upsert, Path: []string{"a", "x"}, Value: deep}}, "rar.too_deep at /0/value/0/0/0: offset 3: more than 3 levels"},
+		"a path too deep":           {[]Edit{{Op: Upsert, Path: []string{"1", "2", "3", "4", "5", "6"}, Value: one}}, "rar.too_deep at /0/path: more than 5 levels"},
+		"a value where none fits":   {[]Edit{{Op: Upsert, Path: []string{"1", "2", "3", "4", "5"}, Value: ArrayValue()}}, "rar.too_deep at /0/value: more than 5 levels"},
+		"an object where none fits": {[]Edit{{Op: Upsert, Path: []string{"1", "2", "3", "4", "5"}, Value: ObjectValue()}}, "rar.too_deep at /0/value: more than 5 levels"},
+		"a value too large":         {[]Edit{{Op: Upsert, Path: []string{"x"}, Value: StringValue(strings.Repeat("x", 1000))}}, "rar.too_large at /0/value: 1002 bytes where 300 are allowed"},
+		"all too large":             {[]Edit{{Op: Upsert, Path: []string{"x"}, Value: half}, {Op: Upsert, Path: []string{"y"}, Value: half}}, "rar.too_large: 4"},
 	} {
 		for _, row := range []int{1, 30, 1000} {
 			v, err := Packing{Above: 1, Row: row}.Decode(text, wide)
@@ -382,8 +387,11 @@ func TestApplyFaults(t *testing.T) {
 func TestApplyFull(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 6)) //nolint:gosec // a test's
-	full, done := 0, 0
-	for range 100 {
+	full, done, texts := 0, 0, 100
+	if testing.Short() {
+		texts = 10
+	}
+	for range texts {
 		g := randomText{r: r}
 		g.value(4)
 		v, err := Packing{Above: 1, Row: 1 + r.IntN(40)}.Decode(g.b.String(), wide)
@@ -412,7 +420,7 @@ func TestApplyFull(t *testing.T) {
 			}
 		}
 	}
-	if full < 100 || done < 100 {
+	if !testing.Short() && (full < 100 || done < 100) {
 		t.Errorf("%d were full, %d done", full, done)
 	}
 }
@@ -477,7 +485,10 @@ func rows(n int) string {
 // come, change, grow and go, read by others meanwhile.
 func TestApplyLarge(t *testing.T) {
 	t.Parallel()
-	const n = 20_000
+	n, rounds := 20_000, 150
+	if testing.Short() {
+		n, rounds = 15_000, 30 // longer than PackAbove even so
+	}
 	text := rows(n)
 	first, err := DecodePacked(text, wide)
 	if err != nil || !first.Packed() {
@@ -517,7 +528,7 @@ func TestApplyLarge(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 5)) //nolint:gosec // a test's
 	v := first
-	for round := range 150 {
+	for round := range rounds {
 		var edits []Edit
 		for range []int{1, 1, 3, 500}[round%4] {
 			name := fmt.Sprintf("user%07d", r.IntN(n+n/4))
@@ -640,6 +651,134 @@ func inside(part, all string) bool {
 	}
 	at, from := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(all))) //nolint:gosec // they are compared, no more
 	return at >= from && at < from+uintptr(len(all))
+}
+
+// TestApplyGoesOn: who edits what was made last writes behind it, also after an edit that
+// came to nothing; who edits something older copies what was written.
+func TestApplyGoesOn(t *testing.T) {
+	t.Parallel()
+	p := Packing{Above: 1, Row: 10}
+	v, err := p.Decode(`{"a":"text that is left alone","b":1}`, wide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(v Value, n int64) Value {
+		t.Helper()
+		if _, err := p.Apply(v, []Edit{{Op: Upsert, Path: []string{"b"}, Value: IntValue(-1)}, {Op: Remove, Path: []string{"none"}}}, wide); err == nil {
+			t.Fatal("nothing is removed")
+		}
+		w, err := p.Apply(v, []Edit{{Op: Upsert, Path: []string{"b"}, Value: IntValue(n)}}, wide)
+		if want := fmt.Sprintf(`{"a":"text that is left alone","b":%d}`, n); err != nil || string(w.AppendJSON(nil)) != want {
+			t.Fatalf("%s: %v", w.AppendJSON(nil), err)
+		}
+		return w
+	}
+	memory := func(v Value) *byte { return unsafe.StringData(v.packed().tail) } //nolint:gosec // they are compared, no more
+	first := set(v, 0)
+	last := first
+	for n := range int64(20) {
+		last = set(last, n)
+		if memory(last) != memory(first) {
+			t.Fatalf("edit %d copies what was written", n)
+		}
+	}
+	for _, older := range []Value{v, first} {
+		if memory(set(older, 7)) == memory(first) {
+			t.Error("two write to one place")
+		}
+	}
+	if string(first.AppendJSON(nil)) != `{"a":"text that is left alone","b":0}` || string(last.AppendJSON(nil)) != `{"a":"text that is left alone","b":19}` {
+		t.Errorf("%s, %s", first.AppendJSON(nil), last.AppendJSON(nil))
+	}
+}
+
+// TestApplySizes: what an edited Value tells of its size is the length of its text, give or
+// take what separates its children.
+func TestApplySizes(t *testing.T) {
+	t.Parallel()
+	for _, above := range []int{1, 200} {
+		p := Packing{Above: above, Row: 30}
+		v, err := Packing{Above: 1, Row: 30}.Decode(`{"list":[1,2,3,4,5,6,7,8,9,"a text that is longer than a row is"],"members":{"a":"a text that is longer than a row is","b":1}}`, wide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := mustText(t, string(v.AppendJSON(nil)))
+		for i := range 81 {
+			name := fmt.Sprintf("m%d", i*7%40)
+			edits := []Edit{
+				{Op: Upsert, Path: []string{"members", name}, Value: StringValue(strings.Repeat("x", i*13%60))},
+				{Op: Upsert, Path: []string{"list", strconv.Itoa(i % 10)}, Value: ArrayOf(i%9, func(k int) Value { return IntValue(int64(k * 1000)) })},
+				{Op: Replace, Path: []string{"list", strconv.Itoa(i % 7)}, Value: StringValue(strings.Repeat("y", i*11%70))},
+				{Op: Upsert, Path: []string{"members", "open", name}, Value: IntValue(int64(i))},
+			}
+			if i%3 == 0 {
+				edits = append(edits, Edit{Op: Remove, Path: []string{"members", name}}, Edit{Op: Remove, Path: []string{"list", "2"}})
+			}
+			var wantErr error
+			v, err = p.Apply(v, edits, wide)
+			want, wantErr = plainApply(want, edits, wide)
+			if err != nil || wantErr != nil {
+				t.Fatalf("edit %d: %v, %v", i, err, wantErr)
+			}
+			if i%40 == 0 {
+				sameEdited(t, want, v)
+			}
+			if text := len(v.AppendJSON(nil)); !v.Packed() || v.TextSize() < text-2 || v.TextSize() > text+v.Len()+8 {
+				t.Errorf("edit %d: %d bytes of %d", i, v.TextSize(), text)
+			}
+		}
+	}
+}
+
+// TestApplyNoRoom: an edit for which places would not do is refused, whatever it is, and the
+// same edit is made where they do.
+func TestApplyNoRoom(t *testing.T) {
+	t.Parallel()
+	const text = `{"list":[1,2,{"a":"a text"}],"members":{"a":"a text","b":1}}`
+	var within func(v Value, most int)
+	within = func(v Value, most int) {
+		if c := v.packed(); c != nil && len(c.text)+len(c.tail) > most {
+			t.Errorf("%d and %d bytes with room for %d", len(c.text), len(c.tail), most)
+		}
+		for i := range v.Len() {
+			within(v.Index(i), most)
+			within(v.Member(i).Value, most)
+		}
+	}
+	long := StringValue(strings.Repeat("long ", 20))
+	for _, edit := range []Edit{
+		{Op: Upsert, Path: []string{"members", "c"}, Value: long},
+		{Op: Replace, Path: []string{"members", "a"}, Value: long},
+		{Op: Upsert, Path: []string{"list", "0"}, Value: long},
+		{Op: Upsert, Path: []string{"list", "-"}, Value: long},
+		{Op: Replace, Path: []string{"list", "2", "a"}, Value: long},
+		{Op: Upsert, Path: []string{"new", "a"}, Value: long},
+		{Op: Replace, Path: []string{"list"}, Value: long},
+	} {
+		v, err := decodePacked(text, wide, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for most, code := range map[int]Code{len(text) + 20: CodeTooLarge, math.MaxUint32: ""} {
+			e := editor{limits: wide.withDefaults(), above: 1, row: 200, most: most, garbage: 1 << 20}
+			got, err := e.apply(v, []Edit{edit})
+			if c, _ := codeAndPath(err); c != code || (err != nil) != (got.Kind() == Absent) {
+				t.Errorf("%v with room for %d: %v", edit.Path, most, err)
+			}
+			if string(v.AppendJSON(nil)) != text {
+				t.Fatalf("%v: it became %s", edit.Path, v.AppendJSON(nil))
+			}
+			if want, err := plainApply(v, []Edit{edit}, wide); code == "" && (err != nil || !Equal(got, want)) {
+				t.Errorf("%v: %s", edit.Path, got.AppendJSON(nil))
+			}
+		}
+		for most := len(text); most < len(text)+300; most++ {
+			e := editor{limits: wide.withDefaults(), above: 1, row: 200, most: most, garbage: 1 << 20}
+			if got, err := e.apply(v, []Edit{edit}); err == nil {
+				within(got, most)
+			}
+		}
+	}
 }
 
 // TestApplyGrows: what grows by edits is packed in the end.

@@ -110,12 +110,8 @@ func step(pattern string, reached []bool, c byte) {
 	}
 }
 
-// starTakes reports whether pattern[i] is a star that may match c: a slash
-// takes a star that has another one beside it.
+// starTakes reports whether pattern[i] is a star that may match c: a slash takes a star
+// behind another one, which is reached wherever that is, since it may match nothing.
 func starTakes(pattern string, i int, c byte) bool {
-	if pattern[i] != '*' {
-		return false
-	}
-	double := (i > 0 && pattern[i-1] == '*') || (i+1 < len(pattern) && pattern[i+1] == '*')
-	return c != '/' || double
+	return pattern[i] == '*' && (c != '/' || i > 0 && pattern[i-1] == '*')
 }

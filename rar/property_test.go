@@ -224,7 +224,7 @@ func TestPropertiesMeetCases(t *testing.T) {
 		}
 	})
 	// Bounds that chance does not reach: about 6 % are covered, and 20 matched.
-	if covered*100 < runs*2 || matched == 0 && !testing.Short() {
+	if !testing.Short() && (covered*100 < runs*2 || matched == 0) {
 		t.Errorf("of %d pairs %d are covered, %d with single use", runs, covered, matched)
 	}
 }

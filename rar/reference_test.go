@@ -90,6 +90,21 @@ func TestReferenceClasses(t *testing.T) {
 	}
 }
 
+// TestReferencesOfNoDecimals: text that max and min can not judge never compares, and has
+// no other spelling.
+func TestReferencesOfNoDecimals(t *testing.T) {
+	t.Parallel()
+	types := compileOne(t, declare(t, `"s":{}`, `{"/s":"max"}`, ""))
+	seen := map[string]string{}
+	for _, s := range []string{`"a"`, `"0a"`, `"a0"`, `"1e1"`, `"10"`, `"01"`, `"1."`, `"-"`, `""`, `"0"`, `10`, `1`, `"1"`, `null`, `["1"]`, `["1.0"]`} {
+		got := types.References([]rar.ReferenceKey{referenceKey(t, 1)}, resource, []rar.Value{object(t, `"s":`+s)}, false)
+		if len(got) != 1 || seen[got[0]] != "" {
+			t.Fatalf("%s has the reference of %s: %q", s, seen[got[0]], got)
+		}
+		seen[got[0]] = s
+	}
+}
+
 func TestReferenceProperties(t *testing.T) {
 	t.Parallel()
 	var file referenceFile
@@ -159,6 +174,26 @@ func TestReferenceRotation(t *testing.T) {
 	}
 	if after[0] != announced[1] || after[1] != announced[0] || after[0] == after[1] {
 		t.Errorf("announced %q, after the rotation %q", announced, after)
+	}
+}
+
+// TestReferenceStays: a reference outlives releases, since clients keep it with their
+// credentials. Members of an object stand apart, and limits as text beside numbers.
+func TestReferenceStays(t *testing.T) {
+	t.Parallel()
+	types, _, err := rar.CompileTypes([]rar.Declaration{declare(t,
+		`"l":{"type":"array","items":{"type":"object"}},"n":{"type":["string","number"]}`, `{"/l":{"rule":"subset","items":{"/a":"equal","/b":"equal"}},"/n":"max"}`, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{
+		{`[{"type":"t","l":[{"b":2,"a":1},{"a":1}],"n":"10.0"}]`, "McThddKxt3gMY8TpfKriynDHl_OW0min"},
+		{`[{"type":"t","l":[{"b":2,"a":1},{"a":1}],"n":10}]`, "ymB4RHpdxyCw2t9Aa4uXlFB2xe0XsyHO"},
+	} {
+		refs := types.References([]rar.ReferenceKey{referenceKey(t, 1)}, resource, elements(mustDecode(t, c[0])), false)
+		if len(refs) != 1 || refs[0] != c[1] {
+			t.Errorf("%s: %q, want %q", c[0], refs, c[1])
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ func (c *ruleCompiler) fill(n *node, doc Value, at string, steps []stepInto) {
 		name, _ = doc.Get("rule")
 	}
 	r, ok := ruleNamed(name.Text())
-	if !ok || name.kind != String {
+	if !ok {
 		c.fault(at, "not the name of a rule: equal, subset, max, min, prefix, glob, ignore")
 		return
 	}
@@ -203,7 +203,7 @@ func (c *ruleCompiler) option(n *node, m Member, at string, steps []stepInto) {
 	switch {
 	case m.Name == "rule":
 	case m.Name == "absent" && n.rule != ruleIgnore:
-		if m.Value.kind != String || m.Value.str() != "any" {
+		if m.Value.Text() != "any" {
 			c.fault(at, `absent can only be "any"`)
 		}
 		n.absentAny = true

@@ -266,11 +266,11 @@ func (c *typeCompiler) commonFields(schema *jsonschema.Schema) {
 	}
 	for _, name := range []string{"actions", "datatypes", locations, "privileges"} {
 		at := stepInto{name: name}
-		if kinds, named := kindsAt(schema, []stepInto{at}); !named || kinds == 0 {
+		kinds, named := kindsAt(schema, []stepInto{at})
+		if !named || kinds == 0 {
 			continue // the type does not have it
-		} else if kinds != 1<<Array {
-			warn(name, "an array of strings")
-		} else if of, _ := kindsAt(schema, []stepInto{at, {element: true}}); of != 1<<String {
+		}
+		if of, _ := kindsAt(schema, []stepInto{at, {element: true}}); kinds != 1<<Array || of != 1<<String {
 			warn(name, "an array of strings")
 		}
 	}

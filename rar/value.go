@@ -296,11 +296,8 @@ func (v Value) step(token string) (Value, bool) {
 	if v.kind != Array {
 		return v.Get(token)
 	}
-	i := elementNumber(token)
-	if i < 0 || i >= v.Len() {
-		return Value{}, false
-	}
-	return v.Index(i), true
+	e := v.Index(elementNumber(token))
+	return e, e.kind != Absent
 }
 
 // elementNumber reads the index of an element, -1 if token is none. RFC 6901 §4: no

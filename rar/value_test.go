@@ -67,6 +67,9 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%q is %s", pointer, got.AppendJSON(nil))
 		}
 	}
+	if got, ok := mustDecode(t, `{"":{"":1,"a":2}}`).Lookup("//a"); !ok || got.Text() != "2" {
+		t.Errorf("//a is %s", got.AppendJSON(nil))
+	}
 	for _, pointer := range []string{"foo", "/foo/2", "/foo/-", "/foo/01", "/foo/+1", "/foo/", "/foo/0/0", "/none", "/m~n", "/m~", "/m~2n", "/foo/99999999999999999999"} {
 		if got, ok := v.Lookup(pointer); ok {
 			t.Errorf("%q is %s", pointer, got.AppendJSON(nil))
@@ -98,6 +101,22 @@ func TestConstructors(t *testing.T) {
 	}
 	_, err = rar.NumberValue("1e401")
 	wantError(t, err, rar.CodeNumberOutOfRange, "")
+}
+
+// TestSame: one Value in memory, and not only one that is equal.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	list := mustDecode(t, `[[1,2],{"a":1},"text",true,false,null,[],{},12,"12"]`)
+	for i := range list.Len() {
+		for j := range list.Len() {
+			if got := rar.Same(list.Index(i), list.Index(j)); got != (i == j) {
+				t.Errorf("%s and %s: %v", list.Index(i).AppendJSON(nil), list.Index(j).AppendJSON(nil), got)
+			}
+		}
+	}
+	if rar.Same(mustDecode(t, `[1]`), mustDecode(t, `[1]`)) || rar.Same(rar.Value{}, rar.NullValue()) || !rar.Same(rar.Value{}, rar.Value{}) {
+		t.Error("equal ones are the same, or nothing is not")
+	}
 }
 
 func TestAny(t *testing.T) {

@@ -76,6 +76,7 @@ func Codes() []Code {
 		CodeBundleLaxContract,
 		CodeBundleIndexInvalid,
 		CodeBundleIndexSuggested,
+		CodeBundleInterpreted,
 		CodePolicySyntax,
 		CodePolicyCompile,
 	}

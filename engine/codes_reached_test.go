@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/authzd/authzd/engine"
@@ -133,4 +134,20 @@ func wantReason(t *testing.T, d engine.Decision, code engine.Code) {
 
 func hasReason(d engine.Decision, code engine.Code) bool {
 	return slices.ContainsFunc(d.Reasons, func(r engine.Reason) bool { return r.Code == code })
+}
+
+// TestTypeForOneUse: what its type grants for one use meets no requirement again and
+// again, whether or not policy says so.
+func TestTypeForOneUse(t *testing.T) {
+	t.Parallel()
+	policy := `package authz
+permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [{"type": "payment", "amount": "1", "payee": "bob"}]}]}`
+	held := claims(`"authorization_details": [{"type": "payment", "amount": "80.50", "payee": "bob"}]`)
+	for more, allow := range map[string]bool{``: true, `"single_use": true, `: false} {
+		e := newEngine(compile(t, policy, strings.Replace(paymentsData, `"type": "payment",`, more+`"type": "payment",`, 1)))
+		d := decide(t, e, call(t, "pay", `{"amount": "1", "payee": "bob"}`, credential(t, "c", held)))
+		if d.Allow != allow || hasReason(d, engine.CodeCommitRequired) == allow {
+			t.Errorf("%q: allow %v, %+v", more, d.Allow, d.Reasons)
+		}
+	}
 }

@@ -140,7 +140,7 @@ func (c *compilation) assemble(ctx context.Context, main settings, types *rar.Ty
 		return
 	}
 	c.suggestIndexes(compiler)
-	c.lint(compiler, main, types)
+	c.lint(ctx, compiler, main, types)
 	eval, err := newTopdown(ctx, compiler, packageRef(main.entrypoint), c.data, lookUps{c.modules, c.indexes})
 	if err != nil {
 		c.fault(CodePolicyCompile, c.bundles[c.main].Name, "%v", err)

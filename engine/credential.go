@@ -106,7 +106,7 @@ func CredentialFromClaims(id, verifiedBy, boundBy string, claims rar.Value) (Cre
 		c.MayAct = v
 	}
 	_, c.Bound = claims.Get("cnf")
-	c.SubjectIsClient = c.Subject != "" && c.Subject == c.ClientID
+	c.SubjectIsClient = c.Subject == c.ClientID
 	c.AllClaims = claims
 	var code Code
 	switch {

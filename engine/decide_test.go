@@ -56,6 +56,10 @@ func TestPolicyOutcomes(t *testing.T) {
 		{name: "authentication empty", policy: `permit["a"] := {"require": [authzd.authentication({})]}`, fault: engine.CodeEmptyRequirement},
 		{name: "authentication age negative", policy: `permit["a"] := {"require": [authzd.authentication({"max_age": -1})]}`, fault: engine.CodeMalformedOutput},
 		{name: "approval without approver", policy: `permit["a"] := {"require": [authzd.approval({"workflow": "w"})]}`, fault: engine.CodeMalformedOutput},
+		{name: "approval without workflow", policy: `permit["a"] := {"require": [{"kind": "approval", "approver": "subject"}]}`, fault: engine.CodeMalformedOutput},
+		{name: "approval with an empty workflow", policy: `permit["a"] := {"require": [{"kind": "approval", "workflow": "", "approver": "subject"}]}`, fault: engine.CodeMalformedOutput},
+		{name: "approval with more", policy: `permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "subject", "by": "x"}]}`, fault: engine.CodeMalformedOutput},
+		{name: "authentication of this moment", policy: `permit["a"] := {"require": [{"kind": "authentication", "max_age": 0}]}`, reason: engine.CodeUnmet, status: engine.Available, rule: "a"},
 		{name: "approval", policy: `permit["a"] := {"require": [authzd.approval({"workflow": "w", "approver": "subject"})]}`, reason: engine.CodeApprovalUnavailable, status: engine.Undisclosed, rule: "a"},
 		{name: "possession unmet", policy: `permit["a"] := {"require": [{"kind": "proof_of_possession"}]}`, reason: engine.CodeUnmet, status: engine.Available, rule: "a"},
 		{name: "authentication with more", policy: `permit["a"] := {"require": [{"kind": "authentication", "max_age": 60, "acr": "x"}]}`, fault: engine.CodeMalformedOutput},
@@ -209,10 +213,54 @@ permit["boss"] := {} if {
 			t.Errorf("the named issuer: %+v", d)
 		}
 
+		bob := credential(t, "bob", strings.Replace(claims(""), alice, "bob@example.com", 1))
+		bob.Issuer = "https://evil.example.com"
+		q = call(t, "t", "", ours, bob)
+		q.Subject = subject
+		if d := decide(t, e, q); !d.Allow || d.Subject.Issuer != testIssuer {
+			t.Errorf("beside another's: allow %v for %+v", d.Allow, d.Subject)
+		}
+
 		q = call(t, "t", "", order...)
 		d = decide(t, e, q)
 		if d.Allow != (order[0].ID == "ours") || d.Subject.Issuer != order[0].Issuer {
 			t.Errorf("first credential %s: allow %v for %+v", order[0].ID, d.Allow, d.Subject)
+		}
+	}
+}
+
+// TestRejectedIsNotNone: who presents nothing but unusable credentials is not judged as
+// one who needs none, whoever the subject is said to be.
+func TestRejectedIsNotNone(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, "package authz\nallow := true", anyTool))
+	subject := &engine.Subject{Type: "identity", ID: alice, Issuer: testIssuer}
+	none, checked, atTheDoor := call(t, "t", ""), call(t, "t", "", credential(t, "c", strings.Replace(claims(""), testServer, "https://other.example.com", 1))), call(t, "t", "")
+	atTheDoor.Rejected = []engine.RejectedCredential{{ID: "c", Code: engine.CodeTokenExpired}}
+	for q, allow := range map[*engine.Query]bool{none: true, checked: false, atTheDoor: false} {
+		q.Subject = subject
+		if d := decide(t, e, q); d.Allow != allow || len(d.Rejected) > 0 == allow {
+			t.Errorf("allow %v, rejected %+v", d.Allow, d.Rejected)
+		}
+	}
+}
+
+// TestCredentialOfAnother: what another one's credential holds meets no requirement.
+func TestCredentialOfAnother(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, "package authz\npermit[\"a\"] := {\"require\": [{\"kind\": \"scopes\", \"scopes\": [\"pay\"]}]}", anyTool))
+	ours, able := credential(t, "ours", claims("")), claims(`"scope": "pay"`)
+	if d := decide(t, e, call(t, "t", "", ours, credential(t, "same", able))); !d.Allow {
+		t.Fatalf("the subject's own: %+v", d.Reasons)
+	}
+	for name, theirs := range map[string]string{
+		"subject": strings.Replace(able, alice, "bob@example.com", 1),
+		"issuer":  strings.Replace(able, testIssuer, "https://evil.example.com", 1),
+	} {
+		q := call(t, "t", "", ours, credential(t, "theirs", theirs))
+		d := decide(t, e, q)
+		if d.Allow || len(d.Rejected) != 1 || d.Rejected[0].ID != "theirs" || d.Rejected[0].Code != engine.CodeTokenSubject {
+			t.Errorf("another %s: allow %v, rejected %+v", name, d.Allow, d.Rejected)
 		}
 	}
 }

@@ -36,8 +36,13 @@ permit[k] := {"priority": 300} if k := input.context.k
 		if got := outcome(t, e, s, q); got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
-		if state, why := s.Evaluator(); state != compiled {
+		state, why := s.Evaluator()
+		if state != compiled {
 			t.Errorf("%s: %s\n%s", state, why, policy)
+		}
+		found, err := s.Interpreted(t.Context())
+		if err != nil || (len(found) > 0) != (compiled == engine.EvaluatorRefused) {
+			t.Errorf("%+v, %v; refused: %q", found, err, why)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -80,6 +81,54 @@ func (v *evaluation) inherit(before *evaluation) {
 	v.once.Do(func() { v.from = nil })
 	v.distrust(why)
 }
+
+// Interpreted are findings that say why Options.Compiled would leave all of the policy to
+// OPA, and where; none if it would not, or if all of it is told by the lint (lint.slow_form).
+// It compiles the policy, to see, as Engine.Prepare does and for no longer; an error is
+// that of ctx.
+func (s *Snapshot) Interpreted(ctx context.Context) ([]Finding, error) {
+	within, cancel := context.WithTimeout(ctx, planTime)
+	defer cancel()
+	_, err := newProgram(within, s.eval.topdown, packageRef(s.made.settings[s.made.main].entrypoint), documentNames(), s.made.data)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("compile policy: %w", ctx.Err())
+	}
+	var refused *compiled.RefusalError
+	switch {
+	case err == nil:
+		return nil, nil
+	case within.Err() != nil:
+		return []Finding{interpreted("it takes longer than "+planTime.String()+" to compile", "make it smaller, lists into data")}, nil
+	case !errors.As(err, &refused):
+		return []Finding{interpreted(err.Error(), "")}, nil
+	}
+	var out []Finding
+	for _, r := range append([]*compiled.RefusalError{refused}, refused.Others...) {
+		if r.ComputedKeys {
+			continue
+		}
+		f := interpreted(r.Cause(), r.Fix)
+		if at := r.At; at != nil {
+			f.File, f.Row, f.Col = at.File, at.Row, at.Col
+		}
+		out = append(out, f)
+	}
+	sortFindings(out)
+	return out, nil
+}
+
+func interpreted(why, fix string) Finding {
+	if fix == "" {
+		fix = "write it otherwise"
+	}
+	return Finding{
+		Code: CodeBundleInterpreted, Severity: SeverityWarning, Message: "--evaluator compiled leaves all of this policy to the interpreter: " + why,
+		Fix: fix + "; or keep to the interpreter, which decides the same",
+	}
+}
+
+// CodeBundleInterpreted is of policy that the compiler refuses, which is evaluated all the same.
+const CodeBundleInterpreted Code = "bundle.interpreted"
 
 // make compiles, once.
 func (v *evaluation) make() {

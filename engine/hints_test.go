@@ -141,6 +141,23 @@ func TestLocationsThatTheTypeRefuses(t *testing.T) {
 	}
 }
 
+// TestHintThatNothingCovers: an empty set covers nothing, itself neither, so that nobody
+// is sent to ask for it.
+func TestHintThatNothingCovers(t *testing.T) {
+	t.Parallel()
+	data := typeWithLocations(`{"rule": "subset", "absent": "any"}`)
+	for locations, want := range map[string]engine.Status{`["a"]`: engine.Available, `[]`: engine.Undisclosed} {
+		e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [
+	{"type": "payment", "amount": "1", "payee": "bob", "locations": `+locations+`},
+]}]}`, data))
+		d := decide(t, e, unmetPayment(t, `"80.50"`))
+		if d.Allow || d.Remediation.Status != want || hasReason(d, engine.CodeHintDropped) != (want == engine.Undisclosed) {
+			t.Errorf("%s: %+v, %+v", locations, d.Remediation, d.Reasons)
+		}
+	}
+}
+
 // TestEnrichedGrant: a server that adds to what was asked for a member that the
 // type does not have would do so again, so it is not asked again.
 func TestEnrichedGrant(t *testing.T) {

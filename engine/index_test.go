@@ -175,7 +175,7 @@ func TestIndexOracle(t *testing.T) {
 	compiled := engine.New(engine.Options{Now: testNow, Compiled: true, Budget: time.Minute})
 	policies := 170
 	if testing.Short() {
-		policies = 30
+		policies = 10
 	}
 	for seed := range uint64(policies) {
 		r := rand.New(rand.NewPCG(seed, 2026)) //nolint:gosec // a test's
@@ -438,6 +438,9 @@ func grants(t testing.TB, rows int, declared string) rar.Value {
 // with what to declare, and is not once that is done.
 func TestIndexSuggested(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles 20,000 rows four times")
+	}
 	const rows = 20_000
 	for declared, want := range map[string]int{``: 1, `"authzd_indexes": {"grants": ["user"]}, `: 0} {
 		b := bundle(t, byUser, `{}`, `{"contract": 1}`)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/rar"
@@ -87,6 +86,9 @@ func compileData(t testing.TB, policy string, data rar.Value) *engine.Snapshot {
 // TestLargeData: how data is kept changes no decision, compiled or not.
 func TestLargeData(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles 20,000 rows three times")
+	}
 	const users = 20_000
 	data := largeData(t, users, true)
 	want := engine.New(engine.Options{Now: testNow})
@@ -95,7 +97,7 @@ func TestLargeData(t *testing.T) {
 	interpreted.Swap(compileData(t, largePolicy, data))
 	compiled := newEngine(compileData(t, largePolicy, data))
 	rules := map[string]int{}
-	for k := range 4000 {
+	for k := range 1000 {
 		i := k * 37 % (users + 50)
 		q := call(t, "t", `{}`, credential(t, "c", strings.Replace(claims(`"scope": "read"`), alice, fmt.Sprintf("u%d", i), 1)))
 		w := decide(t, want, q)
@@ -107,7 +109,7 @@ func TestLargeData(t *testing.T) {
 		rules[w.Rule]++
 	}
 	n := compiled.Evaluations()
-	if rules["reader"] < 300 || rules["owner"] < 1000 || rules["writer"] < 100 || rules["blocked"] < 20 || rules[""] < 4 || n.Interpreted > 0 || n.HandedOver["large_data"] > 0 || n.Compiled < 2000 {
+	if rules["reader"] < 75 || rules["owner"] < 250 || rules["writer"] < 25 || rules["blocked"] < 5 || rules[""] < 1 || n.Interpreted > 0 || n.HandedOver["large_data"] > 0 || n.Compiled < 500 {
 		t.Errorf("%v, %+v", rules, n)
 	}
 }
@@ -138,7 +140,7 @@ forbid["b"] := {} if {
 	if n := e.Evaluations(); n.HandedOver["large_data"] == 0 || n.Compiled > 0 {
 		t.Errorf("%+v", n)
 	}
-	short := engine.New(engine.Options{Now: testNow, Budget: time.Millisecond})
+	short := engine.New(engine.Options{Now: testNow, MaxSteps: 1000})
 	short.Swap(compileData(t, policy, data))
 	q := call(t, "t", `{}`, credential(t, "c", claims("")))
 	d, err := short.Decide(t.Context(), q)

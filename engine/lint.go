@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/authzd/authzd/engine/internal/lint"
@@ -24,8 +27,13 @@ func LintRules() []LintRule {
 }
 
 // lint warns of policy that does not do what its text says.
-func (c *compilation) lint(compiler *ast.Compiler, main settings, types *rar.Types) {
-	found := lint.Run(lint.Input{
+func (c *compilation) lint(ctx context.Context, compiler *ast.Compiler, main settings, types *rar.Types) {
+	defer func() {
+		if v := recover(); v != nil { // advice must not keep policy from being loaded
+			c.add(Finding{Code: CodePolicyCompile, Severity: SeverityWarning, Message: fmt.Sprintf("the lint failed, a fault of its own: %v", v)})
+		}
+	}()
+	found := lint.Run(ctx, lint.Input{
 		Compiler: compiler, IsLibrary: func(path string) bool { return c.library[path] },
 		Entrypoint: packageRef(main.entrypoint), Tools: c.tools, UntypedTools: main.untypedTools,
 		Types: types, Data: c.data,

@@ -95,6 +95,18 @@ func TestMappedNeedsPolicy(t *testing.T) {
 			t.Errorf("%q: %+v, %v", setting, d, err)
 		}
 	}
+	// Nor does a part of what is asked make the whole.
+	for _, part := range []func(){
+		func() { q.Action, q.Resource = engine.Action{Name: "tools/call"}, engine.Resource{Type: "tool"} },
+		func() { q.Resource = engine.Resource{ID: "copy"} },
+		func() { q.Action, q.Resource = engine.Action{}, engine.Resource{Type: "tool", ID: "copy"} },
+	} {
+		part()
+		if d, err := mappedEngine(t, "").Decide(t.Context(), q); !errors.Is(err, errRefused) || d.Allow {
+			t.Errorf("%+v %+v: %+v, %v", q.Action, q.Resource, d, err)
+		}
+	}
+	q.Action, q.Resource = engine.Action{}, engine.Resource{}
 	// A door that lets a mapping answer all the same changes nothing.
 	q.Mapping = func(context.Context, engine.MappingInput) (engine.Mapped, error) {
 		return byAlice(asks("read", "file", "a")), nil

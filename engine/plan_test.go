@@ -325,8 +325,11 @@ func TestPlanKeepsItsWord(t *testing.T) {
 	e := newEngine(compile(t, planPolicy, planData))
 	rng := rand.New(rand.NewPCG(3, 9396)) //nolint:gosec // repeatable on purpose
 	pick := func(from ...string) string { return from[rng.IntN(len(from))] }
-	obtainable := 0
-	for range 150 {
+	obtainable, plans := 0, 150
+	if testing.Short() {
+		plans = 30
+	}
+	for range plans {
 		var queries []*engine.Query
 		for range 1 + rng.IntN(9) {
 			queries = append(queries, edit(t, pick("edit", "save", "save"), pick("a", "b", "c"), pick("x", "y", "z")))
@@ -357,7 +360,7 @@ func TestPlanKeepsItsWord(t *testing.T) {
 			}
 		}
 	}
-	if obtainable < 200 {
+	if obtainable*3 < plans*4 {
 		t.Errorf("only %d calls were obtainable", obtainable)
 	}
 }

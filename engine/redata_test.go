@@ -69,7 +69,11 @@ func TestWithData(t *testing.T) {
 	t.Parallel()
 	metadata := `{"contract": 1, "public_data": ["why"]}`
 	refused, made := 0, 0
-	for seed := range uint64(60) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 6
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 8)) //nolint:gosec // a test's
 		first := bundle(t, redataPolicy, redata(r), metadata)
 		live, _, err := engine.Compile(t.Context(), []engine.Bundle{first})
@@ -111,7 +115,7 @@ func TestWithData(t *testing.T) {
 			before = answers(t, live)
 		}
 	}
-	if made < 80 || refused < 10 {
+	if !testing.Short() && (made < 25 || refused < 3) {
 		t.Errorf("%d made, %d refused", made, refused)
 	}
 }

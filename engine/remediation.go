@@ -28,7 +28,7 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 	best := ranked[0]
 	d.decision.Rule, d.decision.Require = best.permit.name, best.permit.require
 	d.deny(Undisclosed, d.remedies(best))
-	d.decision.Remediation.InWords = !best.stuck && best.hardest() < kindOrder(KindApproval) && d.sendable(best) && !d.wouldLoop(best, at)
+	d.decision.Remediation.InWords = !best.stuck && d.sendable(best) && !d.wouldLoop(best, at)
 }
 
 // rank orders permits by how easily they are met; all come sorted by name.
@@ -114,7 +114,7 @@ func (d *deciding) remedies(w *weighed) []Remedy {
 // it obtained for the same details. One that is for single use has none.
 func (e *Engine) refer(r *Remedy, types *rar.Types, server string) {
 	keys := *e.keys.Load()
-	if r.Kind != KindAuthorizationDetails || len(keys) == 0 || server == "" {
+	if server == "" {
 		return
 	}
 	refs := types.References(keys, server, r.Details, r.SingleUse)

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -219,5 +220,58 @@ func TestClaimsOfCredentials(t *testing.T) {
 		{Issuer: "https://a.example", Subject: "x"}, {Issuer: "https://b.example", Subject: "y"},
 	}) {
 		t.Errorf("actors %+v", c.Actors)
+	}
+}
+
+// TestOnlyWhatIsUnmetIsAsked: a requirement that is met is no remedy, but for scopes,
+// which the next token must hold, too.
+func TestOnlyWhatIsUnmetIsAsked(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [
+	{"kind": "scopes", "scopes": ["s"]},
+	{"kind": "authentication", "acr_values": ["x"]},
+	{"kind": "proof_of_possession"},
+]}`, anyTool))
+	d := decide(t, e, call(t, "t", "", credential(t, "c", claims(`"scope": "s", "acr": "x"`))))
+	var got []string
+	for _, r := range d.Remediation.Remedies {
+		got = append(got, fmt.Sprintf("%s %v", r.Kind, r.Held))
+	}
+	if want := []string{"scopes true", "proof_of_possession false"}; !cmp.Equal(got, want) {
+		t.Errorf("asks for %q, want %q", got, want)
+	}
+}
+
+// TestApprovalIsToldWhole: a permit that waits for an approval is not offered in words,
+// as no credential would do, and says whose approval of what.
+func TestApprovalIsToldWhole(t *testing.T) {
+	t.Parallel()
+	for approver, bySubject := range map[string]bool{"subject": true, "boss": false} {
+		e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "`+approver+`", "title": "T"}]}`, anyTool))
+		d := decide(t, e, call(t, "t", "", credential(t, "c", claims(""))))
+		if d.Allow || d.Remediation.InWords || len(d.Remediation.Remedies) != 1 {
+			t.Fatalf("%s: allow %v, %+v", approver, d.Allow, d.Remediation)
+		}
+		want := engine.ApprovalRemedy{Workflow: "w", BySubject: bySubject, Title: "T"}
+		if got := d.Remediation.Remedies[0].Approval; got == nil || *got != want {
+			t.Errorf("%s: %+v, want %+v", approver, got, want)
+		}
+	}
+}
+
+// TestUncoveredDetailsAreNamed: the reason names each place that the grant leaves open.
+func TestUncoveredDetailsAreNamed(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, paymentsData))
+	held := claims(`"scope": "payments", "authorization_details": [{"type": "payment", "amount": "80", "payee": "bob"}]`)
+	d := decide(t, e, call(t, "pay", `{"amount": "80.50", "payee": "bob"}`, credential(t, "c", held)))
+	var got []string
+	for _, r := range d.Reasons {
+		got = append(got, r.Detail...)
+	}
+	if want := []string{"/0/amount: rar.above_max"}; !cmp.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

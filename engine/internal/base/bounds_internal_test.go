@@ -317,7 +317,11 @@ func TestPanic(t *testing.T) {
 // before, what has changed is read as it is now, and the room is what a new one has.
 func TestWith(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(200) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds = 40
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 21)) //nolint:gosec // a test's
 		pack := rar.Packing{Above: 1, Row: 1 + r.IntN(60)}
 		data, err := pack.Decode(`{"a": `+text(r, 4)+`, "b": `+text(r, 4)+`, "c": {"d": `+text(r, 3)+`}}`, rar.Limits{})

@@ -104,6 +104,9 @@ func toJSON(t testing.TB, v any) rar.Value {
 // shrink.
 func TestCases(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles every case three times")
+	}
 	var notes []string
 	for _, s := range suites() {
 		sum := map[outcome]int{}
@@ -246,7 +249,7 @@ func mutateCase(t *testing.T, r *rand.Rand, tc *cases.TestCase, x *subject, per 
 			frozen, few := x.packing(toJSON(t, data))
 			c := compilation{p: x.program, o: &Options{few: few}}
 			if refusal = c.freezeData(frozen); refusal == nil {
-				_, refusal = judge(x.compiler, x.policy, x.body, frozen)
+				_, refusal = judge(t.Context(), x.compiler, x.policy, x.body, frozen)
 			}
 		}
 		if refusal != nil {

@@ -18,7 +18,10 @@ package compiled
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -107,10 +110,27 @@ type Passes struct {
 type RefusalError struct {
 	// What is not supported, for a log.
 	What string
-	Err  error
+	// At is where; nil: it is no one place.
+	At  *ast.Location
+	Err error
+	// Fix is what to write instead; "": that depends.
+	Fix string
+	// ComputedKeys: it is of a literal with computed keys, which the lint tells as well.
+	ComputedKeys bool
+	// Others were found with it, some of them if there are many.
+	Others []*RefusalError
 }
 
 func (r *RefusalError) Error() string {
+	text := r.Cause()
+	if r.At != nil {
+		text = r.At.String() + ": " + text
+	}
+	return text
+}
+
+// Cause is the reason without the place.
+func (r *RefusalError) Cause() string {
 	if r.Err != nil {
 		return fmt.Sprintf("%s: %v", r.What, r.Err)
 	}
@@ -119,8 +139,69 @@ func (r *RefusalError) Error() string {
 
 func (r *RefusalError) Unwrap() error { return r.Err }
 
+func (r *RefusalError) fix(text string) *RefusalError {
+	r.Fix = text
+	return r
+}
+
 func refuse(format string, args ...any) *RefusalError {
 	return &RefusalError{What: fmt.Sprintf(format, args...)}
+}
+
+func refuseAt(loc *ast.Location, format string, args ...any) *RefusalError {
+	r := refuse(format, args...)
+	r.At = loc
+	return r
+}
+
+// maxRefusals is how many refusals are told at once.
+const maxRefusals = 20
+
+// refusals are those of one stage of the compilation.
+type refusals []*RefusalError
+
+// add keeps a refusal of rules, and returns any other error.
+func (r *refusals) add(err error, rules []*ast.Rule) error {
+	var refused *RefusalError
+	if !errors.As(located(err, rules), &refused) {
+		return err
+	}
+	told := slices.ContainsFunc(*r, func(x *RefusalError) bool {
+		return x.Error() == refused.Error() || x.ComputedKeys && refused.ComputedKeys // the lint tells all of those
+	})
+	if len(*r) < maxRefusals && !told {
+		*r = append(*r, refused)
+	}
+	return nil
+}
+
+// located gives a refusal of no one place that of the first of rules.
+func located(err error, rules []*ast.Rule) error {
+	var refused *RefusalError
+	if errors.As(err, &refused) && refused.At == nil && len(rules) > 0 {
+		refused.At = rules[0].Location
+	}
+	return err
+}
+
+// rulesBelow are the rules below ref in the order of their text. OPA has them in that
+// of a map, and what is refused first would be told with another place each time.
+func rulesBelow(compiler *ast.Compiler, ref ast.Ref) []*ast.Rule {
+	rules := compiler.GetRulesWithPrefix(ref)
+	slices.SortStableFunc(rules, byPlace)
+	return rules
+}
+
+func byPlace(a, b *ast.Rule) int { return a.Location.Compare(b.Location) }
+
+// err is the first of them, with the others; nil if there is none.
+func (r *refusals) err() error {
+	if len(*r) == 0 {
+		return nil
+	}
+	first := (*r)[0]
+	first.Others = (*r)[1:]
+	return first
 }
 
 // Program is a compiled policy with its data.
@@ -167,14 +248,45 @@ func Compile(ctx context.Context, o Options) (p *Program, err error) {
 	body, names := documentsQuery(o.Documents)
 	o.query = body
 	policy, err := planQuery(ctx, o.Compiler, body)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		p, err = compilePolicy(ctx, policy, &o)
 	}
-	if p, err = compilePolicy(ctx, policy, &o); err != nil {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, ctx.Err() //nolint:wrapcheck // the caller's
+	}
+	if err != nil {
+		return nil, asWritten(err, o.Compiler)
 	}
 	for _, name := range names {
 		p.vars = append(p.vars, p.Name(name))
 	}
 	return p, nil
+}
+
+// rewritten finds the variables that OPA's compiler made.
+var rewritten = regexp.MustCompile(`__local\d+__|\$\d+`)
+
+// asWritten names variables in refusals as policy does, and what has no name there a value.
+func asWritten(err error, compiler *ast.Compiler) error {
+	var refused *RefusalError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	name := func(text string) string {
+		return rewritten.ReplaceAllStringFunc(text, func(v string) string {
+			if from, ok := compiler.RewrittenVars[ast.Var(v)]; ok && !from.IsGenerated() && !from.IsWildcard() && !rewritten.MatchString(string(from)) {
+				return string(from)
+			}
+			return "a value"
+		})
+	}
+	for _, r := range append([]*RefusalError{refused}, refused.Others...) {
+		r.What = name(r.What)
+		if r.Err != nil {
+			if text := name(r.Err.Error()); text != r.Err.Error() {
+				r.Err = errors.New(text)
+			}
+		}
+	}
+	return err
 }

@@ -44,7 +44,10 @@ func TestDifferences(t *testing.T) {
 	oddNumbers := strings.NewReplacer("ONE", "1.0", "TWO", "2.0", "NUMBERS", `, "neg": -0, "negf": -0.0, "big": 1e400, "big2": 10e399`, "MIXED", "")
 	decimals := strings.NewReplacer("ONE", "1.5", "TWO", "2.5", "NUMBERS", `, "neg": -3, "negf": -0.5, "big": 9007199254740993, "big2": 9223372036854775807`, "MIXED", "")
 	sum := map[outcome]int{}
-	for _, c := range list {
+	for i, c := range list {
+		if testing.Short() && i%10 != 0 {
+			continue
+		}
 		s, err := newSubject([]string{"package p\n\n" + c.Rules + "\n"}, "v = data.p.x", ast.RegoV1, ast.CapabilitiesForThisVersion())
 		if err != nil {
 			sum["does not compile in OPA"]++
@@ -73,7 +76,7 @@ func TestDifferences(t *testing.T) {
 		}
 	}
 	t.Log(sum)
-	if sum[same] < 1000 {
+	if sum[same] < 1000 && !testing.Short() {
 		t.Error("hardly anything was compared")
 	}
 }

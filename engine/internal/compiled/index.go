@@ -36,7 +36,7 @@ func judgeIndex(r *ast.Rule) error {
 		}
 		for v := range outerVars(x) {
 			if v == anyVar || stray.Contains(v) {
-				return refuse("%v: OPA's index mistakes %v for something else in %v", x.Location, v, x)
+				return refuseAt(x.Location, "OPA's index mistakes %v for something else in %v", v, source(x.Location, x))
 			}
 		}
 		if v, ok := partOfInput(x); ok {

@@ -98,7 +98,7 @@ func (o *openKeys) terms(x any, known ast.VarSet) {
 // call refuses a call whose answer is not just a variable that nothing has bound.
 func (o *openKeys) call(x *ast.Expr, known ast.VarSet) {
 	if o.err == nil && answerBound(o.compiler, x, known) {
-		o.err = refuse("%v: %v says what the function shall answer", x.Location, x)
+		o.err = refuseAt(x.Location, "%v says what the function shall answer", source(x.Location, x)).fix("write y := f(x), and compare y")
 	}
 }
 
@@ -138,7 +138,7 @@ func (o *openKeys) term(t *ast.Term, known ast.VarSet) {
 	}
 	for _, g := range o.groups {
 		if meets(g.head, ref, constants(ref), nothing) {
-			o.err = refuse("%v: %v reads a partial rule by keys of variables that may not be bound", t.Location, t)
+			o.err = refuseAt(t.Location, "%v reads a partial rule by keys of variables that may not be bound", source(t.Location, t)).fix("iterate, some x in RULE, and compare the parts of x")
 		}
 	}
 }

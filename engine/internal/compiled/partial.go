@@ -62,6 +62,8 @@ func constants(ref ast.Ref) int {
 	return n
 }
 
+const wholeFix = "ask for x in RULE, or iterate: some x in RULE"
+
 // judgePartials refuses partial rules as above among the planned rules.
 func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 	p := &partials{compiler: s.compiler, groups: groupPartials(rules), bound: map[*ast.Rule]*ast.Term{}, base: map[*ast.Rule]bool{}}
@@ -77,13 +79,13 @@ func (s *safety) judgePartials(rules []*ast.Rule, query ast.Body) error {
 	}
 	for _, r := range rules {
 		if by := p.bound[r]; by != nil && compositeKey(r.Head) {
-			return refuse("%v: %v reads a partial rule by a key, and the keys of that rule are made of variables", by.Location, by)
+			return refuseAt(by.Location, "%v reads a partial rule by a key, and the keys of that rule are made of variables", source(by.Location, by)).fix(wholeFix)
 		}
 		if by := p.bound[r]; by != nil && answersHead(p.compiler, r) {
-			return refuse("%v: %v reads a partial rule by a key, and a function answers with the keys of that rule", by.Location, by)
+			return refuseAt(by.Location, "%v reads a partial rule by a key, and a function answers with the keys of that rule", source(by.Location, by)).fix(wholeFix)
 		}
 		if by := p.bound[r]; by != nil && p.reachesBase(r, map[*ast.Rule]bool{}) {
-			return refuse("%v: %v reads a partial rule by a key, and that rule reads base documents by variables", by.Location, by)
+			return refuseAt(by.Location, "%v reads a partial rule by a key, and that rule reads base documents by variables", source(by.Location, by)).fix(wholeFix)
 		}
 	}
 	return nil

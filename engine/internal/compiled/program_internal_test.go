@@ -577,6 +577,9 @@ func TestGuards(t *testing.T) {
 // definitions that ask fields in turn are compiled at once.
 func TestLargePolicies(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles millions of terms")
+	}
 	text := func(n int, definition func(i int) string) string {
 		var b strings.Builder
 		b.WriteString("package p\n\n")

@@ -1,6 +1,10 @@
 package compiled
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
 
@@ -24,7 +28,7 @@ type safety struct {
 }
 
 // judge refuses policies on which topdown and the plan are known to differ.
-func judge(compiler *ast.Compiler, policy *ir.Policy, query ast.Body, data rar.Value) (*safety, error) {
+func judge(ctx context.Context, compiler *ast.Compiler, policy *ir.Policy, query ast.Body, data rar.Value) (*safety, error) {
 	s := &safety{compiler: compiler, data: data, fallible: map[*ast.TreeNode]bool{}}
 	var err error
 	ast.WalkTerms(query, func(t *ast.Term) bool {
@@ -36,23 +40,30 @@ func judge(compiler *ast.Compiler, policy *ir.Policy, query ast.Body, data rar.V
 	}
 	seen := map[*ast.Rule]bool{}
 	var all []*ast.Rule
+	var found refusals
 	for _, f := range policy.Funcs.Funcs {
-		rules := compiler.GetRulesWithPrefix(functionRef(f))
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		rules := rulesBelow(compiler, functionRef(f))
 		if len(rules) == 0 {
 			return nil, refuse("no rules for the planned function %s", f.Name)
 		}
-		if err := s.judgeHeads(f, rules); err != nil {
+		if err := found.add(s.judgeHeads(f, rules), rules); err != nil {
 			return nil, err
 		}
 		for _, r := range rules {
 			if !seen[r] {
 				seen[r] = true
 				all = append(all, r)
-				if err := s.judgeRule(r); err != nil {
+				if err := found.add(s.judgeRule(r), rules); err != nil {
 					return nil, err
 				}
 			}
 		}
+	}
+	if err := found.err(); err != nil {
+		return nil, err
 	}
 	if err := s.judgePartials(all, query); err != nil {
 		return nil, err
@@ -90,14 +101,14 @@ func (s *safety) judgeHeads(f *ir.Func, rules []*ast.Rule) error {
 		return nil
 	}
 	if n := s.compiler.RuleTree.Find(functionRef(f)); n == nil || len(n.Values) == 0 {
-		return refuse("%s is a tree of constant keys that are no strings", functionRef(f))
+		return refuse("%s is a tree of constant keys that are no strings", functionRef(f)).fix("use text for keys")
 	}
 	for _, r := range rules {
 		if len(r.Ref()) != len(rules[0].Ref()) || r.Head.RuleKind() != rules[0].Head.RuleKind() {
-			return refuse("%s is defined by rules of different shapes", functionRef(f))
+			return refuseAt(r.Location, "%s is defined by rules of different shapes", functionRef(f)).fix("give all of them heads of one form, or two names")
 		}
 		if r.Else != nil {
-			return refuse("%s is an object with an else", functionRef(f))
+			return refuseAt(r.Location, "%s is an object with an else", functionRef(f)).fix("put the else into a rule of its own, and read that")
 		}
 	}
 	return nil
@@ -109,7 +120,7 @@ var nextVersion = ast.Ref{ast.VarTerm("rego"), ast.StringTerm("v2")}
 func (s *safety) judgeRule(r *ast.Rule) error {
 	for _, i := range r.Module.Imports {
 		if ref, ok := i.Path.Value.(ast.Ref); ok && ref.Equal(nextVersion) {
-			return refuse("%v: Rego of another version", i.Location)
+			return refuseAt(i.Location, "Rego of another version").fix("leave out the import")
 		}
 	}
 	for at := r; at != nil; at = at.Else {
@@ -166,7 +177,7 @@ func (s *safety) judgeComprehension(t *ast.Term, r *ast.Rule) error {
 		}
 	}
 	if len(shared) > 0 {
-		return refuse("%v: topdown evaluates this comprehension once for all values of %v", t.Location, shared.Sorted())
+		return refuseAt(t.Location, "topdown evaluates this comprehension once for all values of %v", shared.Sorted())
 	}
 	var body ast.Body
 	switch v := t.Value.(type) {
@@ -187,7 +198,7 @@ func (s *safety) judgeComprehension(t *ast.Term, r *ast.Rule) error {
 		return !safe
 	}).Walk(t)
 	if !safe {
-		return refuse("%v: topdown evaluates this comprehension ahead, and it can fail", t.Location)
+		return refuseAt(t.Location, "topdown evaluates this comprehension ahead, and it can fail")
 	}
 	return nil
 }
@@ -219,7 +230,7 @@ func (s *safety) judgeRef(t *ast.Term) error {
 		return nil
 	}
 	if s.mixes(s.compiler.RuleTree.Child(ref[0].Value), s.data, ref[1:]) {
-		return refuse("%v: %v goes through rules and base documents", t.Location, ref)
+		return refuseAt(t.Location, "%v goes through rules and base documents", source(t.Location, t)).fix("keep rules and data under names of their own")
 	}
 	return nil
 }
@@ -255,7 +266,7 @@ func (s *safety) mixes(node *ast.TreeNode, base rar.Value, ref ast.Ref) bool {
 // that cannot be equal, and so a negation of it comes out wrong.
 func judgeNegation(x *ast.Expr) error {
 	if x.Negated && x.IsEquality() && len(x.Operands()) == 2 && composite(x.Operand(0)) && composite(x.Operand(1)) {
-		return refuse("%v: negated equality of composites", x.Location)
+		return refuseAt(x.Location, "negated equality of composites").fix("write !=")
 	}
 	return nil
 }
@@ -271,7 +282,7 @@ func judgeTerm(x *ast.Expr) error {
 	case ast.Ref, ast.Var, ast.Null, ast.Boolean, ast.Number, ast.String:
 		return nil
 	}
-	return refuse("%v: an expression that is just a value", x.Location)
+	return refuseAt(x.Location, "an expression that is just a value").fix("leave it out, or compare it with something")
 }
 
 // judgeLiteral refuses objects and sets of several members whose keys are no
@@ -291,7 +302,9 @@ func judgeLiteral(t *ast.Term) error {
 		v.Foreach(key)
 	}
 	if n > 1 && computed {
-		return refuse("%v: the keys of %v are computed", t.Location, t)
+		r := refuseAt(t.Location, "the keys of %v are computed", source(t.Location, t)).fix("write an array, or a comprehension")
+		r.ComputedKeys = true
+		return r
 	}
 	return nil
 }
@@ -303,15 +316,17 @@ func judgeForm(x *ast.Expr) error {
 	case *ast.Term, []*ast.Term, *ast.SomeDecl, *ast.Every:
 		return nil
 	}
-	return refuse("%v: an expression of another version of Rego", x.Location)
+	return refuseAt(x.Location, "an expression of another version of Rego")
 }
+
+const mockFix = "leave replacing functions to tests, and give what differs as an argument"
 
 // judgeWith refuses replaced functions, which are for tests of policies: the
 // planner loses count of them in nested rules, and can fail at it.
 func (s *safety) judgeWith(w *ast.With) error {
 	target, ok := w.Target.Value.(ast.Ref)
 	if !ok || !target.HasPrefix(ast.DefaultRootRef) && !target.HasPrefix(ast.InputRootRef) {
-		return refuse("%v: with replaces the builtin %v", w.Location, w.Target)
+		return refuseAt(w.Location, "with replaces the builtin %v", w.Target).fix(mockFix)
 	}
 	if above := s.compiler.RuleTree.Find(target[:len(target)-1]); above != nil && len(above.Children) > 0 && len(target) > 1 {
 		s.overlays = true
@@ -319,22 +334,32 @@ func (s *safety) judgeWith(w *ast.With) error {
 	node := s.compiler.RuleTree.Find(target)
 	if node != nil && len(node.Children) > 0 {
 		// topdown leaves an empty object in the place of each package.
-		return refuse("%v: with replaces %v, below which there are rules", w.Location, w.Target)
+		return refuseAt(w.Location, "with replaces %v, below which there are rules", w.Target)
 	}
 	for _, r := range s.compiler.GetRulesWithPrefix(target) {
 		if len(r.Head.Args) > 0 {
-			return refuse("%v: with replaces the function %v", w.Location, w.Target)
+			return refuseAt(w.Location, "with replaces the function %v", w.Target).fix(mockFix)
 		}
 	}
 	return nil
 }
 
+const numberFix = "write it in digits, without an exponent and without zeros at its end"
+
 // judgeNumber refuses constants that an evaluation would hand over.
 func judgeNumber(t *ast.Term) error {
 	if n, ok := t.Value.(ast.Number); ok && !usual(string(n)) {
-		return refuse("%v: the number %s is not written the usual way", t.Location, n)
+		return refuseAt(t.Location, "the number %s is not written the usual way", n).fix(numberFix)
 	}
 	return nil
+}
+
+// source is x as it is written, as far as that is known and short.
+func source(loc *ast.Location, x fmt.Stringer) string {
+	if loc != nil && len(loc.Text) > 0 && len(loc.Text) <= 80 && !bytes.ContainsRune(loc.Text, '\n') {
+		return string(loc.Text)
+	}
+	return x.String()
 }
 
 func composite(t *ast.Term) bool {

@@ -1,6 +1,10 @@
 package compiled
 
-import "github.com/open-policy-agent/opa/v1/ast"
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
 
 // OPA's planner goes one call deeper for each term of a rule, and its time grows
 // with the square of their number: 10,000 terms take it seconds, 40,000 a minute
@@ -26,7 +30,7 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 		}
 	}
 	for _, ref := range documents {
-		for _, r := range compiler.GetRulesWithPrefix(ref) {
+		for _, r := range rulesBelow(compiler, ref) {
 			add(r)
 		}
 	}
@@ -40,12 +44,17 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 		n := termsOf(r)
 		total, cost = total+n, cost+n*n
 		if n > maxRuleTerms || total > maxPolicyTerms || cost > maxPlanCost {
-			return refuse("%v: more than %d terms in a rule, too many rules of thousands of terms, or more than %d in all", r.Location, maxRuleTerms, maxPolicyTerms)
+			return refuseAt(r.Location, "more than %d terms in a rule, too many rules of thousands of terms, or more than %d in all", maxRuleTerms, maxPolicyTerms).fix("put lists into data")
 		}
+		var needed []*ast.Rule
 		for next := range compiler.Graph.Dependencies(r) {
 			if next, ok := next.(*ast.Rule); ok {
-				add(next)
+				needed = append(needed, next)
 			}
+		}
+		slices.SortFunc(needed, byPlace)
+		for _, next := range needed {
+			add(next)
 		}
 	}
 	return nil

@@ -67,7 +67,7 @@ func compilePolicy(ctx context.Context, policy *ir.Policy, o *Options) (*Program
 	}
 	c.declare()
 	var err error
-	if c.safety, err = judge(o.Compiler, policy, o.query, o.Data); err != nil {
+	if c.safety, err = judge(ctx, o.Compiler, policy, o.query, o.Data); err != nil {
 		return nil, err
 	}
 	if policy.Funcs != nil {
@@ -76,7 +76,7 @@ func compilePolicy(ctx context.Context, policy *ir.Policy, o *Options) (*Program
 				return nil, err
 			}
 			if err := c.function(f); err != nil {
-				return nil, err
+				return nil, located(err, rulesBelow(o.Compiler, functionRef(f)))
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func (c *compilation) freezeData(data rar.Value) error {
 		return refuse("the data has %d values", n)
 	}
 	if _, ok := data.Get(string(ast.SystemDocumentKey)); ok {
-		return refuse("topdown hides data.system from those who read all of data")
+		return refuse("topdown hides data.system from those who read all of data").fix("give that data another name")
 	}
 	var a arena // never reset
 	if data.HasPacked() {
@@ -115,7 +115,7 @@ func (c *compilation) freezeData(data rar.Value) error {
 	}
 	c.p.data.freeze(true) // makes all of it
 	if a.odd {
-		return refuse("the data has a number that is not written the usual way")
+		return refuse("the data has a number that is not written the usual way").fix(numberFix)
 	}
 	if c.p.data.k != kObj {
 		return refuse("the data is not an object")

@@ -67,7 +67,7 @@ func TestPresenceIsSound(t *testing.T) {
 		}
 	})
 	t.Logf("%d certain, %d undeclared", certain, undeclared)
-	if certain == 0 || undeclared == 0 {
+	if !testing.Short() && (certain == 0 || undeclared == 0) {
 		t.Errorf("%d certain and %d undeclared paths prove nothing", certain, undeclared)
 	}
 }

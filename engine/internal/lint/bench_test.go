@@ -36,7 +36,7 @@ func BenchmarkRun(b *testing.B) {
 		b.Run("lint/"+strconv.Itoa(n), func(b *testing.B) {
 			in := input(b, many(n), `{"authzd_tools": {"t1": {"arguments": {"type": "object"}}}}`)
 			for b.Loop() {
-				lint.Run(in)
+				lint.Run(b.Context(), in)
 			}
 		})
 	}

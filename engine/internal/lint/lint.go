@@ -12,6 +12,7 @@ package lint
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,19 +62,36 @@ const (
 	maxSteps = 2000
 	// maxGuesses is how many names are compared in all, to guess what was meant.
 	maxGuesses = 100_000
+	// maxGuessed is the longest name, in bytes, for which that is done.
+	maxGuessed = 128
 )
 
-// Run reads the policy of in.
-func Run(in Input) []Finding {
-	l := &linter{in: in, tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses}
+// Run reads the policy of in. Where ctx is done before it is, it finds nothing.
+func Run(ctx context.Context, in Input) []Finding {
+	l := &linter{in: in, done: ctx.Done(), tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses, looked: map[string]map[string]bool{}, toolPaths: toolPaths()}
 	for _, t := range in.Tools {
 		l.tools[t.Name] = t
 	}
+	l.replacements()
 	l.eachRule(l.inRule)
+	l.missing()
 	l.forbidsMayBeUndefined()
 	l.unreadRules()
 	l.manyRules()
+	if l.stopped() {
+		return nil // what comments say can not be held against a part of it
+	}
 	return l.bounded(l.kept(l.found))
+}
+
+// stopped tells whether nobody waits for findings any more.
+func (l *linter) stopped() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // eachRule calls f with every rule that is not the library's, and every else.
@@ -84,6 +102,9 @@ func (l *linter) eachRule(f func(*ast.Rule)) {
 		}
 		for _, r := range l.in.Compiler.Modules[file].Rules {
 			for ; r != nil; r = r.Else {
+				if l.stopped() {
+					return
+				}
 				if !r.Default {
 					f(r)
 				}
@@ -92,7 +113,19 @@ func (l *linter) eachRule(f func(*ast.Rule)) {
 	}
 }
 
+// walkExprs calls f with the expressions of a rule, nested ones too, without those of its
+// else, which is a rule of its own.
+func walkExprs(r *ast.Rule, f func(*ast.Expr)) {
+	visit := func(e *ast.Expr) bool {
+		f(e)
+		return false
+	}
+	ast.WalkExprs(r.Head, visit)
+	ast.WalkExprs(r.Body, visit)
+}
+
 type linter struct {
+	done  <-chan struct{}
 	in    Input
 	tools map[string]contract.Tool
 	// scopes are those of rules that were looked into.
@@ -106,8 +139,16 @@ type linter struct {
 	rule    *ast.Rule
 	steps   int
 	guesses int
-	// nested is how deep in keys of references resolve is.
-	nested int
+	// nested is how deep in names and in keys of references resolve is, frames how many
+	// evaluations have a number.
+	nested, frames int
+	// looked are the names that permits of a tool look at, those of any tool under "", and
+	// missed the arguments that are to be held against them.
+	looked    map[string]map[string]bool
+	missed    []missed
+	toolPaths []ast.Ref
+	// replaced are the documents and builtins that a with replaces.
+	replaced []ast.Ref
 }
 
 func (l *linter) inRule(r *ast.Rule) {
@@ -188,16 +229,18 @@ func (l *linter) bounded(found []Finding) []Finding {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col), strings.Compare(a.Code, b.Code))
 	})
 	found = slices.CompactFunc(found, func(a, b Finding) bool { return a == b })
-	n := map[string]int{}
+	n, failsOpen := map[string]int{}, map[string]bool{}
 	var out []Finding
 	for _, f := range found {
 		if n[f.Code]++; n[f.Code] <= maxPlaces {
 			out = append(out, f)
+		} else if f.FailsOpen {
+			failsOpen[f.Code] = true
 		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(n)) {
 		if more := n[code] - maxPlaces; more > 0 {
-			out = append(out, Finding{Code: code, Message: fmt.Sprintf("%d more findings of this kind are not listed", more)})
+			out = append(out, Finding{Code: code, FailsOpen: failsOpen[code], Message: fmt.Sprintf("%d more findings of this kind are not listed", more)})
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -87,7 +88,7 @@ func TestRules(t *testing.T) {
 				"LONG", "["+strings.Repeat("0,", 999)+"0]", "LARGE", large(),
 			).Replace(parts["data.json"]))
 			var got []string
-			for _, f := range lint.Run(in) {
+			for _, f := range lint.Run(t.Context(), in) {
 				if f.Message == "" || f.Fix == "" || f.Rule == "" && f.Code != lint.CodeBadIgnore {
 					t.Errorf("incomplete: %+v", f)
 				}
@@ -131,7 +132,7 @@ func wanted(policy string) []string {
 
 func TestFindingsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	got := lint.Run(input(t, `package authz
+	got := lint.Run(t.Context(), input(t, `package authz
 
 permit["a"] := {} if {
 	calls("pay")
@@ -164,7 +165,7 @@ calls(tool) if {
 
 func TestIgnoreNeedsAReason(t *testing.T) {
 	t.Parallel()
-	got := lint.Run(input(t, "package authz\n\n# lint:ignore never_fires\npermit[\"a\"] := {} if false\n", `{}`))
+	got := lint.Run(t.Context(), input(t, "package authz\n\n# lint:ignore never_fires\npermit[\"a\"] := {} if false\n", `{}`))
 	var codes []string
 	for _, f := range got {
 		codes = append(codes, mark(f))
@@ -179,7 +180,7 @@ func TestLibraryIsClean(t *testing.T) {
 	t.Parallel()
 	in := input(t, "package authz\n", `{}`)
 	in.IsLibrary = func(string) bool { return false }
-	if got := lint.Run(in); len(got) > 0 {
+	if got := lint.Run(t.Context(), in); len(got) > 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -193,8 +194,33 @@ func TestManyForbidsAskForRows(t *testing.T) {
 		fmt.Fprintf(&policy, "forbid[\"a\"] := {} if data.limits[input.k%d].max < 5\n", i)
 		fmt.Fprintf(&policy, "forbid[\"b\"] := {} if not data.limits[input.k%d]\n", i)
 	}
-	if got := lint.Run(input(t, policy.String(), `{}`)); len(got) > 0 {
+	if got := lint.Run(t.Context(), input(t, policy.String(), `{}`)); len(got) > 0 {
 		t.Errorf("%d findings, the first %+v", len(got), got[0])
+	}
+}
+
+// A variable of one of many nested bodies is not taken for one of a body that was not read.
+func TestManyNestedBodies(t *testing.T) {
+	t.Parallel()
+	const kinds = `
+permit["a"] := {"require": [authzd.authorization_details(authzd.each(input.list, [{"type": kind} | some p in input.list; kind = p.kind]))]} if {
+	count([kind | kind = "u"]) == 1
+`
+	policy := "package authz\n\nimport data.authzd.v1 as authzd\n" + kinds + strings.Repeat("\tcount([x | x = 1]) == 1\n", 1200) + "}\n"
+	if got := lint.Run(t.Context(), input(t, policy, `{}`)); len(got) > 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Findings that nobody waits for are none, so that none is half of the truth.
+func TestRunIsStopped(t *testing.T) {
+	t.Parallel()
+	in := input(t, "package authz\n\npermit[\"a\"] := {} if false\n", `{}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	before := lint.Run(ctx, in)
+	cancel()
+	if after := lint.Run(ctx, in); len(before) != 1 || after != nil {
+		t.Errorf("%+v, then %+v", before, after)
 	}
 }
 
@@ -205,7 +231,7 @@ func TestFindingsAreBounded(t *testing.T) {
 	for i := range 250 {
 		fmt.Fprintf(&policy, "permit[\"p%d\"] := {} if false\n", i)
 	}
-	got := lint.Run(input(t, policy.String(), `{}`))
+	got := lint.Run(t.Context(), input(t, policy.String(), `{}`))
 	last := got[len(got)-1]
 	if len(got) != 101 || last.Code != lint.CodeNeverFires || last.Row != 0 || !strings.Contains(last.Message, "150 more") {
 		t.Errorf("%d findings, the last %+v", len(got), last)

@@ -6,7 +6,7 @@ import (
 
 // neverFires reports a rule whose body can not hold, and returns what the body demands.
 func (l *linter) neverFires(r *ast.Rule) *pins {
-	p := &pins{l: l, byText: map[string]*pin{}}
+	p := &pins{l: l, byText: map[string]*pin{}, limits: map[string][]limit{}}
 	p.conflict = func(loc *ast.Location, why string) {
 		f := l.add(CodeNeverFires, loc, l.name(r)+" never holds: "+why, "remove the rule, or what contradicts itself")
 		f.FailsOpen = l.forbids(r)

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -9,24 +10,63 @@ import (
 	"github.com/authzd/authzd/rar"
 )
 
-// permitMayBeUndefined reports an argument that a tool may leave out, and without which the
-// value of a permit is undefined, though its body holds: calls that leave it out are denied
-// without a word of why. An argument that the body looks at is meant to be a condition.
+// permitMayBeUndefined looks for arguments that a tool may leave out, and without which the
+// value of a permit is undefined, though its body holds: calls that leave one out are denied
+// without a word of why. An argument that the body of a permit of that tool looks at is meant
+// to be a condition: missing reports the others.
 func (l *linter) permitMayBeUndefined(r *ast.Rule, p *pins) {
-	tools := l.toolsOf(p)
-	if len(tools) == 0 {
+	if len(l.tools) == 0 {
 		return
 	}
+	tools, named := l.toolsOf(p)
 	v := &valueReads{l: l, tools: tools, seen: map[*ast.Rule]bool{}, looked: map[string]bool{}}
 	v.rule(r, nil)
+	if !named {
+		tools = []string{""}
+	}
+	for _, tool := range tools {
+		if l.looked[tool] == nil {
+			l.looked[tool] = map[string]bool{}
+		}
+		maps.Copy(l.looked[tool], v.looked)
+	}
+	if named || !v.asksTool {
+		l.missed = append(l.missed, v.found...)
+	}
+}
+
+// missed is an argument that the value of a permit needs and some tools let be left out.
+type missed struct {
+	rule *ast.Rule
+	loc  *ast.Location
+	name string
+	at   []missedAt
+}
+
+// missedAt is a tool, and where the argument is: path without its name.
+type missedAt struct {
+	tool string
+	path ast.Ref
+}
+
+// missing reports arguments that no permit of a tool looks at.
+func (l *linter) missing() {
+	for _, m := range l.missed {
+		i := slices.IndexFunc(m.at, func(at missedAt) bool { return !l.looked[at.tool][m.name] && !l.looked[""][m.name] })
+		if i < 0 {
+			continue
+		}
+		at, name := m.at[i], ast.StringTerm(m.name)
+		l.rule = m.rule
+		l.add(CodeUndefined, m.loc, l.name(m.rule)+" is undefined where tool "+strconv.Quote(at.tool)+" is called without "+at.path.Append(name)[len(argumentsRef()):].String(),
+			"make it required in the schema of the tool, write two rules of which one says object.get("+at.path.String()+", "+name.String()+", null) == null, or give it a default")
+	}
 }
 
 // toolsOf are the declared tools that a body is about; all, if it names none.
-func (l *linter) toolsOf(p *pins) []string {
-	var out []string
-	named := false
-	for _, path := range []string{"input.resource.id", "input.mcp.params.name"} {
-		pin := p.byText[path]
+func (l *linter) toolsOf(p *pins) (tools []string, named bool) {
+	for _, path := range l.toolPaths {
+		pin := p.byText[path.String()]
 		if pin == nil {
 			continue
 		}
@@ -34,18 +74,27 @@ func (l *linter) toolsOf(p *pins) []string {
 		for _, v := range pin.values {
 			if name, ok := v.Value.(ast.String); ok {
 				if _, ok := l.tools[string(name)]; ok {
-					out = append(out, string(name))
+					tools = append(tools, string(name))
 				}
 			}
 		}
 	}
 	if !named {
-		for name := range l.tools {
-			out = append(out, name)
-		}
-		slices.Sort(out)
+		tools = slices.Sorted(maps.Keys(l.tools))
 	}
-	return out
+	return tools, named
+}
+
+// toolPaths are where the input names the tool that is called.
+func toolPaths() []ast.Ref {
+	path := func(names ...string) ast.Ref {
+		ref := ast.Ref{ast.InputRootDocument}
+		for _, name := range names {
+			ref = append(ref, ast.StringTerm(name))
+		}
+		return ref
+	}
+	return []ast.Ref{path("resource", "id"), path("mcp", "params", "name")}
 }
 
 // valueReads looks for arguments in what the value of a permit is made of.
@@ -53,8 +102,11 @@ type valueReads struct {
 	l     *linter
 	tools []string
 	seen  map[*ast.Rule]bool
-	// looked are the names that bodies on the way look at.
-	looked map[string]bool
+	// looked are the names that bodies on the way look at, asksTool that they look at
+	// which tool is called.
+	looked   map[string]bool
+	asksTool bool
+	found    []missed
 }
 
 // rule reads the expressions that make the value of r, and the rules that they name. at is
@@ -82,7 +134,7 @@ func (v *valueReads) rule(r *ast.Rule, at *ast.Location) {
 		for _, t := range e.Operands() {
 			v.term(t, s, loc)
 		}
-		for _, next := range v.l.demanded(e) {
+		for _, next := range v.l.demanded(e, s) {
 			if only, _ := v.l.onlyRule(next.Ref()); only != nil {
 				v.rule(next, loc)
 			}
@@ -109,6 +161,7 @@ func (v *valueReads) look(x any, depth int) {
 		case ast.String:
 			v.looked[string(value)] = true
 		case ast.Ref:
+			v.asksTool = v.asksTool || slices.ContainsFunc(v.l.toolPaths, func(path ast.Ref) bool { return value.HasPrefix(path) || path.HasPrefix(value) })
 			if rules, _ := v.l.rulesOf(value); depth < maxDepth && value[0].Equal(ast.DefaultRootDocument) {
 				for _, r := range rules[:min(len(rules), maxDepth)] {
 					if v.l.step() && !v.l.in.IsLibrary(r.Location.File) {
@@ -136,12 +189,15 @@ func (v *valueReads) term(t *ast.Term, s *scope, loc *ast.Location) {
 		if !ok || v.looked[string(name)] {
 			return
 		}
+		var at []missedAt
 		for _, tool := range v.tools {
 			if leavesOut(v.l.tools[tool].Arguments, path[:i+1]) {
-				v.l.add(CodeUndefined, loc, v.l.name(v.l.rule)+" is undefined where tool "+strconv.Quote(tool)+" is called without "+ref[n:n+i+1].String(),
-					"make it required in the schema of the tool, write two rules of which one says object.get("+ref[:n+i].String()+", "+name.String()+", null) == null, or give it a default")
-				return
+				at = append(at, missedAt{tool, ref[:n+i]})
 			}
+		}
+		if len(at) > 0 {
+			v.found = append(v.found, missed{v.l.rule, loc, string(name), at})
+			return
 		}
 	}
 }

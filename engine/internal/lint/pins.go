@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -15,12 +16,64 @@ type pin struct {
 	loc  *ast.Location
 }
 
+// limit is what a body demands of one thing by a comparison that is no equality.
+type limit struct {
+	name string // of the operator
+	at   *ast.Term
+	from int // as of a pin
+}
+
+// admits tells whether a constant keeps to it.
+func (m limit) admits(x *ast.Term) bool { return holds(m.name, ast.Compare(x.Value, m.at.Value)) }
+
+// excludes tells whether nothing keeps to both. Values of all types have one order, by
+// which a range is empty whose ends are the wrong way round; that there is no integer
+// between two others is not looked at.
+func (m limit) excludes(other limit) bool {
+	below := func(name string) bool { return name == ast.LessThan.Name || name == ast.LessThanEq.Name }
+	above := func(name string) bool { return name == ast.GreaterThan.Name || name == ast.GreaterThanEq.Name }
+	if below(m.name) {
+		m, other = other, m
+	}
+	if !above(m.name) || !below(other.name) {
+		return false
+	}
+	return !m.admits(other.at) || !other.admits(m.at)
+}
+
+// String is the comparison without its left side.
+func (m limit) String() string { return mark(m.name) + " " + m.at.String() }
+
+// mark is an operator as it is written.
+func mark(name string) string {
+	return map[string]string{
+		ast.LessThan.Name: ast.LessThan.Infix, ast.LessThanEq.Name: ast.LessThanEq.Infix,
+		ast.GreaterThan.Name: ast.GreaterThan.Infix, ast.GreaterThanEq.Name: ast.GreaterThanEq.Infix, ast.NotEqual.Name: ast.NotEqual.Infix,
+	}[name]
+}
+
+// turned is the operator that says the same with its sides exchanged.
+func turned(name string) string {
+	switch name {
+	case ast.LessThan.Name:
+		return ast.GreaterThan.Name
+	case ast.LessThanEq.Name:
+		return ast.GreaterThanEq.Name
+	case ast.GreaterThan.Name:
+		return ast.LessThan.Name
+	case ast.GreaterThanEq.Name:
+		return ast.LessThanEq.Name
+	}
+	return name
+}
+
 // pins collects, over the expressions of one body, what has to hold for all of it to
 // hold. Rules and functions of one definition that it names are looked into.
 type pins struct {
 	l      *linter
 	byText map[string]*pin
 	order  []*pin
+	limits map[string][]limit
 	// from and loc are those of the expression at hand, depth how far from it.
 	from  int
 	loc   *ast.Location
@@ -64,16 +117,39 @@ func (p *pins) call(e *ast.Expr, s *scope) {
 		p.equal(a, b, s)
 		return
 	}
-	operands := e.Operands()
-	switch name := operator(e); name {
+	operands, name := e.Operands(), operator(e)
+	if p.l.isReplaced(e.Operator()) {
+		return
+	}
+	switch name {
 	case ast.NotEqual.Name, ast.LessThan.Name, ast.LessThanEq.Name, ast.GreaterThan.Name, ast.GreaterThanEq.Name:
+		if len(operands) != 2 {
+			return // with a third, the answer is kept and need not be true
+		}
 		a, b := s.local(operands[0]), s.local(operands[1])
 		if ast.IsScalar(a.Value) && ast.IsScalar(b.Value) && !holds(name, ast.Compare(a.Value, b.Value)) {
-			p.fails(a.String() + " " + operator(e) + " " + b.String() + " is never true")
+			p.fails(a.String() + " " + mark(name) + " " + b.String() + " is never true")
+			return
+		}
+		x, y := p.l.resolve(operands[0], s), p.l.resolve(operands[1], s)
+		switch ofX, ofY := ast.IsScalar(x.Value), ast.IsScalar(y.Value); {
+		case ofY && !ofX:
+			p.limited(x, limit{name: name, at: y})
+		case ofX && !ofY:
+			p.limited(y, limit{name: turned(name), at: x})
 		}
 	case ast.Member.Name:
-		if values := scalarsOf(p.l.resolve(operands[1], s)); values != nil {
-			p.among(operands[0], values, s)
+		if len(operands) != 2 {
+			return
+		}
+		values := scalarsOf(p.l.resolve(operands[1], s))
+		if values == nil {
+			return
+		}
+		if x := s.local(operands[0]); !ast.IsScalar(x.Value) {
+			p.among(p.l.resolve(operands[0], s), values)
+		} else if !has(values, x) {
+			p.fails(x.String() + " is not among what it is compared with")
 		}
 	default:
 		given := make([]*ast.Term, len(operands))
@@ -127,25 +203,24 @@ func (p *pins) equal(a, b *ast.Term, s *scope) {
 	x, y := p.l.resolve(a, s), p.l.resolve(b, s)
 	switch ofX, ofY := ast.IsScalar(x.Value), ast.IsScalar(y.Value); {
 	case ofY && !ofX:
-		p.among(x, []*ast.Term{y}, s)
+		p.among(x, []*ast.Term{y})
 	case ofX && !ofY:
-		p.among(y, []*ast.Term{x}, s)
+		p.among(y, []*ast.Term{x})
 	}
 }
 
-// among demands that t is one of values.
-func (p *pins) among(t *ast.Term, values []*ast.Term, s *scope) {
-	if x := s.local(t); ast.IsScalar(x.Value) {
-		if !has(values, x) {
-			p.fails(x.String() + " is not among what it is compared with")
-		}
+// among demands that t, which is resolved, is one of values.
+func (p *pins) among(t *ast.Term, values []*ast.Term) {
+	ref, text := p.thing(t)
+	if ref == nil {
 		return
 	}
-	ref, ok := p.l.resolve(t, s).Value.(ast.Ref)
-	if !ok || p.depth > 0 && !ref.IsGround() {
-		return // each call of a function may mean another element
+	for _, m := range p.limits[text] {
+		if !slices.ContainsFunc(values, m.admits) && p.across(m.from) {
+			p.fails(p.l.text(ref) + " can not be " + m.String() + " and " + list(values) + " at once")
+			return
+		}
 	}
-	text := ref.String()
 	known := p.byText[text]
 	if known == nil {
 		known = &pin{ref: ref, values: values, from: p.from, loc: p.loc}
@@ -154,13 +229,83 @@ func (p *pins) among(t *ast.Term, values []*ast.Term, s *scope) {
 		return
 	}
 	left := slices.DeleteFunc(slices.Clone(known.values), func(x *ast.Term) bool { return !has(values, x) })
-	if len(left) == 0 && (p.depth == 0 || known.from != p.from) {
+	if len(left) == 0 && p.across(known.from) {
 		p.fails(p.l.text(ref) + " can not be " + list(known.values) + " and " + list(values) + " at once")
 	}
 	if len(left) > 0 {
 		known.values = left
 	}
 }
+
+// limited demands that t keeps to a limit.
+func (p *pins) limited(t *ast.Term, m limit) {
+	ref, text := p.thing(t)
+	if ref == nil {
+		return
+	}
+	if known := p.byText[text]; known != nil && !slices.ContainsFunc(known.values, m.admits) && p.across(known.from) {
+		p.fails(p.l.text(ref) + " can not be " + list(known.values) + " and " + m.String() + " at once")
+		return
+	}
+	for _, other := range p.limits[text] {
+		if m.excludes(other) && p.across(other.from) {
+			p.fails(p.l.text(ref) + " can not be " + other.String() + " and " + m.String() + " at once")
+			return
+		}
+	}
+	m.from = p.from
+	p.limits[text] = append(p.limits[text], m)
+}
+
+// thing is what a demand can be made of, and the text by which it is known: the same text
+// has the same value in one evaluation. nil if t is no such thing.
+func (p *pins) thing(t *ast.Term) (ast.Ref, string) {
+	ref, ok := t.Value.(ast.Ref)
+	if !ok {
+		return nil, ""
+	}
+	if plain(ref) {
+		return ref, ref.String()
+	}
+	var b strings.Builder
+	if !identify(&b, ref) {
+		return nil, ""
+	}
+	return ref, b.String()
+}
+
+// plain tells a reference to a document by constants.
+func plain(ref ast.Ref) bool {
+	return rooted(ref) && !slices.ContainsFunc(ref[1:], func(t *ast.Term) bool { return !ast.IsScalar(t.Value) })
+}
+
+// identify writes a reference with its variables, among which each _ is one of its own. It
+// does not know literals that hold variables.
+func identify(b *strings.Builder, ref ast.Ref) bool {
+	b.WriteByte('(')
+	for _, t := range ref {
+		switch v := t.Value.(type) {
+		case ast.Var:
+			b.WriteString(string(v))
+		case ast.Ref:
+			if !identify(b, v) {
+				return false
+			}
+		default:
+			if !ast.IsScalar(v) {
+				return false
+			}
+			b.WriteString(t.String())
+		}
+		b.WriteByte(' ')
+	}
+	b.WriteByte(')')
+	return true
+}
+
+// across tells whether the demand of an expression is to be held against the one at hand:
+// what a rule that is named demands of itself is reported there.
+func (p *pins) across(from int) bool { return p.depth == 0 || from != p.from }
 
 func has(values []*ast.Term, x *ast.Term) bool {
 	return slices.ContainsFunc(values, func(v *ast.Term) bool { return v.Value.Compare(x.Value) == 0 })
@@ -181,24 +326,28 @@ func list(values []*ast.Term) string {
 	return text
 }
 
-// into looks into the one definition of a rule or function that has to hold.
+// into looks into the one definition of a rule or function that has to hold. given are what
+// a call gives and takes; nil where t is no call.
 func (p *pins) into(t *ast.Term, given []*ast.Term) {
 	ref, ok := t.Value.(ast.Ref)
 	if !ok || p.depth >= maxDepth || !ref[0].Equal(ast.DefaultRootDocument) {
 		return
 	}
-	r, _ := p.l.onlyRule(ref)
-	if r == nil || p.l.in.IsLibrary(r.Location.File) || len(given) < len(r.Head.Args) {
+	r, rest := p.l.onlyRule(ref)
+	if r == nil || p.l.in.IsLibrary(r.Location.File) || len(given) < len(r.Head.Args) || collects(r) && len(rest) == 0 {
 		return
 	}
-	s := p.l.scope(r)
-	if len(r.Head.Args) > 0 {
-		s = s.with(r, given)
+	s := p.l.of(r)
+	if len(r.Head.Args) > 0 || collects(r) {
+		s = p.l.with(r, given)
 	}
 	p.depth++
 	p.body(r.Body, s)
 	p.depth--
 }
+
+// collects tells a rule whose document is there though no body holds: it is empty then.
+func collects(r *ast.Rule) bool { return r.Head.Key != nil || !r.Ref().IsGround() }
 
 func (p *pins) fails(why string) {
 	if p.conflict != nil {

@@ -12,13 +12,13 @@ const libraryPrefix = "data.authzd.v1."
 // requirements looks at every call of a constructor of the library.
 func (l *linter) requirements(r *ast.Rule) {
 	s := l.scope(r)
-	ast.WalkExprs(r, func(e *ast.Expr) bool {
+	walkExprs(r, func(e *ast.Expr) {
 		if !e.IsCall() {
-			return false
+			return
 		}
 		name, ok := strings.CutPrefix(operator(e), libraryPrefix)
 		if !ok || len(e.Operands()) == 0 {
-			return false
+			return
 		}
 		argument := e.Operands()[0]
 		switch name {
@@ -27,11 +27,13 @@ func (l *linter) requirements(r *ast.Rule) {
 			l.scopes6749(argument, s)
 		case "authorization_details", "single_use":
 			l.textMade(name, argument, s)
-			l.details(argument, s)
+			l.details(name, argument, s)
 		case "authentication":
 			l.textMade(name, argument, s)
+			l.shaped(name, argument, s)
+		case "approval":
+			l.shaped(name, argument, s)
 		}
-		return false
 	})
 }
 

@@ -2,17 +2,20 @@ package lint
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// scope is what the variables of a rule stand for. OPA's compiler gives each variable of
-// the policy a name of its own, so one scope serves a rule and all that is nested in it.
+// scope is what the variables of a rule stand for, in one evaluation of its body.
 type scope struct {
 	is    map[ast.Var]*ast.Term // by equality
 	calls map[ast.Var]*ast.Expr // by a call that answers with them
-	given map[ast.Var]*ast.Term // by who calls the function
+	given map[ast.Var]*ast.Term // by who calls the function; resolved
+	// number is the rule's own, frame the evaluation's: 0 of the rule that is read. The
+	// variables of another frame are others, whatever they are called.
+	number, frame int
 }
 
 // scope is that of a rule, made once.
@@ -20,25 +23,34 @@ func (l *linter) scope(r *ast.Rule) *scope {
 	if s, ok := l.scopes[r]; ok {
 		return s
 	}
-	s := &scope{is: map[ast.Var]*ast.Term{}, calls: map[ast.Var]*ast.Expr{}}
-	ast.WalkExprs(r, func(e *ast.Expr) bool {
-		l.define(e, s)
-		return false
-	})
+	l.frames++
+	s := &scope{is: map[ast.Var]*ast.Term{}, calls: map[ast.Var]*ast.Expr{}, number: l.frames}
+	d := defining{l: l, s: s}
+	d.rule(r)
 	l.scopes[r] = s
 	return s
 }
 
-// with is s where the parameters of r are what a call gives for them, which nothing of s
-// can change.
-func (s *scope) with(r *ast.Rule, given []*ast.Term) *scope {
-	out := &scope{is: s.is, calls: s.calls, given: map[ast.Var]*ast.Term{}}
+// of is the scope of a rule that has one value, where another rule names it. However often
+// it is named, one evaluation of its body stands for that value.
+func (l *linter) of(r *ast.Rule) *scope {
+	s := *l.scope(r)
+	s.frame = s.number
+	return &s
+}
+
+// with is the scope of a rule in an evaluation of its own, where the parameters are what a
+// call gives for them, which nothing of the rule can change.
+func (l *linter) with(r *ast.Rule, given []*ast.Term) *scope {
+	s := *l.scope(r)
+	l.frames++
+	s.frame, s.given = l.frames, map[ast.Var]*ast.Term{}
 	for i, a := range r.Head.Args {
 		if v, ok := a.Value.(ast.Var); ok {
-			out.given[v] = given[i]
+			s.given[v] = given[i]
 		}
 	}
-	return out
+	return &s
 }
 
 func (s *scope) lookup(v ast.Var) *ast.Term {
@@ -46,27 +58,6 @@ func (s *scope) lookup(v ast.Var) *ast.Term {
 		return t
 	}
 	return s.is[v]
-}
-
-// define notes what an expression gives variables; what does not hold, or holds of
-// another input only, gives them nothing.
-func (l *linter) define(e *ast.Expr, s *scope) {
-	if e.Negated || len(e.With) > 0 || !e.IsCall() {
-		return
-	}
-	if a, b, ok := equality(e); ok {
-		if !s.set(a, b) {
-			s.set(b, a)
-		}
-		return
-	}
-	operands := e.Operands()
-	if n := l.arity(e); n < 0 || n >= len(operands) {
-		return
-	}
-	if v, ok := operands[len(operands)-1].Value.(ast.Var); ok && s.is[v] == nil && s.calls[v] == nil {
-		s.calls[v] = e
-	}
 }
 
 // arity is how many operands a call takes; one more is its answer. -1 if that is not known.
@@ -78,15 +69,6 @@ func (l *linter) arity(e *ast.Expr) int {
 		return b.Decl.Arity()
 	}
 	return -1
-}
-
-func (s *scope) set(a, b *ast.Term) bool {
-	v, ok := a.Value.(ast.Var)
-	if !ok || s.is[v] != nil || s.calls[v] != nil {
-		return false
-	}
-	s.is[v] = b
-	return true
 }
 
 // operator is the name of what an expression calls.
@@ -116,74 +98,124 @@ func equality(e *ast.Expr) (a, b *ast.Term, ok bool) {
 const maxAlias = 16
 
 // resolve follows variables, and rules that are nothing but a name for something of
-// input or data, to what they stand for; in the keys of a reference, too.
+// input or data, to what they stand for; in the keys of a reference, too. What it returns
+// means the same in every scope, unless it is a literal that holds variables.
 func (l *linter) resolve(t *ast.Term, s *scope) *ast.Term {
-	for range maxAlias {
-		next := l.follow(t, s)
-		if next == nil {
-			break
-		}
-		t = next
-	}
-	ref, ok := t.Value.(ast.Ref)
-	if !ok || l.nested >= maxDepth {
-		return t
+	if l.nested >= maxAlias {
+		return s.apart(t)
 	}
 	l.nested++
 	defer func() { l.nested-- }()
-	out := ref
-	for i, key := range ref {
-		switch key.Value.(type) {
-		case ast.Var, ast.Ref:
-			if next := l.resolve(key, s); i > 0 && next != key {
-				if &out[0] == &ref[0] {
-					out = slices.Clone(ref)
-				}
-				out[i] = next
-			}
-		}
-	}
-	return &ast.Term{Value: out, Location: t.Location}
-}
-
-func (l *linter) follow(t *ast.Term, s *scope) *ast.Term {
-	if next := s.follow(t); next != nil {
-		return next
-	}
-	ref, ok := t.Value.(ast.Ref)
-	if !ok || !ref[0].Equal(ast.DefaultRootDocument) {
-		return nil
-	}
-	r, rest := l.onlyRule(ref)
-	if r == nil || len(r.Head.Args) > 0 || r.Head.Key != nil || r.Head.Value == nil {
-		return nil
-	}
-	return joined(l.resolve(r.Head.Value, l.scope(r)), rest)
-}
-
-// follow takes one step from a variable to what it stands for; nil if there is none.
-func (s *scope) follow(t *ast.Term) *ast.Term {
 	switch v := t.Value.(type) {
 	case ast.Var:
-		return s.lookup(v)
+		if to := s.given[v]; to != nil {
+			return to
+		}
+		if to := s.is[v]; to != nil {
+			return l.resolve(to, s)
+		}
 	case ast.Ref:
-		if head, ok := v[0].Value.(ast.Var); ok {
-			if base := s.lookup(head); base != nil {
-				return joined(base, v[1:])
-			}
+		if l.step() {
+			return l.resolveRef(v, t, s)
 		}
 	}
-	return nil
+	return s.apart(t)
+}
+
+func (l *linter) resolveRef(v ast.Ref, t *ast.Term, s *scope) *ast.Term {
+	out, changed := v, false
+	put := func(i int, to *ast.Term) {
+		if to == v[i] {
+			return
+		}
+		if !changed {
+			out, changed = slices.Clone(v), true
+		}
+		out[i] = to
+	}
+	for i, key := range v[1:] {
+		switch key.Value.(type) {
+		case ast.Var, ast.Ref:
+			put(i+1, l.resolve(key, s))
+		}
+	}
+	if head, ok := v[0].Value.(ast.Var); ok && !rooted(v) {
+		if s.lookup(head) != nil {
+			if to := joined(l.resolve(v[0], s), out[1:]); to != nil {
+				return l.named(to)
+			}
+		}
+		put(0, s.apart(v[0]))
+	}
+	if changed {
+		t = &ast.Term{Value: out, Location: t.Location}
+	}
+	return l.named(t)
+}
+
+// named follows a reference that names a rule of one value to that.
+func (l *linter) named(t *ast.Term) *ast.Term {
+	for range maxAlias {
+		ref, ok := t.Value.(ast.Ref)
+		if !ok || !ref[0].Equal(ast.DefaultRootDocument) {
+			break
+		}
+		r, rest := l.onlyRule(ref)
+		if r == nil || len(r.Head.Args) > 0 || r.Head.Key != nil || r.Head.Value == nil {
+			break
+		}
+		to := joined(l.resolve(r.Head.Value, l.of(r)), rest)
+		if to == nil {
+			break
+		}
+		t = to
+	}
+	return t
+}
+
+// rooted tells a reference to a document, whose head is no variable of a rule.
+func rooted(ref ast.Ref) bool {
+	return ref[0].Equal(ast.DefaultRootDocument) || ref[0].Equal(ast.InputRootDocument)
+}
+
+// frameMark parts the name of a variable from its frame.
+const frameMark = "#"
+
+// apart names the variables of a term so that those of no other frame have that name.
+func (s *scope) apart(t *ast.Term) *ast.Term {
+	if s.frame == 0 {
+		return t
+	}
+	switch v := t.Value.(type) {
+	case ast.Var:
+		return &ast.Term{Value: ast.Var(string(v) + frameMark + strconv.Itoa(s.frame)), Location: t.Location}
+	case ast.Ref:
+		out := slices.Clone(v)
+		for i, x := range v {
+			if i > 0 || !rooted(v) {
+				out[i] = s.apart(x)
+			}
+		}
+		return &ast.Term{Value: out, Location: t.Location}
+	}
+	return t
 }
 
 // local follows variables alone.
 func (s *scope) local(t *ast.Term) *ast.Term {
 	for range maxAlias {
-		next := s.follow(t)
-		if next == nil {
+		v, ok := t.Value.(ast.Var)
+		if !ok {
 			break
 		}
-		t = next
+		if to := s.given[v]; to != nil {
+			return to
+		}
+		to := s.is[v]
+		if to == nil {
+			break
+		}
+		t = to
 	}
 	return t
 }
@@ -209,10 +241,35 @@ func (l *linter) onlyRule(ref ast.Ref) (*ast.Rule, []*ast.Term) {
 		return nil, nil
 	}
 	r := rules[0]
-	if r.Else != nil || r.Default || !r.Ref().IsGround() {
+	if r.Else != nil || r.Default || !r.Ref().IsGround() || l.isReplaced(ref[:n]) {
 		return nil, nil
 	}
 	return r, ref[n:]
+}
+
+// isReplaced tells whether a with puts something else in the place of a document, or of a
+// part of it, or of what it is part of.
+func (l *linter) isReplaced(path ast.Ref) bool {
+	return len(l.replaced) > maxReplaced || slices.ContainsFunc(l.replaced, func(target ast.Ref) bool { return target.HasPrefix(path) || path.HasPrefix(target) })
+}
+
+// maxReplaced is of how many documents it is known that a with replaces them. Where there
+// are more, each may be.
+const maxReplaced = 64
+
+// replacements notes what a with of the policy replaces other than the input.
+func (l *linter) replacements() {
+	seen := map[string]bool{}
+	for _, m := range l.in.Compiler.Modules {
+		ast.WalkWiths(m, func(w *ast.With) bool {
+			ref, ok := w.Target.Value.(ast.Ref)
+			if ok && !ref[0].Equal(ast.InputRootDocument) && len(seen) <= maxReplaced && !seen[ref.String()] {
+				seen[ref.String()] = true
+				l.replaced = append(l.replaced, ref)
+			}
+			return false
+		})
+	}
 }
 
 // rulesOf are the definitions of the rule that a reference names or looks into, and how
@@ -232,16 +289,25 @@ func (l *linter) rulesOf(ref ast.Ref) ([]*ast.Rule, int) {
 
 // text is a reference as it was written, as far as that is known.
 func (l *linter) text(ref ast.Ref) string {
-	out := ref.Copy()
+	return l.asWritten(ref).String()
+}
+
+func (l *linter) asWritten(ref ast.Ref) ast.Ref {
+	out := slices.Clone(ref)
 	for i, t := range out {
-		if v, ok := t.Value.(ast.Var); ok {
+		switch v := t.Value.(type) {
+		case ast.Var:
 			out[i] = ast.VarTerm(l.written(v))
+		case ast.Ref:
+			out[i] = ast.NewTerm(l.asWritten(v))
 		}
 	}
-	return out.String()
+	return out
 }
 
 func (l *linter) written(v ast.Var) string {
+	name, _, _ := strings.Cut(string(v), frameMark)
+	v = ast.Var(name)
 	for range maxAlias {
 		from, ok := l.in.Compiler.RewrittenVars[v]
 		if !ok {

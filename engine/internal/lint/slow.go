@@ -19,16 +19,17 @@ const (
 // slowForms reports forms that read more than they need.
 func (l *linter) slowForms(r *ast.Rule) {
 	s := l.scope(r)
-	ast.WalkExprs(r, func(e *ast.Expr) bool {
+	walkExprs(r, func(e *ast.Expr) {
 		if e.IsCall() {
 			l.readsWhole(e, s)
 		}
-		return false
 	})
-	ast.WalkTerms(r, func(t *ast.Term) bool {
+	computed := func(t *ast.Term) bool {
 		l.computedKeys(t)
 		return false
-	})
+	}
+	ast.WalkTerms(r.Head, computed)
+	ast.WalkTerms(r.Body, computed)
 }
 
 // readsWhole reports calls that read all of a document, where a key would find what is meant.

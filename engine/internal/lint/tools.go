@@ -64,6 +64,9 @@ func (l *linter) near(name string, names []string) string {
 		if l.guesses--; l.guesses < 0 {
 			return ""
 		}
+		if max(len(n), len(name)) > maxGuessed {
+			continue
+		}
 		if max(len(n), len(name))-min(len(n), len(name)) < at {
 			if d := distance(name, n); d < at {
 				best, at = n, d

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -12,16 +13,46 @@ import (
 func (l *linter) forbidsMayBeUndefined() {
 	rules := l.forbidden()
 	asked := map[string]bool{}
-	for _, r := range rules {
+	for _, r := range l.reached(rules) {
+		if l.stopped() {
+			return
+		}
 		l.steps = maxSteps
 		l.asked(r, asked)
 	}
 	for _, r := range rules {
+		if l.stopped() {
+			return
+		}
 		l.rule, l.steps = r, maxSteps
 		for _, e := range r.Body {
 			l.comparesRow(e, l.scope(r), asked)
 		}
 	}
+}
+
+// reached are rules with all that they name, in whatever way.
+func (l *linter) reached(rules []*ast.Rule) []*ast.Rule {
+	queue := slices.Clone(rules)
+	seen := map[*ast.Rule]bool{}
+	for _, r := range queue {
+		seen[r] = true
+	}
+	for i := 0; i < len(queue); i++ {
+		add := func(r *ast.Rule) {
+			if r != nil && !seen[r] && !l.in.IsLibrary(r.Location.File) {
+				seen[r] = true
+				queue = append(queue, r)
+			}
+		}
+		add(queue[i].Else)
+		for next := range l.in.Compiler.Graph.Dependencies(queue[i]) {
+			if r, ok := next.(*ast.Rule); ok {
+				add(r)
+			}
+		}
+	}
+	return queue
 }
 
 // forbidden are the rules whose being undefined keeps a forbid from holding.
@@ -38,7 +69,7 @@ func (l *linter) forbidden() []*ast.Rule {
 	}
 	for i := 0; i < len(queue); i++ {
 		for _, e := range queue[i].Body {
-			for _, r := range l.demanded(e) {
+			for _, r := range l.demanded(e, l.scope(queue[i])) {
 				if !seen[r] {
 					seen[r] = true
 					queue = append(queue, r)
@@ -51,22 +82,23 @@ func (l *linter) forbidden() []*ast.Rule {
 
 // demanded are the rules that have to be defined for an expression to hold: those that it
 // names outside of not, every and comprehensions, and that have no default or else and few definitions.
-func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
+// Of rules that make a set or an object it has to ask for an element: without any that is empty.
+func (l *linter) demanded(e *ast.Expr, s *scope) []*ast.Rule {
 	if e.Negated || len(e.With) > 0 {
 		return nil
 	}
 	var out []*ast.Rule
-	note := func(t *ast.Term) {
+	note := func(t *ast.Term, element bool) {
 		ref, ok := t.Value.(ast.Ref)
 		if !ok || !ref[0].Equal(ast.DefaultRootDocument) {
 			return
 		}
-		rules, _ := l.rulesOf(ref)
+		rules, n := l.rulesOf(ref)
 		if len(rules) > maxAlias {
 			return
 		}
 		for _, r := range rules {
-			if r.Default || r.Else != nil || l.in.IsLibrary(r.Location.File) {
+			if r.Default || r.Else != nil || l.in.IsLibrary(r.Location.File) || collects(r) && n == len(ref) && !element {
 				return
 			}
 		}
@@ -74,10 +106,13 @@ func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
 	}
 	switch t := e.Terms.(type) {
 	case *ast.Term:
-		note(t)
+		note(t, false)
 	case []*ast.Term:
 		for _, x := range t {
-			note(x)
+			note(x, false)
+		}
+		if operator(e) == ast.Member.Name && len(t) == 3 {
+			note(s.local(t[2]), true)
 		}
 	}
 	return out
@@ -87,7 +122,7 @@ func (l *linter) demanded(e *ast.Expr) []*ast.Rule {
 // missing: by not, by object.get, or by asking whether they are there.
 func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
 	s := l.scope(r)
-	ast.WalkExprs(r, func(e *ast.Expr) bool {
+	walkExprs(r, func(e *ast.Expr) {
 		operands := e.Operands()
 		switch t, bare := e.Terms.(*ast.Term); {
 		case bare:
@@ -106,7 +141,6 @@ func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
 				l.noteRow(b, s, rows)
 			}
 		}
-		return false
 	})
 }
 
@@ -174,8 +208,8 @@ func (l *linter) comparesRow(e *ast.Expr, s *scope, asked map[string]bool) {
 		if n == 0 || asked[row[:n].String()] {
 			continue
 		}
-		f := l.add(CodeUndefined, e.Location, l.name(l.rule)+" is undefined, and forbids nothing, where "+row[:n].String()+" is missing",
-			"say what a missing one means: "+getForm(row, n))
+		f := l.add(CodeUndefined, e.Location, l.name(l.rule)+" is undefined, and forbids nothing, where "+l.text(row[:n])+" is missing",
+			"say what a missing one means: "+getForm(l.asWritten(row), n))
 		f.FailsOpen = true
 		return
 	}

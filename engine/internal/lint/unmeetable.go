@@ -2,6 +2,7 @@ package lint
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,67 +15,89 @@ import (
 
 // scopes6749 reports scopes that no token can hold (RFC 6749 section 3.3).
 func (l *linter) scopes6749(argument *ast.Term, s *scope) {
-	list, s := l.literal(argument, s)
-	array, ok := list.Value.(*ast.Array)
-	if !ok {
+	array, s := l.listed("scopes", argument, s)
+	if array == nil {
 		return
 	}
 	array.Foreach(func(t *ast.Term) {
-		text, ok := s.local(t).Value.(ast.String)
-		if !ok || text != "" && !strings.ContainsFunc(string(text), func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		x := s.local(t)
+		if !isLiteral(x) {
 			return
 		}
-		l.add(CodeUnmeetable, t.Location, "no token has the scope "+text.String()+": a scope is of ASCII without spaces, quotes and backslashes", "write one scope an element of the array")
+		text, ok := x.Value.(ast.String)
+		if ok && text != "" && !strings.ContainsFunc(string(text), func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return
+		}
+		l.add(CodeUnmeetable, t.Location, "no token has the scope "+x.String()+": a scope is text, of ASCII without spaces, quotes and backslashes", "write one scope an element of the array")
 	})
 }
 
 // details reports objects that are not of a declared type, which no grant covers.
-func (l *linter) details(argument *ast.Term, s *scope) {
-	list, s := l.literal(argument, s)
-	switch v := list.Value.(type) {
-	case *ast.Array:
-		v.Foreach(func(t *ast.Term) { l.detail(t, s) })
-	case *ast.ArrayComprehension:
-		l.detail(v.Term, s)
+func (l *linter) details(constructor string, argument *ast.Term, s *scope) {
+	array, in := l.listed(constructor, argument, s)
+	if array == nil {
+		list, s := l.literal(argument, s)
+		if v, ok := list.Value.(*ast.ArrayComprehension); ok {
+			l.detail(v.Term, s)
+		}
+		return
 	}
+	if array.Len() > rar.DefaultMaxObjects {
+		l.malformed(constructor, argument, fmt.Sprintf("it has %d objects where %d are allowed", array.Len(), rar.DefaultMaxObjects))
+		return
+	}
+	array.Foreach(func(t *ast.Term) { l.detail(t, in) })
 }
 
 func (l *linter) detail(t *ast.Term, s *scope) {
 	loc := t.Location
 	t, s = l.literal(t, s)
-	object, ok := t.Value.(ast.Object)
-	if !ok {
-		return
-	}
 	if t.Location != nil {
 		loc = t.Location
+	}
+	why := l.amiss(t, s)
+	if why != "" {
+		l.add(CodeUnmeetable, loc, "no grant can cover these authorization_details: "+why, "mend them, or declare it in authzd_types")
+	}
+}
+
+// amiss tells why what is written out is no object of its type; "" if that can not be seen.
+func (l *linter) amiss(t *ast.Term, s *scope) string {
+	object, ok := t.Value.(ast.Object)
+	if !ok {
+		return unless(!isLiteral(t) || objects(t), "each must be an object")
 	}
 	known := map[string]rar.Value{}
 	ground := true
 	for _, key := range object.Keys() {
 		name, ok := key.Value.(ast.String)
 		if !ok {
-			return
+			return unless(!isLiteral(key), "one "+isNoJSON)
 		}
-		value, ok := valueOf(l.constant(object.Get(key), s))
+		constant := l.constant(object.Get(key), s)
+		if noJSON(constant) {
+			return "the member " + strconv.Quote(string(name)) + " " + isNoJSON
+		}
+		value, ok := valueOf(constant)
 		ground = ground && ok
 		known[string(name)] = value
 	}
-	if why := l.unfit(known, ground); why != "" {
-		l.add(CodeUnmeetable, loc, "no grant can cover these authorization_details: "+why, "mend them, or declare it in authzd_types")
-	}
+	return l.unfit(known, ground)
 }
 
 // unfit tells why an object does not satisfy its type; "" if that can not be seen. known are
 // its members, those that are not constant absent.
 func (l *linter) unfit(known map[string]rar.Value, ground bool) string {
-	name := known["type"].Text()
-	if name == "" {
-		if _, ok := known["type"]; !ok {
-			return "they have no type"
-		}
+	typ, ok := known["type"]
+	switch {
+	case !ok:
+		return "they have no type"
+	case typ.Kind() == rar.Absent:
 		return ""
+	case typ.Kind() != rar.String:
+		return "the type must be text"
 	}
+	name := typ.Text()
 	if !l.in.Types.Declared(name) {
 		return "the type " + strconv.Quote(name) + " is not declared"
 	}
@@ -143,6 +166,9 @@ func among(v, schema rar.Value) bool {
 			return false
 		}
 	}
+	if _, tuple := schema.Get("prefixItems"); tuple {
+		return true // items are those after it
+	}
 	if items, ok := schema.Get("items"); ok && v.Kind() == rar.Array {
 		for i := range v.Len() {
 			if !among(v.Index(i), items) {
@@ -171,7 +197,10 @@ func (l *linter) writtenOut(t *ast.Term, s *scope) (*ast.Term, *scope) {
 	var given []*ast.Term
 	switch v := t.Value.(type) {
 	case ast.Var:
-		if next := s.lookup(v); next != nil {
+		if next := s.given[v]; next != nil {
+			return next, &scope{} // whose variables are those of who calls
+		}
+		if next := s.is[v]; next != nil {
 			return next, s
 		}
 		e := s.calls[v]
@@ -194,15 +223,14 @@ func (l *linter) writtenOut(t *ast.Term, s *scope) (*ast.Term, *scope) {
 	if r == nil || len(rest) > 0 || r.Head.Key != nil || r.Head.Value == nil || l.in.IsLibrary(r.Location.File) || len(given) < len(r.Head.Args) {
 		return nil, nil
 	}
-	in := l.scope(r)
-	if len(r.Head.Args) > 0 {
-		resolved := make([]*ast.Term, len(given))
-		for i, x := range given {
-			resolved[i] = l.resolve(x, s)
-		}
-		in = in.with(r, resolved)
+	if len(r.Head.Args) == 0 {
+		return r.Head.Value, l.of(r)
 	}
-	return r.Head.Value, in
+	resolved := make([]*ast.Term, len(given))
+	for i, x := range given {
+		resolved[i] = l.resolve(x, s)
+	}
+	return r.Head.Value, l.with(r, resolved)
 }
 
 // constant is a term with what its variables stand for, as far as they are constants.

@@ -59,7 +59,7 @@ func (r *renderer) challengeFor(n *need, txn bool) *challenge {
 		if n.authentication.MaxAge != nil {
 			c.add("max_age", strconv.FormatInt(*n.authentication.MaxAge, 10))
 		}
-	case len(n.details) > 0 && txn:
+	case txn:
 		c.add("error", errTxn)
 		c.add("transaction_challenge", n.txn)
 		c.noStore = true

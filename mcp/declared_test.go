@@ -166,6 +166,9 @@ func TestDeclaredValues(t *testing.T) {
 		{name: "the same in a comparison", x: `"$params.arguments.big == 9007199254740992.0"`, refused: "a number that a double can not hold"},
 		{name: "the same in a whole object", x: `"$params.arguments"`, refused: "a number that a double can not hold"},
 		{name: "a decimal that a double changes", x: `"$params.arguments.fine"`, refused: "a number that a double can not hold"},
+		{name: "no text to match", x: `"$params.arguments.small.matches('.')"`, refused: "no such overload"},
+		{name: "no pattern to match", x: `"$'0.1'.matches(params.arguments.small)"`, refused: "no such overload"},
+		{name: "what failed is named", x: `"$params.nope + 'mark'"`, refused: "in the expression params.nope + 'mark'"},
 		{name: "bytes", x: `"$b'x'"`, refused: "no JSON value"},
 		{name: "a timestamp", x: `"$timestamp('2026-01-01T00:00:00Z')"`, refused: "no JSON value"},
 		{name: "a duration", x: `"$duration('1s')"`, refused: "no JSON value"},
@@ -242,6 +245,7 @@ func TestDeclaredBounds(t *testing.T) {
 		"nested loops":             withContext(`"$params.a.all(x, params.a.all(y, params.a.all(z, true)))"`),
 		"a large mapping":          withContext(`"` + strings.Repeat("x", 32<<10) + `"`),
 		"many entries":             `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":[` + many(17, `{}`) + `]}}`,
+		"an object for a text":     `{"evaluation":{"action":{"name":"a"},"resource":{"type":{"a":"$token.sub"},"id":"i"}}}`,
 		"coaz in the context":      `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":{"mapped":false}}}}`,
 		"coaz by an expression":    `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":"$token.?x"}}}`,
 		"a library of strings":     withContext(`"$params.a.lowerAscii()"`),
@@ -254,6 +258,11 @@ func TestDeclaredBounds(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", name, err, mcp.CodeMappingInvalid)
 		}
 	}
+	var loops strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&loops, `%c"k%d":"$params.a.all(x, x.startsWith('abc'))"`, "{,"[min(i, 1)], i)
+	}
+	loops.WriteString("}")
 	list := `{"a":[` + many(3000, `"abcdefgh"`) + `],"s":"` + strings.Repeat("s", 30000) + `"}`
 	for name, text := range map[string]string{
 		"a costly loop":             withContext(`"$params.a.all(x, params.a.all(y, x == y))"`),
@@ -261,10 +270,12 @@ func TestDeclaredBounds(t *testing.T) {
 		"a large result":            withContext(`["$params.s","$params.s","$params.s"]`),
 		"copies of an object":       withContext(`"$[params,params,params,params]"`),
 		"many loops within the one": withContext(`[` + many(20, `"$params.a.all(x, x.startsWith('abc'))"`) + `]`),
-		"a great pattern":           withContext(`"$params.s.matches('(a{500}|b{500}|c{500})')"`),
-		"no pattern":                withContext(`"$params.s.matches('(')"`),
-		"a pattern from the call":   withContext(`"$'a'.matches('(((' + params.a[0] + '{100}){100}){10})')"`),
-		"coaz in a whole context":   `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":"${'coaz': {'mapped': true}}"}}`,
+		// An attribute that is left out may be the one that policy forbids.
+		"many loops beside each other": withContext(loops.String()),
+		"a great pattern":              withContext(`"$params.s.matches('(a{500}|b{500}|c{500})')"`),
+		"no pattern":                   withContext(`"$params.s.matches('(')"`),
+		"a pattern from the call":      withContext(`"$'a'.matches('(((' + params.a[0] + '{100}){100}){10})')"`),
+		"coaz in a whole context":      `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":"${'coaz': {'mapped': true}}"}}`,
 	} {
 		got, err := evaluate(t, mapping(t, text), list)
 		var e *mcp.Error
@@ -277,7 +288,8 @@ func TestDeclaredBounds(t *testing.T) {
 func TestMappingWarnings(t *testing.T) {
 	t.Parallel()
 	m := mapping(t, `{"evaluations":{"subject":{"type":"'identity'","id":"token.sub"},"resource":{"type":"\"q\"","id":"params['x']"},
-		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x","open":"'a\"","mark":"'"}},{"action":{"name":"c"},"context":"$params"}]}}`)
+		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x","open":"'a\"","mark":"'"}},{"action":{"name":"c"},"context":"$params"},
+		{"action":{"name":"d"},"context":{"note":1}},{"action":{"name":"e"},"context":{"note":"$params.?x"}}]}}`)
 	var got []string
 	for _, w := range m.Warnings() {
 		got = append(got, fmt.Sprintf("%s %s", w.Kind, w.Path))
@@ -288,6 +300,8 @@ func TestMappingWarnings(t *testing.T) {
 		"quoted_literal /evaluations/resource/type",
 		"bare_path /evaluations/resource/id",
 		"agent_missing /evaluations/evaluations/0/context",
+		"agent_missing /evaluations/evaluations/3/context",
+		"agent_missing /evaluations/evaluations/4/context",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
@@ -318,6 +332,89 @@ func TestEffectiveEvaluations(t *testing.T) {
 	want := []string{`read  1 {"why":"d","k":1}`, `write {"p":1} 2 {"why":"own"}`}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("evaluations (-want +got):\n%s", diff)
+	}
+}
+
+// TestDefaultsOfEvaluations: an entry takes over as a whole what it has of its own, and
+// the rest is what stands beside the list (AuthZEN 1.0 section 7.1.1).
+func TestDefaultsOfEvaluations(t *testing.T) {
+	t.Parallel()
+	got, err := evaluate(t, mapping(t, `{"evaluations":{"action":{"name":"read"},"resource":{"type":"f","id":"0","properties":{"q":1}},"context":{"k":1},
+		"evaluations":[{},{"resource":{"type":"g","id":"1"}},{"context":{}},{"context":"$params.?nope","action":{"name":"write"}}]}}`), `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, e := range got.Evaluations {
+		lines = append(lines, e.Action+" "+e.Resource.Type+e.Resource.ID+render(e.Resource.Properties)+" "+render(e.Context))
+	}
+	want := []string{`read f0{"q":1} {"k":1}`, `read g1 {"k":1}`, `read f0{"q":1} {}`, `write f0{"q":1} {"k":1}`}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("evaluations (-want +got):\n%s", diff)
+	}
+}
+
+// TestMappingBounds: a mapping that is exactly at a bound is taken, one beyond is not.
+func TestMappingBounds(t *testing.T) {
+	t.Parallel()
+	many := func(n int, one string) string { return strings.TrimSuffix(strings.Repeat(one+",", n), ",") }
+	expression := func(n int) string { return `"$'` + strings.Repeat("x", n-2) + `'"` }
+	entries := func(n int) string {
+		return `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":[` + many(n, `{}`) + `]}}`
+	}
+	empty := len(value(t, []byte(withContext(`""`))).AppendJSON(nil))
+	for name, text := range map[string]func(more int) string{
+		"entries":       func(more int) string { return entries(16 + more) },
+		"expressions":   func(more int) string { return withContext(`[` + many(64+more, `"$1"`) + `]`) },
+		"an expression": func(more int) string { return withContext(expression(2048 + more)) },
+		"bytes of expressions": func(more int) string {
+			return withContext(`[` + many(15, expression(1024)) + `,` + expression(1024+more) + `]`)
+		},
+		"depth": func(more int) string {
+			return withContext(strings.Repeat(`[`, 14+more) + `"$1"` + strings.Repeat(`]`, 14+more))
+		},
+		"bytes of a mapping": func(more int) string { return withContext(`"` + strings.Repeat("x", 32<<10-empty+more) + `"`) },
+		"loops within each other": func(more int) string {
+			return withContext(`"$` + strings.Repeat("[1].all(x, ", 2+more) + "true" + strings.Repeat(")", 2+more) + `"`)
+		},
+	} {
+		if _, err := mcp.CompileMapping(value(t, []byte(text(0)))); err != nil {
+			t.Errorf("%s: at the bound: %v", name, err)
+		}
+		var e *mcp.Error
+		if _, err := mcp.CompileMapping(value(t, []byte(text(1)))); !errors.As(err, &e) || e.Code != mcp.CodeMappingInvalid {
+			t.Errorf("%s: beyond the bound: %v", name, err)
+		}
+	}
+	// Params and their list are values, too, and so are the five of the token.
+	for more, want := range []bool{true, false} {
+		params := value(t, []byte(`{"a":[`+many(10_000-2-5+more, "1")+`]}`))
+		_, err := mapping(t, withContext(`1`)).Evaluate(t.Context(), params, mcp.MappingOptions{Token: value(t, []byte(testToken))})
+		if (err == nil) != want {
+			t.Errorf("%d values more than may be: %v", more, err)
+		}
+	}
+	// A result has 64 KiB, of which each value takes eight bytes beside its text.
+	for more, want := range []bool{true, false} {
+		got, err := evaluate(t, mapping(t, withContext(`"$params.a"`)), `{"a":[`+many(8191+more, "1")+`]}`)
+		if (err == nil) != want || (len(got.Evaluations) > 0) != want {
+			t.Errorf("a result of %d values: %v", 8192+more, err)
+		}
+	}
+	// Three levels around those of the params.
+	for more, want := range []bool{true, false} {
+		params := `{"a":` + strings.Repeat("[", 30+more) + strings.Repeat("]", 30+more) + `}`
+		for _, x := range []string{`"$[[[params.a]]]"`, `"${'k': {'k': {'k': params.a}}}"`} {
+			if _, err := evaluate(t, mapping(t, withContext(x)), params); (err == nil) != want {
+				t.Errorf("%s of %d levels: %v", x, 33+more, err)
+			}
+		}
+	}
+	for pattern, want := range map[string]bool{strings.Repeat("a", 512): true, strings.Repeat("a", 513): false} {
+		_, err := evaluate(t, mapping(t, withContext(`"$'a'.matches('`+pattern+`')"`)), `{}`)
+		if (err == nil) != want {
+			t.Errorf("a pattern of %d bytes: %v", len(pattern), err)
+		}
 	}
 }
 
@@ -382,4 +479,21 @@ func BenchmarkMapDeclared(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestMappingMembers: an entity that an expression makes a part of has no members but
+// those of AuthZEN, as one without expressions.
+func TestMappingMembers(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]bool{
+		`{"name":"$params.name"}`: true, `{"name":"$params.name","properties":{"a":1}}`: true,
+		`{"name":"$params.name","a":1}`: false, `{"name":"$params.name","a":"$1"}`: false, `{"name":"a","a":1}`: false,
+		`{"name":"$params.name","properties":1}`: false, `{"name":"$params.name","properties":["$1"]}`: false,
+	} {
+		_, err := mcp.CompileMapping(value(t, []byte(`{"evaluation":{"action":`+action+`,"resource":{"type":"t","id":"i"}}}`)))
+		var e *mcp.Error
+		if (err == nil) != want || !want && (!errors.As(err, &e) || e.Code != mcp.CodeMappingInvalid) {
+			t.Errorf("%s: %v", action, err)
+		}
+	}
 }

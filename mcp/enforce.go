@@ -58,8 +58,8 @@ func EnforceEvaluations(entries int, answer PDPAnswer) (contexts []rar.Value, er
 	if err != nil {
 		return nil, err
 	}
-	list, ok := body.Get("evaluations")
-	if !ok || list.Kind() != rar.Array {
+	list, _ := body.Get("evaluations")
+	if list.Kind() != rar.Array {
 		return nil, fail(CodePDPFault, "/evaluations", "is not a list")
 	}
 	if entries < 1 || list.Len() > entries {
@@ -99,8 +99,8 @@ func (a *PDPAnswer) decode() (rar.Value, error) {
 
 // permits reads one decision.
 func permits(v rar.Value, at string) (context rar.Value, err error) {
-	decision, ok := v.Get("decision")
-	if !ok || decision.Kind() != rar.Bool {
+	decision, _ := v.Get("decision")
+	if decision.Kind() != rar.Bool {
 		return rar.Value{}, &Error{Code: CodePDPFault, Path: at + "/decision", Err: errors.New("is not true or false")}
 	}
 	context, _ = v.Get("context")

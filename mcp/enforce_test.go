@@ -144,6 +144,11 @@ func TestEnforceKeepsContexts(t *testing.T) {
 	if err == nil || len(contexts) != 2 || render(contexts[1]) != `{"c":3}` {
 		t.Errorf("a denial: %d contexts, %v", len(contexts), err)
 	}
+	// Obligations of a permit are in its context.
+	contexts, err = mcp.EnforceEvaluation(1, yes)
+	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"a":1}` {
+		t.Errorf("a permit: %d contexts, %v", len(contexts), err)
+	}
 	contexts, err = mcp.EnforceEvaluations(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"evaluations":[{"decision":true,"context":{"b":2}}]}`)})
 	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
 		t.Errorf("one entry: %d contexts, %v", len(contexts), err)
@@ -156,5 +161,37 @@ func TestEnforceContexts(t *testing.T) {
 		`{"evaluations":[{"decision":true,"context":{"a":1}},{"decision":false,"context":{"reason":"no"}},{"decision":true}]}`)})
 	if err == nil || len(contexts) != 2 || render(contexts[0]) != `{"a":1}` || render(contexts[1]) != `{"reason":"no"}` {
 		t.Errorf("got %d contexts, %v", len(contexts), err)
+	}
+}
+
+// TestEnforceUnanswered: what kept the answer away is told, and what came nevertheless
+// permits nothing.
+func TestEnforceUnanswered(t *testing.T) {
+	t.Parallel()
+	cut := errors.New("cut off")
+	_, err := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":true}`), Err: cut})
+	if !errors.Is(err, cut) {
+		t.Errorf("an answer that was cut off: %v", err)
+	}
+}
+
+func TestResponseMessage(t *testing.T) {
+	t.Parallel()
+	id, result := rar.IntValue(7), value(t, []byte(`{"a":1}`))
+	for _, c := range []struct {
+		r    mcp.Response
+		id   rar.Value
+		want string
+	}{
+		{mcp.Response{Result: result}, id, `{"jsonrpc":"2.0","id":7,"result":{"a":1}}`},
+		{mcp.Response{Error: result}, id, `{"jsonrpc":"2.0","id":7,"error":{"a":1}}`},
+		{mcp.Response{Error: result}, rar.Value{}, `{"jsonrpc":"2.0","id":null,"error":{"a":1}}`},
+	} {
+		if got := render(c.r.Message(c.id)); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+	if got := (mcp.Response{}).Message(id); got.Kind() != rar.Absent {
+		t.Errorf("a message without a body: %s", render(got))
 	}
 }

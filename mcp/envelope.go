@@ -27,7 +27,7 @@ func ValidateEnvelope(envelope rar.Value) error {
 	if envelope.Kind() != rar.Object {
 		return fail(CodeEnvelopeInvalid, "", "envelope is not an object")
 	}
-	if reason, ok := text(envelope, "reason"); !ok || reason == "" {
+	if reason, _ := text(envelope, "reason"); reason == "" {
 		return fail(CodeEnvelopeInvalid, "/reason", "reason is required")
 	}
 	remediation, ok := text(envelope, "remediation")
@@ -40,7 +40,7 @@ func ValidateEnvelope(envelope rar.Value) error {
 		return fail(CodeEnvelopeInvalid, "/remediation", "remediation value")
 	}
 	if _, present := envelope.Get("authorizationContextId"); present {
-		if handle, ok := text(envelope, "authorizationContextId"); !ok || !isHandle(handle) {
+		if handle, _ := text(envelope, "authorizationContextId"); !isHandle(handle) {
 			return fail(CodeEnvelopeInvalid, "/authorizationContextId", "handle is not opaque")
 		}
 	}
@@ -62,11 +62,10 @@ func ValidateEnvelope(envelope rar.Value) error {
 }
 
 func validateHint(hint rar.Value, path string) error {
-	kind, ok := text(hint, "type")
-	if !ok || kind == "" {
-		return fail(CodeEnvelopeInvalid, path, "hint type is required")
-	}
+	kind, _ := text(hint, "type")
 	switch kind {
+	case "":
+		return fail(CodeEnvelopeInvalid, path, "hint type is required")
 	case hintURL, hintTask:
 		if hint.Len() != 1 {
 			return fail(CodeEnvelopeInvalid, path, "hint discloses")
@@ -80,8 +79,8 @@ func validateHint(hint rar.Value, path string) error {
 }
 
 func validateCredentialHint(hint rar.Value, path string) error {
-	details, ok := hint.Get("authorization_details")
-	if !ok {
+	details, present := hint.Get("authorization_details")
+	if !present {
 		return fail(CodeEnvelopeInvalid, path, "authorization_details is required")
 	}
 	if err := checkDetails(details, path+"/authorization_details"); err != nil {
@@ -89,7 +88,7 @@ func validateCredentialHint(hint rar.Value, path string) error {
 	}
 	want := 2
 	if _, present := hint.Get("authorization_reference"); present {
-		if reference, ok := text(hint, "authorization_reference"); !ok || reference == "" {
+		if reference, _ := text(hint, "authorization_reference"); reference == "" {
 			return fail(CodeEnvelopeInvalid, path+"/authorization_reference", "authorization_reference is not a string")
 		}
 		want++

@@ -35,17 +35,18 @@ func TestPreference(t *testing.T) {
 		form   mcp.Form
 		status int
 	}{
-		"by default":                   {needsDetails(t, `{}`, ""), mcp.FormChallenge, 401},
-		"an unknown preference":        {needsDetails(t, `{}`, "loud"), mcp.FormChallenge, 401},
-		"challenge":                    {needsDetails(t, `{}`, mcp.PreferChallenge), mcp.FormChallenge, 401},
-		"result":                       {needsDetails(t, declared, mcp.PreferResult), mcp.FormRemediation, 200},
-		"auto, undeclared":             {needsDetails(t, `{}`, mcp.PreferByClient), mcp.FormRemediation, 200},
-		"auto, of another kind":        {needsDetails(t, `{"extensions": []}`, mcp.PreferByClient), mcp.FormRemediation, 200},
-		"auto, declared":               {needsDetails(t, declared, mcp.PreferByClient), mcp.FormChallenge, 401},
-		"with scopes that are held":    {needsDetails(t, `{}`, mcp.PreferResult, held), mcp.FormRemediation, 200},
-		"with scopes that are missing": {needsDetails(t, `{}`, mcp.PreferResult, missing), mcp.FormChallenge, 401},
-		"with both":                    {needsDetails(t, `{}`, mcp.PreferResult, held, missing), mcp.FormChallenge, 401},
-		"with a sign-in":               {needsDetails(t, `{}`, mcp.PreferResult, mcp.AuthenticationRemedy{ACRValues: []string{"mfa"}}), mcp.FormChallenge, 401},
+		"by default":                     {needsDetails(t, `{}`, ""), mcp.FormChallenge, 401},
+		"an unknown preference":          {needsDetails(t, `{}`, "loud"), mcp.FormChallenge, 401},
+		"challenge":                      {needsDetails(t, `{}`, mcp.PreferChallenge), mcp.FormChallenge, 401},
+		"result":                         {needsDetails(t, declared, mcp.PreferResult), mcp.FormRemediation, 200},
+		"auto, undeclared":               {needsDetails(t, `{}`, mcp.PreferByClient), mcp.FormRemediation, 200},
+		"auto, of another kind":          {needsDetails(t, `{"extensions": []}`, mcp.PreferByClient), mcp.FormRemediation, 200},
+		"auto, declared":                 {needsDetails(t, declared, mcp.PreferByClient), mcp.FormChallenge, 401},
+		"with scopes that are held":      {needsDetails(t, `{}`, mcp.PreferResult, held), mcp.FormRemediation, 200},
+		"with scopes that are missing":   {needsDetails(t, `{}`, mcp.PreferResult, missing), mcp.FormChallenge, 401},
+		"with scopes missing, then held": {needsDetails(t, `{}`, mcp.PreferResult, missing, held), mcp.FormChallenge, 401},
+		"with both":                      {needsDetails(t, `{}`, mcp.PreferResult, held, missing), mcp.FormChallenge, 401},
+		"with a sign-in":                 {needsDetails(t, `{}`, mcp.PreferResult, mcp.AuthenticationRemedy{ACRValues: []string{"mfa"}}), mcp.FormChallenge, 401},
 	} {
 		resp, err := mcp.Render(c.denial)
 		if err != nil || resp.Form != c.form || resp.HTTPStatus != c.status || resp.Remediation != mcp.Available {
@@ -97,6 +98,12 @@ func TestErrorBodies(t *testing.T) {
 	more := body(needsDetails(t, `{}`, "", mcp.ScopesRemedy{Scopes: []string{"payments"}}))
 	if _, has := more.Lookup(at + "/remediationHints"); has {
 		t.Errorf("a hint that is not enough: %s", render(more))
+	}
+	// Nor where no details are missing.
+	none := needsDetails(t, `{}`, "")
+	none.Remedies = []mcp.Remedy{mcp.ScopesRemedy{Scopes: []string{"payments"}, Held: true}}
+	if got := body(none); strings.Contains(render(got), "remediationHints") {
+		t.Errorf("a hint of no details: %s", render(got))
 	}
 	plain := needsDetails(t, `{}`, "")
 	plain.Server.ErrorBodies = false

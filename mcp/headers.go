@@ -151,9 +151,6 @@ func checkName(headers []Header, method string, params rar.Value) (string, error
 // checkParams: a value in the body needs its header, a header its value.
 // Fields that the tool does not annotate are none of ours.
 func checkParams(headers []Header, params rar.Value, want []ParamHeader) error {
-	if len(want) == 0 {
-		return nil
-	}
 	arguments, _ := params.Get("arguments")
 	for _, p := range want {
 		name := headerParam + p.Header
@@ -183,8 +180,8 @@ func sameValue(said string, v rar.Value) bool {
 	case rar.String:
 		return said == v.Text()
 	case rar.Number:
-		n, err := rar.NumberValue(said)
-		return err == nil && rar.Equal(n, v)
+		n, _ := rar.NumberValue(said) // Absent if it is none
+		return rar.Equal(n, v)
 	case rar.Bool:
 		return said == "true" && v.Bool() || said == "false" && !v.Bool()
 	case rar.Absent, rar.Null, rar.Array, rar.Object:

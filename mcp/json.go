@@ -13,8 +13,8 @@ func str(s string) rar.Value { return rar.StringValue(s) }
 
 // text gives the content of member name if it is a string.
 func text(v rar.Value, name string) (string, bool) {
-	m, ok := v.Get(name)
-	if !ok || m.Kind() != rar.String {
+	m, _ := v.Get(name)
+	if m.Kind() != rar.String {
 		return "", false
 	}
 	return m.Text(), true
@@ -22,11 +22,7 @@ func text(v rar.Value, name string) (string, bool) {
 
 func isObjectAt(v rar.Value, names ...string) bool {
 	for _, name := range names {
-		next, ok := v.Get(name)
-		if !ok {
-			return false
-		}
-		v = next
+		v, _ = v.Get(name)
 	}
 	return v.Kind() == rar.Object
 }

@@ -240,12 +240,10 @@ func serverID(opts MapOptions) (string, error) {
 
 func fromAudiences(aud rar.Value, own string) (string, error) {
 	if own == "" && aud.Len() == 1 {
-		if one := aud.Index(0); one.Kind() == rar.String && one.Text() != "" {
-			return one.Text(), nil
-		}
+		own = aud.Index(0).Text()
 	}
 	for i := range aud.Len() {
-		if one := aud.Index(i); own != "" && one.Kind() == rar.String && one.Text() == own {
+		if own != "" && rar.Equal(aud.Index(i), str(own)) {
 			return own, nil
 		}
 	}
@@ -272,8 +270,8 @@ func (m *Mapped) setContext(r row, params rar.Value, opts MapOptions) error {
 
 // identifier gives the member if it is a string with something in it.
 func identifier(v rar.Value, name, path, what string) (string, error) {
-	id, ok := text(v, name)
-	if !ok || id == "" {
+	id, _ := text(v, name)
+	if id == "" {
 		return "", fail(CodeMapping, path, what+" is not a string, or empty")
 	}
 	return id, nil

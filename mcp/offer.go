@@ -128,7 +128,6 @@ func (o *offer) add(r Remedy, path string) error {
 	case TokenRemedy:
 		n.token = &r
 		n.scopes = union(n.scopes, r.Scopes)
-		n.lacking = n.lacking || len(r.Scopes) > 0
 	case URLRemedy, OutOfBandRemedy:
 	}
 	return nil
@@ -245,7 +244,7 @@ func checkDetails(v rar.Value, path string) error {
 		return fail(CodeDenialInvalid, path, "not an array with members")
 	}
 	for i := range v.Len() {
-		if t, ok := text(v.Index(i), "type"); !ok || t == "" {
+		if t, _ := text(v.Index(i), "type"); t == "" {
 			return fail(CodeDenialInvalid, fmt.Sprintf("%s/%d", path, i), "not an object with a type")
 		}
 	}
@@ -301,8 +300,8 @@ func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
+	addr, _ := netip.ParseAddr(host) // the zero one if it is none
+	return addr.IsLoopback()
 }
 
 // isScope: scope-token of RFC 6749 section 3.3.

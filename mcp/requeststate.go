@@ -61,8 +61,8 @@ func stateSum(key []byte, text string) []byte {
 // retry is decided from scratch.
 func OpenRequestState(keys [][]byte, sealed string, now time.Time, principal, method, argumentsDigest string) (RequestState, error) {
 	refused := fail(CodeRequestState, "/params/requestState", "the state is not one of this server for this request, or has expired")
-	encoded, sum, ok := strings.Cut(sealed, ".")
-	if !ok || len(sealed) > maxState {
+	encoded, sum, _ := strings.Cut(sealed, ".")
+	if len(sealed) > maxState {
 		return RequestState{}, refused
 	}
 	got, err := base64.RawURLEncoding.Strict().DecodeString(sum)

@@ -187,6 +187,11 @@ func TestRequestStateSealed(t *testing.T) {
 	if _, err := (mcp.RequestState{}).Seal([]byte("short")); err == nil {
 		t.Error("a short key seals")
 	}
+	for _, other := range [][3]string{{"bob", "tools/call", "d"}, {"alice", "tools/list", "d"}, {"alice", "tools/call", "e"}} {
+		if _, err := mcp.OpenRequestState([][]byte{key}, sealed, now, other[0], other[1], other[2]); err == nil {
+			t.Errorf("taken for %q", other)
+		}
+	}
 	nobody, err := mcp.RequestState{Method: "tools/call", ArgumentsDigest: "d", Expires: now.Add(time.Minute)}.Seal(key)
 	if err != nil {
 		t.Fatal(err)
@@ -239,6 +244,9 @@ func TestExtraMethods(t *testing.T) {
 				t.Errorf("%s of %q is mapped by default: %+v", c.method, revision, got)
 			}
 			o.ExtraMethods = true
+			if got, err := mcp.Map("tools/list", params, o); err != nil || got.ResourceType != "mcp_server" {
+				t.Errorf("beside further methods, tools/list of %q is %+v, %v", revision, got, err)
+			}
 			got, err := mcp.Map(c.method, params, o)
 			if want := revision == "" || slices.Contains(c.revisions, revision); (err == nil) != want {
 				t.Errorf("%s of %q: %+v, %v", c.method, revision, got, err)

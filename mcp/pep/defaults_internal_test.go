@@ -124,7 +124,7 @@ func TestWithDefaultsIsWhatTheSDKDoes(t *testing.T) {
 			changed++
 		}
 	})
-	if changed == 0 {
+	if changed == 0 && !testing.Short() {
 		t.Error("no default was ever applied")
 	}
 }

@@ -178,8 +178,8 @@ type lineReader struct {
 	limit int
 }
 
-// next gives a line without its end. One that is too long is skipped and
-// reported. A last line without an end counts.
+// next gives a line without its end. One that has more than a byte beyond the limit, its
+// end included, is skipped and reported. A last line without an end counts.
 func (l *lineReader) next() (line []byte, tooLong bool, err error) {
 	for {
 		part, err := l.r.ReadSlice('\n')

@@ -88,6 +88,9 @@ func TestLargeDataStaysText(t *testing.T) {
 // it is much, and what was there before stays.
 func TestLargeDataIsNotMerged(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("merges as many rows as may be merged, again and again")
+	}
 	many, half := rowsOf(maxMergedMembers+1, `{"a":1}`), rowsOf(maxMergedMembers/2+1, `{"text":"0123456789"}`)
 	deep := rowsOf(1500, "["+strings.Repeat("1,", 999)+"1]")
 	for name, files := range map[string][]File{

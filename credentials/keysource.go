@@ -198,15 +198,20 @@ func (s *keySource) known(kid, alg string) (any, engine.Code) {
 	return nil, engine.CodeTokenSignature
 }
 
-// usable tells whether keys are there that are not too old: by the clock that nobody
-// sets, and by the wall's, because the other one may stand still while the machine
-// sleeps. Keys of the future are as good as none.
+// since is the time that has passed: by the clock that nobody sets, or by the wall's
+// where that is more, because the other one may stand still while the machine sleeps.
+func (s *keySource) since(t time.Time) time.Duration {
+	now := s.now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
+// usable tells whether keys are there that are not too old. Keys of the future are as
+// good as none.
 func (s *keySource) usable(set *keySet) bool {
 	if set == nil {
 		return false
 	}
-	now := s.now()
-	age := max(now.Sub(set.at), now.Round(0).Sub(set.at.Round(0)))
+	age := s.since(set.at)
 	return age >= 0 && age <= s.config.MaxAge
 }
 
@@ -220,7 +225,7 @@ func (s *keySource) await(ctx context.Context) bool {
 	}
 	if s.flight == nil {
 		// A last time in the future was none: the clock has been set back.
-		if since := s.now().Sub(s.tried); !s.tried.IsZero() && since >= 0 && since < s.config.MinInterval {
+		if since := s.since(s.tried); !s.tried.IsZero() && since >= 0 && since < s.config.MinInterval {
 			s.mu.Unlock()
 			return false
 		}

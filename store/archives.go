@@ -44,12 +44,12 @@ type Upload struct {
 func (s *Store) Write(archive []byte) (*Upload, error) {
 	f, err := os.CreateTemp(s.uploads(), "*")
 	if err != nil {
-		return nil, fmt.Errorf("store an archive: %w", err)
+		return nil, failed("store an archive", err)
 	}
 	u := &Upload{digest: Digest(archive), size: int64(len(archive)), temp: f.Name()}
 	_, err = f.Write(archive)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("store an archive: %w", err), u.Discard())
+		return nil, errors.Join(failed("store an archive", err), u.Discard())
 	}
 	return u, nil
 }
@@ -69,11 +69,11 @@ func (u *Upload) Discard() error {
 // name gives the upload its name, for good.
 func (s *Store) name(u *Upload) error {
 	if err := os.Rename(u.temp, s.archiveFile(u.digest)); err != nil {
-		return fmt.Errorf("store an archive: %w", err)
+		return failed("store an archive", err)
 	}
 	u.temp = ""
 	if err := syncDir(s.archives()); err != nil {
-		return fmt.Errorf("store an archive: %w", err)
+		return failed("store an archive", err)
 	}
 	return nil
 }
@@ -82,13 +82,22 @@ func (s *Store) name(u *Upload) error {
 func (s *Store) Archive(digest string) ([]byte, error) {
 	file := s.archiveFile(digest)
 	data, err := os.ReadFile(file) //nolint:gosec // named by a digest of ours
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) && s.there() {
 		return nil, &Error{Code: CodeArchiveDamaged, Path: file, Err: err}
+	}
+	if err != nil {
+		return nil, failed("read an archive", err)
 	}
 	if got := Digest(data); got != digest {
 		return nil, errorf(CodeArchiveDamaged, file, "the file has the digest %s", got)
 	}
 	return data, nil
+}
+
+// there tells whether the folder of archives is.
+func (s *Store) there() bool {
+	_, err := os.Stat(s.archives())
+	return err == nil
 }
 
 func (s *Store) archiveFile(digest string) string {
@@ -131,14 +140,14 @@ func (s *Store) sweep(ctx context.Context) error {
 func (s *Store) wanted(ctx context.Context) (map[string]bool, error) {
 	rows, err := s.write.QueryContext(ctx, query(`SELECT DISTINCT digest FROM bundles WHERE kept = 1`))
 	if err != nil {
-		return nil, fmt.Errorf("list archives: %w", err)
+		return nil, failed("list archives", err)
 	}
 	defer rows.Close() //nolint:errcheck // read only
 	out := map[string]bool{}
 	for rows.Next() {
 		var digest string
 		if err := rows.Scan(&digest); err != nil {
-			return nil, fmt.Errorf("list archives: %w", err)
+			return nil, failed("list archives", err)
 		}
 		out[digest] = true
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -401,7 +400,7 @@ func (s *Store) Admits(ctx context.Context, tenant, name string) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("count the names of bundles: %w", err)
+		return failed("count the names of bundles", err)
 	case lasting >= MaxNames:
 		return errorf(CodeNamesFull, "", "there are bundles under %d names, each of which was active once", MaxNames)
 	}
@@ -416,7 +415,7 @@ func (s *Store) Named(ctx context.Context, tenant, name string) ([]Bundle, error
 func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle, error) {
 	rows, err := s.read.QueryContext(ctx, query(text), args...)
 	if err != nil {
-		return nil, fmt.Errorf("list bundles: %w", err)
+		return nil, failed("list bundles", err)
 	}
 	var out []Bundle
 	err = each(rows, func() error {
@@ -430,7 +429,7 @@ func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list bundles: %w", err)
+		return nil, failed("list bundles", err)
 	}
 	return out, nil
 }
@@ -467,7 +466,7 @@ func (s *Store) LastEvent(ctx context.Context, tenant string) (int64, error) {
 	var seq int64
 	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(seq), 0) FROM bundle_events WHERE tenant = ?`), tenant).Scan(&seq)
 	if err != nil {
-		return 0, fmt.Errorf("find the last event: %w", err)
+		return 0, failed("find the last event", err)
 	}
 	return seq, nil
 }
@@ -477,7 +476,7 @@ func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event,
 		SELECT seq, tenant, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report, path
 		FROM bundle_events `+where), args...)
 	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
+		return nil, failed("list events", err)
 	}
 	var out []Event
 	err = each(rows, func() error {
@@ -491,7 +490,7 @@ func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event,
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
+		return nil, failed("list events", err)
 	}
 	return out, nil
 }

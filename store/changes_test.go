@@ -104,6 +104,9 @@ func TestChanges(t *testing.T) {
 
 func TestChangesFull(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("stores as many changes as there may be")
+	}
 	s := open(t, t.TempDir())
 	one := stage(t, s, "main", "one")
 	activate(t, s, "main", one, false)

@@ -1,12 +1,19 @@
 package store
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
 
 // Code names a fault of the store. Codes are API: listed in docs/errors.md,
 // never reused for another meaning.
 type Code string
 
-// The codes. What has none is the disk's or the database's own fault.
+// The codes. What has none is a fault of this program.
 const (
 	// CodeLocked is a data directory that another process has open.
 	CodeLocked Code = "store.locked"
@@ -25,6 +32,9 @@ const (
 	CodeChangesFull Code = "store.changes_full"
 	// CodeChanged is a change on top of what is not there any more.
 	CodeChanged Code = "store.changed"
+	// CodeUnavailable is a disk or a database that can not be read or written now: full,
+	// gone, failing, or kept busy by another process. It may be tried again.
+	CodeUnavailable Code = "store.unavailable"
 )
 
 // Error is the only error type of this package that carries a code.
@@ -54,8 +64,35 @@ func errorf(code Code, path, format string, args ...any) *Error {
 	return &Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
 }
 
+// failed says what was attempted, and gives a fault of the disk or the database its code.
+func failed(what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	if _, coded := errors.AsType[*Error](err); coded || !unavailable(err) {
+		return err
+	}
+	return &Error{Code: CodeUnavailable, Err: err}
+}
+
+// unavailable tells what the system or the database says of its state from what it says
+// of a statement, which would be wrong the next time, too, and from a call that is given up.
+func unavailable(err error) bool {
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return true
+	}
+	said, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	switch said.Code() & 0xff { // the rest tells more of the same: https://sqlite.org/rescode.html
+	case sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOTADB:
+		return true
+	}
+	return false
+}
+
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation against the code.
 func Codes() []Code {
-	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull, CodeChangesFull, CodeChanged}
+	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull, CodeChangesFull, CodeChanged, CodeUnavailable}
 }

@@ -193,13 +193,13 @@ func (s *Store) uploads() string  { return filepath.Join(s.dir, uploadFolder) }
 func (s *Store) change(ctx context.Context, what string, do func(*sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return failed(what, err)
 	}
 	if err := do(tx); err != nil {
-		return fmt.Errorf("%s: %w", what, errors.Join(err, tx.Rollback()))
+		return failed(what, errors.Join(err, tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return failed(what, err)
 	}
 	return nil
 }

@@ -229,8 +229,10 @@ func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	var e *store.Error
-	if _, err := store.Open(t.Context(), dir, store.Options{}); !errors.As(err, &e) || e.Code != store.CodeLocked {
-		t.Error("opened twice:", err)
+	if !testing.Short() { // it waits for the other one to end
+		if _, err := store.Open(t.Context(), dir, store.Options{}); !errors.As(err, &e) || e.Code != store.CodeLocked {
+			t.Error("opened twice:", err)
+		}
 	}
 	if err := store.Exec(s, `INSERT INTO schema_migrations (version, applied_at) VALUES (99, 0)`); err != nil {
 		t.Fatal(err)
@@ -368,6 +370,9 @@ func TestKeepsWhatOthersStaged(t *testing.T) {
 // Names that were never active make room, those that were do not.
 func TestMaxNames(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("stores as many names as there may be, two times")
+	}
 	s := open(t, t.TempDir())
 	junk := func(name string) error {
 		return s.Reject(t.Context(), store.Bundle{Tenant: tenant, Name: name, Digest: "bad"}, []store.Event{{Tenant: tenant, Name: name, Digest: "bad", What: "push", To: store.StateRejected}})
@@ -429,6 +434,9 @@ func TestMaxNames(t *testing.T) {
 // shown.
 func TestEventsOfBothKinds(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("stores 1200 events")
+	}
 	s := open(t, t.TempDir())
 	activate(t, s, "main", stage(t, s, "main", "one"), false)
 	for i := range 400 {

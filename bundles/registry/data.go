@@ -235,8 +235,7 @@ func (r *Registry) makeTogether(ctx context.Context, batch []*change) error {
 // ahead takes in what the store has of o beyond what is here, as after a change that was
 // stored and whose answer was lost. False: that is not what err says.
 func (r *Registry) ahead(ctx context.Context, o *opened, err error) (bool, error) {
-	var coded *store.Error
-	if !errors.As(err, &coded) || coded.Code != store.CodeChanged {
+	if !storeSays(err, store.CodeChanged) {
 		return false, err
 	}
 	now, failed := r.catchUp(ctx, o)
@@ -303,9 +302,8 @@ func (r *Registry) commitData(ctx context.Context, next *opened, before, now set
 		}
 	}
 	err := r.opts.Store.AddChanges(context.WithoutCancel(ctx), r.tenant, next.name, rows, events)
-	var coded *store.Error
-	if errors.As(err, &coded) && coded.Code == store.CodeChangesFull {
-		return false, errorf(bundles.CodeChangesFull, "", "%w: release a bundle with the data of now", coded.Err)
+	if full, ok := errors.AsType[*store.Error](err); ok && full.Code == store.CodeChangesFull {
+		return false, errorf(bundles.CodeChangesFull, "", "%w: release a bundle with the data of now", full.Err)
 	}
 	if err != nil {
 		return false, err //nolint:wrapcheck // says what it did

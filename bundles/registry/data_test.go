@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -415,7 +416,11 @@ func follower(t *testing.T, from, to *stand, tag string) string {
 // changes of which some are signed, and some set anew what others have set.
 func TestNext(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	seeds := uint64(6)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // a test's
 		source := start(t, t.TempDir(), nil).load(t)
 		near, late := start(t, t.TempDir(), nil).load(t), start(t, t.TempDir(), nil).load(t)
@@ -587,6 +592,9 @@ func TestChangesBusy(t *testing.T) {
 // live stays, until another one is released.
 func TestChangesFull(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("keeps and loads as many changes as there may be")
+	}
 	dir := t.TempDir()
 	s := start(t, dir, nil).load(t)
 	archive := facts(t, "r1", 1)
@@ -667,10 +675,21 @@ func randomEdit(t testing.TB, r *rand.Rand, root string, plain bool) rar.Edit {
 }
 
 // TestStoredIsLive: after any changes of two bundles a reload, and followers that began
-// anywhere, come to the data that is live.
+// anywhere, come to the data that is live. DATA_SEEDS is how many sequences of changes
+// are made; default 2, one of either kind.
 func TestStoredIsLive(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	seeds := uint64(2)
+	if testing.Short() {
+		seeds = 1
+	}
+	if text := os.Getenv("DATA_SEEDS"); text != "" {
+		var err error
+		if seeds, err = strconv.ParseUint(text, 10, 32); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // a test's
 		s, near := start(t, t.TempDir(), nil).load(t), start(t, t.TempDir(), nil).load(t)
 		archive := facts(t, "r1", 1)

@@ -124,8 +124,7 @@ func (r *Registry) admits(ctx context.Context, name string) error {
 }
 
 func namesFull(err error) error {
-	var full *store.Error
-	if errors.As(err, &full) && full.Code == store.CodeNamesFull {
+	if storeSays(err, store.CodeNamesFull) {
 		return errorf(bundles.CodeNamesFull, "/name", "bundles of %d names were active already, which is all there may be", store.MaxNames)
 	}
 	return err
@@ -292,7 +291,9 @@ func (j *journey) reject(ctx context.Context, cause error) error {
 	}
 	r.opts.Log.Warn("bundle rejected", "bundle", j.push.Name, "digest", j.digest, "who", j.push.Who, "code", string(coded.Code), "error", coded.Error())
 	if err := r.opts.Store.Reject(context.WithoutCancel(ctx), j.row(), j.events); err != nil {
-		return fmt.Errorf("%w (and it could not be recorded: %w)", coded, err)
+		// Who pushed it has the better use of what is wrong with the bundle.
+		r.opts.Log.Error("a rejected bundle could not be recorded", "bundle", j.push.Name, "digest", j.digest, "error", err.Error())
+		return coded
 	}
 	r.recorded.ring()
 	return coded
@@ -400,8 +401,7 @@ func (r *Registry) ready(ctx context.Context, b store.Bundle) (*opened, error) {
 		return o, nil
 	}
 	o, err := r.reopen(ctx, b)
-	var damaged *store.Error
-	if errors.As(err, &damaged) {
+	if storeSays(err, store.CodeArchiveDamaged) {
 		r.opts.Log.Error("a stored bundle can not be read", "bundle", b.Name, "digest", b.Digest, "error", err.Error())
 		return nil, errorf(bundles.CodeNotStaged, "/revision", "the stored archive of revision %q of bundle %q is damaged: push it again", b.Revision, b.Name)
 	}
@@ -491,8 +491,7 @@ func (r *Registry) commit(ctx context.Context, o *opened, next set, b built, e s
 	}
 	e.Tenant, e.Name, e.Digest, e.Revision, e.At, e.To = r.tenant, o.name, o.digest, o.revision, r.opts.Now(), store.StateActive
 	err := r.opts.Store.Activate(context.WithoutCancel(ctx), e, e.What == didRollback)
-	var coded *store.Error
-	if errors.As(err, &coded) && coded.Code == store.CodeNotKept {
+	if storeSays(err, store.CodeNotKept) {
 		return false, errorf(bundles.CodeNotStaged, "/revision", "revision %q of bundle %q is no longer kept: push it again", o.revision, o.name)
 	}
 	if err != nil {

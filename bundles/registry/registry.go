@@ -322,6 +322,12 @@ func errorf(code bundles.Code, path, format string, args ...any) *bundles.Error 
 	return &bundles.Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
 }
 
+// storeSays tells whether err is a fault that the store gives this code.
+func storeSays(err error, code store.Code) bool {
+	fault, ok := errors.AsType[*store.Error](err)
+	return ok && fault.Code == code
+}
+
 // short is a digest for people.
 func short(digest string) string {
 	return digest[:min(len(digest), len("sha256:")+12)]

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 
 	"github.com/authzd/authzd/bundles"
 	"github.com/authzd/authzd/store"
@@ -124,8 +123,7 @@ func (r *Registry) Size(digest string) int64 { return r.opts.Store.Size(digest) 
 // away since Active named it is bundle.not_found.
 func (r *Registry) Archive(digest string) ([]byte, error) {
 	archive, err := r.opts.Store.Archive(digest)
-	var damaged *store.Error
-	if errors.As(err, &damaged) {
+	if storeSays(err, store.CodeArchiveDamaged) {
 		r.opts.Log.Error("a stored bundle can not be read", "digest", digest, "error", err.Error())
 		return nil, errorf(bundles.CodeNotFound, "/name", "the archive %s can not be read any more", short(digest))
 	}

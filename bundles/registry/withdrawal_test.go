@@ -3,7 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -108,19 +108,37 @@ func TestJunkErasesTheRecord(t *testing.T) {
 	s := start(t, t.TempDir(), nil).load(t)
 	s.push(t, registry.Push{Archive: bundle(t, "v1", 5), Activate: true, Who: "releaser"})
 	s.push(t, registry.Push{Archive: bundle(t, "v0", 1), Activate: true, AllowOlder: true, Who: "mallory", Why: "goes back"})
-	for i := range 500 {
-		if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: fmt.Appendf(nil, "junk %d", i), Who: "pusher"}); err == nil {
+	junk := func(text string) {
+		if _, err := s.Push(t.Context(), registry.Push{Name: "main", Archive: []byte(text), Who: "pusher"}); err == nil {
 			t.Fatal("junk was taken")
 		}
 	}
+	junk("the first")
+	recorded, err := s.store.EventsAfter(t.Context(), registry.DefaultTenant, 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the record has of one push, as often as there is room for, at once.
+	const most = 1000
+	last := recorded[len(recorded)-1]
+	if err := s.store.Reject(t.Context(), store.Bundle{Tenant: last.Tenant, Name: last.Name, Digest: last.Digest}, slices.Repeat([]store.Event{last}, most)); err != nil {
+		t.Fatal(err)
+	}
+	junk("the last")
 	events, err := s.store.Events(t.Context(), registry.DefaultTenant, "main", 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
+	activated, pushed := 0, 0
 	for _, e := range events {
-		if e.To == store.StateActive {
-			return
+		switch {
+		case e.To == store.StateActive:
+			activated++
+		case e.What == "push" && e.Who == "pusher":
+			pushed++
 		}
 	}
-	t.Errorf("after 500 unsigned pushes none of %d events tells who activated what", len(events))
+	if activated != 2 || pushed != most {
+		t.Errorf("after more unsigned pushes than are recorded, %d of %d events tell who activated what, and %d of pushes; want 2 and %d", activated, len(events), pushed, most)
+	}
 }

@@ -84,6 +84,8 @@ const (
 	CodeMethodNotAllowed Code = "api.method_not_allowed"
 	// CodeRequestBody is an HTTP body that could not be read to its end.
 	CodeRequestBody Code = "api.request_body"
+	// CodeStoreUnavailable is a data directory that can not be read or written now.
+	CodeStoreUnavailable Code = "api.store_unavailable"
 	// CodeInternal is every fault that has no code of its own.
 	CodeInternal Code = "api.internal"
 )
@@ -97,7 +99,7 @@ func Codes() []Code {
 		CodeAccessTokenUnsupported,
 		CodeNotLoopback, CodeUnauthenticated, CodeRightMissing, CodeOverloaded, CodeRevisionNotActive, CodeHostRefused,
 		CodeOriginRefused, CodeContentType, CodeNotAcceptable, CodeNotFound, CodeMethodNotAllowed,
-		CodeRequestBody, CodeInternal,
+		CodeRequestBody, CodeStoreUnavailable, CodeInternal,
 	}
 }
 

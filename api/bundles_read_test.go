@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/authzd/authzd/api"
@@ -125,23 +128,41 @@ func TestDownloadSlowReaders(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(a.as(t, "auditor"))
 	defer cancel()
-	for range 8 {
-		stream, err := a.bundles.DownloadBundle(ctx, &authzdv1.DownloadBundleRequest{Name: "main"})
+	// A window that does not grow: what nobody reads does not come.
+	conn, err := grpc.NewClient(a.server.GRPCAddr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(1<<16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	slow := authzdv1.NewBundleServiceClient(conn)
+	const places = 4 // of one caller
+	var begun atomic.Int64
+	full := make(chan struct{})
+	for range 2 * places {
+		stream, err := slow.DownloadBundle(ctx, &authzdv1.DownloadBundleRequest{Name: "main"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() { _, _ = stream.Header() }()
+		go func() {
+			if header, err := stream.Header(); err == nil && header != nil && begun.Add(1) == places { // nil: refused
+				close(full)
+			}
+		}()
 	}
-	time.Sleep(200 * time.Millisecond)
-	began := time.Now()
+	select {
+	case <-full:
+	case <-time.After(time.Minute):
+		t.Fatal("not all places are taken")
+	}
 	if _, got, err := a.download(a.as(t, "auditor"), &authzdv1.DownloadBundleRequest{Name: "small"}); err != nil || len(got) == 0 {
 		t.Error(err)
 	}
 	if _, got, err := a.download(a.as(t, "releaser"), &authzdv1.DownloadBundleRequest{Name: "main"}); err != nil || len(got) != len(large) {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("kept waiting for %v", took)
+	// None of these left its place to another.
+	if n := begun.Load(); n != places {
+		t.Errorf("%d slow downloads have begun", n)
 	}
 }
 

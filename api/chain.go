@@ -20,6 +20,8 @@ type call struct {
 	caller    callers.Caller
 	// arrival is that of a call that wants decisions.
 	arrival *arrival
+	// refused is the status that a call over gRPC gets before anything of it is read.
+	refused error
 }
 
 // guard is the chain that every call of every door goes through: in-flight

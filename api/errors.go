@@ -22,6 +22,7 @@ import (
 	"github.com/authzd/authzd/mcp"
 	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 	"github.com/authzd/authzd/rar"
+	"github.com/authzd/authzd/store"
 )
 
 // errorDomain is the domain of google.rpc.ErrorInfo.
@@ -66,6 +67,8 @@ func lookup(code string) (outcome, bool) {
 		return outcome{grpc: codes.Unimplemented, http: http.StatusNotFound}, true
 	case CodeMethodNotAllowed:
 		return outcome{grpc: codes.Unimplemented, http: http.StatusMethodNotAllowed}, true
+	case CodeStoreUnavailable:
+		return outcome{grpc: codes.Unavailable, http: http.StatusServiceUnavailable}, true
 	case CodeInternal:
 		return outcome{grpc: codes.Internal, http: http.StatusInternalServerError}, true
 	case CodeNotAcceptable:
@@ -161,6 +164,8 @@ func lookupBundle(code bundles.Code) outcome {
 	return outcome{grpc: codes.InvalidArgument, http: http.StatusUnprocessableEntity}
 }
 
+const storeMessage = "what the server keeps can not be read or written now: try again later; the server's log says why under the request id"
+
 const internalMessage = "the request could not be processed; the server's log says why under the request id"
 
 // fault is an error as a client may see it.
@@ -204,6 +209,9 @@ func coded(err error) fault {
 			f.report = reportOf(report)
 		}
 		return f
+	}
+	if kept, ok := errors.AsType[*store.Error](err); ok && kept.Code == store.CodeUnavailable {
+		return fault{code: string(CodeStoreUnavailable), message: storeMessage, cause: err} // which names files
 	}
 	if rare, ok := errors.AsType[*rar.Error](err); ok {
 		return fault{code: string(rare.Code), path: rare.Path, message: text(rare.Err)}

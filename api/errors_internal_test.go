@@ -21,6 +21,7 @@ import (
 	"github.com/authzd/authzd/engine"
 	"github.com/authzd/authzd/mcp"
 	"github.com/authzd/authzd/rar"
+	"github.com/authzd/authzd/store"
 )
 
 // declared reads every constant named Code… from the sources of a package: a
@@ -108,6 +109,19 @@ func TestOAuthNames(t *testing.T) {
 	}
 }
 
+// What is wrong with a disk names its files: in the log, and not to the caller.
+func TestStoreTellsNoFile(t *testing.T) {
+	t.Parallel()
+	f := faultOf(&store.Error{Code: store.CodeUnavailable, Path: "/srv/secret", Err: errors.New("open /srv/secret: no space left")})
+	text := string(f.appendJSON(nil, "id")) + f.status("id").Error()
+	if strings.Contains(text, "secret") || f.cause == nil || !strings.Contains(f.cause.Error(), "/srv/secret") {
+		t.Errorf("%s; the log has %v", text, f.cause)
+	}
+	if f := faultOf(&store.Error{Code: store.CodeLocked, Path: "/srv/secret"}); f.code != string(CodeInternal) {
+		t.Errorf("a code of the store that is for no caller: %+v", f)
+	}
+}
+
 // What has no code, or a code that is not for callers, becomes one sentence.
 func TestInternalTellsNothing(t *testing.T) {
 	t.Parallel()
@@ -148,6 +162,7 @@ func TestFaultOf(t *testing.T) {
 		"mcp":       {&mcp.Error{Code: mcp.CodeMapping}, "mcp.mapping", codes.InvalidArgument, 400},
 		"deadline":  {context.DeadlineExceeded, "engine.deadline", codes.DeadlineExceeded, 504},
 		"cancelled": {fmt.Errorf("x: %w", context.Canceled), "engine.cancelled", codes.Canceled, 499},
+		"store's":   {fmt.Errorf("x: %w", &store.Error{Code: store.CodeUnavailable}), "api.store_unavailable", codes.Unavailable, 503},
 		"engine's":  {&engine.Error{Code: engine.CodeDeadline, Err: context.DeadlineExceeded}, "engine.deadline", codes.DeadlineExceeded, 504},
 	} {
 		f := faultOf(c.err)

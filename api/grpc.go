@@ -6,16 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
@@ -43,7 +46,7 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(32),
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: s.opts.Keepalive, Timeout: s.opts.Keepalive / 3}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream(stopping)),
@@ -53,41 +56,112 @@ func (s *Server) newGRPC(stopping context.Context) *grpc.Server {
 		grpc.InTapHandle(s.tap),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 	}
+	secured := insecure.NewCredentials()
 	if s.opts.Access.CertFile != "" {
-		options = append(options, grpc.Creds(doorCredentials{credentials.NewTLS(s.access.rpcTLS())}))
+		secured = credentials.NewTLS(s.access.rpcTLS())
 	}
+	options = append(options, grpc.Creds(doorCredentials{secured, s.unread}))
 	server := grpc.NewServer(options...)
-	authzdv1.RegisterDecisionServiceServer(server, &decisionService{server: s})
-	authzdv1.RegisterAuthorizationDetailsServiceServer(server, &detailsService{server: s})
-	authzdv1.RegisterBundleServiceServer(server, &bundleService{server: s})
-	authzdv1.RegisterBlockServiceServer(server, &blockService{server: s})
-	healthpb.RegisterHealthServer(server, s.health)
+	register := refusing{server}
+	authzdv1.RegisterDecisionServiceServer(register, &decisionService{server: s})
+	authzdv1.RegisterAuthorizationDetailsServiceServer(register, &detailsService{server: s})
+	authzdv1.RegisterBundleServiceServer(register, &bundleService{server: s})
+	authzdv1.RegisterBlockServiceServer(register, &blockService{server: s})
+	healthpb.RegisterHealthServer(register, s.health)
 	reflection.Register(server)
 	return server
 }
 
+// refusing registers services whose unary methods read no message of a call that tap has
+// refused. Streams have an interceptor for that, which unary methods have after it is read.
+type refusing struct{ *grpc.Server }
+
+// RegisterService makes it a grpc.ServiceRegistrar.
+func (r refusing) RegisterService(d *grpc.ServiceDesc, impl any) {
+	own := *d
+	own.Methods = slices.Clone(d.Methods)
+	for i := range own.Methods {
+		handle := own.Methods[i].Handler
+		own.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, chain grpc.UnaryServerInterceptor) (any, error) {
+			if _, err := entered(ctx); err != nil {
+				return nil, err
+			}
+			return handle(srv, ctx, decode, chain)
+		}
+	}
+	r.Server.RegisterService(&own, impl)
+}
+
+// entered is the call that tap let in; otherwise a status.
+func entered(ctx context.Context) (call, error) {
+	c, ok := ctx.Value(callKey{}).(call)
+	if !ok { // tap has not seen it, which nothing can bring about
+		return c, faultOf(errors.New("a call came past the check of its caller")).status("")
+	}
+	return c, c.refused
+}
+
 // tap looks at every call, streams and unknown methods too, before a message is
-// read: who calls, and may they?
+// read: who calls, and may they? It refuses none itself: grpc-go then keeps what it
+// has of the call until the time is over that the client gave it, be it years, and
+// though the connection has ended.
 func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	c := s.callOf(ctx)
-	if err := s.enter(ctx, &c, info.FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) }); err != nil {
-		return nil, grpcError(s.account(ctx, c, err), c.requestID)
+	err := s.enter(ctx, &c, info.FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) })
+	if from := peerOf(ctx); from != nil {
+		if err == nil && s.isFull(from, c) {
+			c.arrival.leave()
+			err = errUnread
+		}
+		s.hold(from, c, err)
 	}
-	if a := c.arrival; a != nil {
+	if err != nil {
+		if c.refused = grpcError(s.account(ctx, c, err), c.requestID); c.refused == nil {
+			return nil, err // an error that is no status, which nothing can bring about
+		}
+	} else if a := c.arrival; a != nil {
 		a.unwatch = context.AfterFunc(ctx, a.out) // a stream may end before its message
 	}
 	return context.WithValue(ctx, callKey{}, c), nil
 }
 
+// peerOf is the client of a call that came by the public listener.
+func peerOf(ctx context.Context) *rpcPeer {
+	if p, ok := peer.FromContext(ctx); ok {
+		from, _ := p.Addr.(*rpcPeer)
+		return from
+	}
+	return nil
+}
+
+// hold lets the connection of a caller that is refused wait, if others ask meanwhile.
+// Nothing more is read from it until tap returns.
+func (s *Server) hold(from *rpcPeer, c call, err error) {
+	if c.caller.Name == "" {
+		return
+	}
+	if err != errOverloaded { //nolint:errorlint // as the pool returns it
+		from.called(c.caller.Name)
+		return
+	}
+	if from.refused(c.caller.Name) && s.pool.others(c.caller.Name) {
+		time.Sleep(holdTime)
+	}
+}
+
 // unary puts every unary call through the chain.
-func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	c, entered := ctx.Value(callKey{}).(call)
-	if !entered { // tap has not seen it, which nothing can bring about
-		return nil, faultOf(errors.New("a call came past the check of its caller")).status("")
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	c, err := entered(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer c.arrival.leave()
+	from, changes := peerOf(ctx), needOf(info.FullMethod).changes
 	var plain error // a status of grpc-go's own services, such as health's NotFound
 	err = s.guard(ctx, c, func(ctx context.Context) error {
+		if s.isFull(from, c) { // the message may come long after tap
+			return errUnread
+		}
 		if m, ok := req.(proto.Message); ok && isMalformed(m.ProtoReflect().GetUnknown()) {
 			return errorf(CodeMalformed, "", "the message is not protobuf of its type")
 		}
@@ -97,6 +171,11 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 			plain = err
 			return nil
 		}
+		// As many as there are streams may have come this far at once, but for those that
+		// the pool decides. What is done is told, for nobody may do it twice.
+		if err == nil && !changes && s.isFull(from, c) {
+			return errUnread
+		}
 		return err
 	})
 	switch {
@@ -105,16 +184,30 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 	case plain != nil:
 		return nil, plain
 	}
-	return resp, nil
+	return c.reply(from, resp, false), nil
+}
+
+// isFull tells whether a caller has too much unread. A call from within the process, whose
+// from is nil, has its answer read.
+func (s *Server) isFull(from *rpcPeer, c call) bool {
+	return from != nil && s.unread.full(from, c.caller.Name)
+}
+
+// reply is what the codec is given of an answer.
+func (c call) reply(from *rpcPeer, answer any, stream bool) any {
+	if m, ok := answer.(proto.Message); ok && from != nil {
+		return &reply{Message: m, from: from, caller: c.caller.Name, stream: stream}
+	}
+	return answer
 }
 
 // stream recovers, and ends streams that would otherwise hold up a shutdown.
 func (s *Server) stream(stopping context.Context) grpc.StreamServerInterceptor {
 	//nolint:contextcheck // a stream's own context is the one to inherit; stopping only ends it
-	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-		c, entered := ss.Context().Value(callKey{}).(call)
-		if !entered {
-			return faultOf(errors.New("a call came past the check of its caller")).status("")
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+		c, err := entered(ss.Context())
+		if err != nil {
+			return err
 		}
 		ctx, cancel := context.WithCancel(ss.Context())
 		defer cancel()
@@ -124,17 +217,36 @@ func (s *Server) stream(stopping context.Context) grpc.StreamServerInterceptor {
 				err = grpcError(s.account(ctx, c, panicError(v)), c.requestID)
 			}
 		}()
-		return handler(srv, &boundStream{ServerStream: ss, context: func() context.Context { return ctx }})
+		bound := &boundStream{ServerStream: ss, context: func() context.Context { return ctx }, server: s, call: c, from: peerOf(ctx)}
+		bound.changes = needOf(info.FullMethod).changes
+		if err = handler(srv, bound); err == errUnread { //nolint:errorlint // as SendMsg gives it to grpc-go's own services
+			err = grpcError(s.account(ctx, c, err), c.requestID)
+		}
+		return err
 	}
 }
 
-// boundStream is a stream whose context ends with the server.
+// boundStream is a stream whose context ends with the server, and whose messages are counted
+// until they are sent.
 type boundStream struct {
 	grpc.ServerStream
 	context func() context.Context
+	server  *Server
+	call    call
+	from    *rpcPeer
+	// changes: what it did is told, whatever is unread.
+	changes bool
 }
 
 func (b *boundStream) Context() context.Context { return b.context() }
+
+// SendMsg sends one message, unless too much is unread.
+func (b *boundStream) SendMsg(m any) error {
+	if !b.changes && b.server.isFull(b.from, b.call) {
+		return errUnread
+	}
+	return b.ServerStream.SendMsg(b.call.reply(b.from, m, true)) //nolint:wrapcheck // a status
+}
 
 // grpcError makes the status of an error that the chain has classed.
 func grpcError(err error, requestID string) error {
@@ -208,6 +320,15 @@ func callFrom(ctx context.Context) call {
 // that it gets a coded error like every other bad request; grpc-go would answer
 // INTERNAL without one.
 type lenientCodec struct{ encoding.CodecV2 }
+
+// Marshal encodes an answer, and has those of some length counted until they are sent.
+func (c lenientCodec) Marshal(v any) (mem.BufferSlice, error) {
+	r, ok := v.(*reply)
+	if !ok {
+		return c.CodecV2.Marshal(v) //nolint:wrapcheck // grpc-go's own
+	}
+	return r.marshal(c.CodecV2.Marshal)
+}
 
 // Unmarshal marks what it can not read.
 func (c lenientCodec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -113,6 +113,10 @@ type watchedListener struct {
 	said time.Time
 }
 
+// Watched gives l with the connections that it fails to take counted and logged, for a
+// program that serves others beside [Server.Local].
+func (s *Server) Watched(l net.Listener) net.Listener { return s.watched(l, doorLocal) }
+
 func (s *Server) watched(l net.Listener, d door) net.Listener {
 	return &watchedListener{Listener: l, log: s.log, failed: s.metrics.unaccepted.WithLabelValues(string(d))}
 }

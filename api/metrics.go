@@ -49,7 +49,7 @@ type doorMetrics struct {
 	inFlight    prometheus.Gauge
 }
 
-func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *registry.Registry) *metrics {
+func newMetrics(e *engine.Engine, p *pool, u *unreadAnswers, v Verifier, f *follow.Followers, b *registry.Registry) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -93,6 +93,9 @@ func newMetrics(e *engine.Engine, p *pool, v Verifier, f *follow.Followers, b *r
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "authzd_slow_evaluations", Help: "Evaluations of policy that take long, and run beside the others.",
 		}, func() float64 { _, slow := p.waits(); return float64(slow) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "authzd_unread_bytes", Help: "Bytes of answers of more than a KiB, and of messages of streams, that clients of gRPC have not taken yet.",
+		}, u.bytes),
 		&evaluationInfo{
 			engine:   e,
 			counts:   prometheus.NewDesc("authzd_evaluations_total", "Evaluations of policy: compiled, interpreted, or handed over by the compiled policy to the interpreter, for a reason.", []string{"by", "reason"}, nil),

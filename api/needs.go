@@ -17,6 +17,8 @@ type need struct {
 	open bool
 	// right is what the caller must have; 0: to be known is enough.
 	right callers.Rights
+	// changes: it may have changed something once it is answered, so its answer is given.
+	changes bool
 }
 
 // Paths that have no gRPC method.
@@ -42,8 +44,9 @@ const (
 func needOf(method string) need {
 	switch method {
 	case authzdv1.DecisionService_Check_FullMethodName,
-		authzdv1.DecisionService_CheckBatch_FullMethodName,
-		authzdv1.DecisionService_FilterTools_FullMethodName,
+		authzdv1.DecisionService_CheckBatch_FullMethodName:
+		return need{known: true, right: callers.Check, changes: true} // a commit takes what may be used once
+	case authzdv1.DecisionService_FilterTools_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Compare_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Validate_FullMethodName,
 		authzdv1.AuthorizationDetailsService_Plan_FullMethodName,
@@ -52,15 +55,15 @@ func needOf(method string) need {
 	case authzdv1.DecisionService_Explain_FullMethodName:
 		return need{known: true, right: callers.Explain}
 	case authzdv1.BundleService_PushBundle_FullMethodName:
-		return need{known: true, right: callers.Push}
+		return need{known: true, right: callers.Push, changes: true}
 	case authzdv1.BundleService_ChangeData_FullMethodName:
-		return need{known: true, right: callers.Data}
+		return need{known: true, right: callers.Data, changes: true}
 	case authzdv1.BundleService_ActivateBundle_FullMethodName,
 		authzdv1.BundleService_RollbackBundle_FullMethodName:
-		return need{known: true, right: callers.Activate}
+		return need{known: true, right: callers.Activate, changes: true}
 	case authzdv1.BlockService_CreateBlock_FullMethodName,
 		authzdv1.BlockService_LiftBlock_FullMethodName:
-		return need{known: true, right: callers.Admin}
+		return need{known: true, right: callers.Admin, changes: true}
 	case pathMetrics, pathArchive,
 		authzdv1.BlockService_ListBlocks_FullMethodName,
 		authzdv1.BundleService_ListBundles_FullMethodName,

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// burstTime is how long more may come than can be answered within
-	// Options.QueueTime, after that has not been so for calmTime.
-	burstTime = 100 * time.Millisecond
-	calmTime  = time.Second
+	// countTime is for how long it is counted what comes and goes.
+	countTime = 100 * time.Millisecond
+	// hotShare is the part of Options.QueueTime that calls may wait while more come than
+	// can be decided: what waits longer then makes answers later, and no more of them.
+	hotShare = 20
 	// firstBetween is the most that one measurement alone may make of the time between
 	// two freed places, and eight times what it was after that: a process that stood
 	// still for a second would refuse what it has time for.
@@ -53,6 +54,12 @@ type pool struct {
 	limit   int
 	target  time.Duration
 	began   time.Time
+	// processors that there are.
+	processors int
+	// up is closed once the workers are there, which begun sees to. Nothing is decided
+	// before.
+	up    chan struct{}
+	begun sync.Once
 
 	mu sync.Mutex
 	// running decisions have a place; slow ones have given theirs back.
@@ -66,8 +73,17 @@ type pool struct {
 	lines map[string]*line
 	// turns has the lines in which calls wait, the next one first.
 	turns []*line
-	// since is when a burst began, and over when one would have waited too long last.
-	since, over time.Time
+	// over is when one would have waited too long last.
+	over time.Time
+	// came and went are how many have come, refused ones too, and were decided, since
+	// counted. excess is in how many times of late that many more came than went, two at
+	// most. hot: so lastingly that the line is to be short.
+	came, went, excess int
+	counted            time.Time
+	hot                bool
+	// looking: the network is being looked at; looked is when it was last.
+	looking bool
+	looked  time.Time
 	// left is when a place became free last while calls waited, and between the
 	// average time between two such, as it was when it was measured last.
 	left, measured time.Time
@@ -76,6 +92,10 @@ type pool struct {
 	fast time.Time
 	// slowTurns lets as many slow evaluations run as there are processors to spare.
 	slowTurns chan struct{}
+	// recent are the last caller and the last that was another.
+	recent [2]asked
+	// look is asked while calls wait; nil: by nobody.
+	look *look
 }
 
 // fresh counts what came in an interval of freshTime and in the one before.
@@ -117,7 +137,8 @@ type line struct {
 	// calls are those that have arrived and not left, inside the fresh ones of them.
 	calls  int
 	inside fresh
-	slow   int
+	// slow evaluations are under way, long those of them that took slowAfter.
+	slow, long int
 }
 
 type waiter struct {
@@ -144,12 +165,18 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
+// asked is who has come, and when.
+type asked struct {
+	caller string
+	at     time.Time
+}
+
 // newPool makes a pool of so many places, for which so many calls may wait, while
 // it is busy no longer than target. Spare is how many slow evaluations run at once.
 func newPool(workers, queue int, target time.Duration, spare int) *pool {
 	return &pool{
-		tasks: make(chan *task), workers: workers, limit: queue, target: target, began: time.Now(),
-		lines: map[string]*line{}, slowTurns: make(chan struct{}, max(spare, 1)),
+		tasks: make(chan *task), workers: workers, processors: runtime.GOMAXPROCS(0), limit: queue, target: target, began: time.Now(),
+		lines: map[string]*line{}, slowTurns: make(chan struct{}, max(spare, 1)), up: make(chan struct{}),
 	}
 }
 
@@ -157,6 +184,9 @@ func newPool(workers, queue int, target time.Duration, spare int) *pool {
 // their own contexts.
 func (p *pool) serve(ctx context.Context) {
 	var workers sync.WaitGroup
+	if p.look != nil {
+		workers.Go(func() { p.look.serve(ctx) })
+	}
 	for range p.workers * (1 + slowPerWorker) { // a slow one keeps its worker
 		workers.Go(func() {
 			for {
@@ -169,6 +199,7 @@ func (p *pool) serve(ctx context.Context) {
 			}
 		})
 	}
+	p.begun.Do(func() { close(p.up) })
 	workers.Wait()
 }
 
@@ -238,19 +269,40 @@ func (p *pool) admits(ctx context.Context, caller string, n int, now time.Time) 
 	if p.waiting >= p.limit && !p.makeRoom(caller, n) {
 		return false
 	}
+	p.count(n, now)
 	wait := p.wait(caller, n-1, now)
 	if end, ok := ctx.Deadline(); ok && now.Before(end) && now.Add(wait).After(end) {
 		return false
 	}
+	if wait > p.target {
+		p.over = now
+	}
+	target := p.target
+	if p.hot {
+		target /= hotShare
+	}
 	// A call is not refused for the work that is under way.
-	if wait <= max(p.target, time.Duration(2*p.workers)*p.between) {
-		return true
+	return wait <= max(target, time.Duration(2*p.workers)*p.between)
+}
+
+// count learns from what came and went for twice countTime whether the line is to be
+// short: each time a quarter more has come than was decided, and some would have waited
+// too long. Callers that wait for their answers do not come that often, and what comes
+// at once after the process stood still comes once. It takes as long to be over.
+func (p *pool) count(n int, now time.Time) {
+	if d := now.Sub(p.counted); d >= countTime {
+		switch {
+		case d >= 2*countTime && p.waiting == 0: // nobody came for a while
+			p.excess = 0
+		case 4*p.came > 5*(p.went+p.workers):
+			p.excess = min(p.excess+1, 2)
+		default:
+			p.excess = max(p.excess-1, 0)
+		}
+		p.hot = p.excess > 0 && (p.hot || p.excess == 2 && now.Sub(p.over) < countTime)
+		p.came, p.went, p.counted = 0, 0, now
 	}
-	if now.Sub(p.over) > calmTime {
-		p.since = now
-	}
-	p.over = now
-	return now.Sub(p.since) < burstTime
+	p.came += n
 }
 
 // makeRoom refuses the newest of the longest line in favour of a caller whose own
@@ -310,6 +362,7 @@ func (p *pool) arrive(ctx context.Context, caller string) (*arrival, error) {
 	defer p.mu.Unlock()
 	// Where the queue is full, who comes to it may make room.
 	now := time.Now()
+	p.askedBy(caller, now)
 	if p.waiting < p.limit && !p.admits(ctx, caller, 1, now) {
 		return nil, overloaded()
 	}
@@ -349,6 +402,27 @@ func (a *arrival) out() {
 		p.active--
 		p.forget(a.line)
 	}
+}
+
+// askedBy notes who has come last, and who of the others.
+func (p *pool) askedBy(caller string, now time.Time) {
+	if p.recent[0].caller != caller {
+		p.recent[1] = p.recent[0]
+	}
+	p.recent[0] = asked{caller, now}
+}
+
+// others tells whether anybody else has come within the last second.
+func (p *pool) others(caller string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	for _, a := range p.recent {
+		if a.caller != caller && now.Sub(a.at) < time.Second {
+			return true
+		}
+	}
+	return false
 }
 
 // waits is how many calls wait for a place, slows how many evaluations take long.
@@ -422,7 +496,7 @@ func (s *seat) enter(ctx context.Context) (waited bool, err error) {
 		return false, overloaded()
 	}
 	p.come(s, 1)
-	if p.running < p.workers && p.waiting == 0 && p.inside.turn(p.epoch(now)) <= 1 {
+	if p.running < p.places() && p.waiting == 0 && p.inside.turn(p.epoch(now)) <= 1 {
 		p.running++
 		p.fast = now
 		p.mu.Unlock()
@@ -465,6 +539,7 @@ func (p *pool) give() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
+	p.went++
 	now := time.Now()
 	p.measure(now)
 	p.next(now)
@@ -489,7 +564,7 @@ func (p *pool) measure(now time.Time) {
 
 // next fills the places that are free.
 func (p *pool) next(now time.Time) {
-	for p.running < p.workers && p.waiting > 0 {
+	for p.running < p.places() && p.waiting > 0 {
 		l := p.turns[0]
 		w := l.waiters[0]
 		p.turns = p.turns[1:]

@@ -76,6 +76,30 @@ func TestPool(t *testing.T) {
 	})
 }
 
+// Nothing is decided before the workers are there.
+func TestPoolNotUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(2, 4, testQueueTime, 1)
+		early, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if err := p.seat("", 1).here(early, func(context.Context) { t.Error("ran") }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("before there are workers: %v", err)
+		}
+		ran := false
+		var call sync.WaitGroup
+		call.Go(func() { _ = p.seat("", 1).here(t.Context(), func(context.Context) { ran = true }) })
+		synctest.Wait()
+		p.start(t)
+		call.Wait()
+		if !ran {
+			t.Error("did not run once there were")
+		}
+		p.start(t) // a second time, by whoever runs the server twice
+		p.empty(t)
+	})
+}
+
 // A call that waits in vain goes with its own deadline and never runs.
 func TestPoolDeadline(t *testing.T) {
 	t.Parallel()
@@ -99,22 +123,26 @@ func TestPoolDeadline(t *testing.T) {
 	})
 }
 
+// panics fails unless the panic of a worker reaches f's caller, with where it came from.
+func panics(t *testing.T, want string, f func()) {
+	t.Helper()
+	defer func() {
+		if v, ok := recover().(*panicked); !ok || v.value != want || len(v.stack) == 0 {
+			t.Errorf("recovered %v, want %s", v, want)
+		}
+	}()
+	f()
+}
+
 // A panic on a worker reaches the caller, and the worker lives on.
 func TestPoolPanic(t *testing.T) {
 	t.Parallel()
 	p := newPool(1, 1, testQueueTime, 1)
 	p.start(t)
 	for range 3 {
-		func() {
-			defer func() {
-				v, ok := recover().(*panicked)
-				if !ok || v.value != "boom" || len(v.stack) == 0 {
-					t.Errorf("recovered %v", v)
-				}
-			}()
+		panics(t, "boom", func() {
 			_ = p.seat("", 1).onWorker(t.Context(), func(context.Context) { panic("boom") })
-			t.Error("the panic was swallowed")
-		}()
+		})
 	}
 	if err := p.seat("", 1).onWorker(t.Context(), func(context.Context) {}); err != nil {
 		t.Errorf("after panics: %v", err)
@@ -199,12 +227,11 @@ func TestPoolMakesRoom(t *testing.T) {
 	})
 }
 
-// While calls keep waiting, who would wait longer than the time for it is refused
-// before anything of it is read; a burst is not.
+// Who would wait longer than the time for it is refused before anything of it is read.
 func TestPoolQueueTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool(1, 1000, testQueueTime, 1)
+		p := newPool(1, 1000, 200*time.Millisecond, 1)
 		p.start(t)
 		var calls sync.WaitGroup
 		var done, refused atomic.Int64
@@ -219,39 +246,34 @@ func TestPoolQueueTime(t *testing.T) {
 				}
 			})
 		}
-		for range 400 {
+		for range 400 { // nobody knows yet for how long they will wait
 			call()
 		}
-		time.Sleep(90 * time.Millisecond)
-		call() // the first that would wait too long
-		time.Sleep(90 * time.Millisecond)
-		if refused.Load() != 0 {
-			t.Errorf("%d of a burst were refused", refused.Load())
-		}
-		time.Sleep(20 * time.Millisecond) // 200: no burst any more, and 200 wait
+		time.Sleep(195 * time.Millisecond)
 		arrive := func(ctx context.Context, caller string) error {
 			a, err := p.arrive(ctx, caller)
 			a.leave()
 			return err
 		}
 		if !isOverloaded(arrive(t.Context(), "")) {
-			t.Error("who would wait 200 ms is let in")
+			t.Error("who would wait 205 ms is let in")
 		}
 		if err := arrive(t.Context(), "another"); err != nil {
 			t.Errorf("another caller, whose turn is next: %v", err)
 		}
-		time.Sleep(195 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 		if err := arrive(t.Context(), ""); err != nil {
-			t.Errorf("who would wait 5 ms: %v", err)
+			t.Errorf("who would wait 195 ms: %v", err)
 		}
+		time.Sleep(190 * time.Millisecond)
 		short, stop := context.WithTimeout(t.Context(), time.Millisecond)
 		defer stop()
 		if !isOverloaded(arrive(short, "")) {
 			t.Error("who would wait beyond its deadline is let in")
 		}
 		calls.Wait()
-		if done.Load() != 401 {
-			t.Errorf("%d done", done.Load())
+		if done.Load() != 400 || refused.Load() != 0 {
+			t.Errorf("%d done, %d refused", done.Load(), refused.Load())
 		}
 		p.empty(t)
 	})
@@ -350,12 +372,7 @@ func TestPoolWaitsForWorker(t *testing.T) {
 			}
 		})
 		calls.Go(func() {
-			defer func() {
-				if v, ok := recover().(*panicked); !ok || v.value != "broken" {
-					t.Errorf("recovered %v", v)
-				}
-			}()
-			where(func() { panic("broken") })
+			panics(t, "broken", func() { where(func() { panic("broken") }) })
 		})
 		synctest.Wait()
 		close(hold)
@@ -373,16 +390,26 @@ func TestPoolSuspects(t *testing.T) {
 	if !slow.yield() {
 		t.Fatal("no room for one that takes long")
 	}
-	if got := p.paceAfter("runaway"); got != suspectAfter {
-		t.Errorf("beside one that takes long: paced after %v", got)
+	if !p.suspects("runaway") || p.suspects("quiet") {
+		t.Errorf("beside one that takes long: suspects %v, another caller %v", p.suspects("runaway"), p.suspects("quiet"))
 	}
-	if got := p.paceAfter("quiet"); got != slowAfter {
-		t.Errorf("another caller: paced after %v", got)
+	next := &turn{pool: p, caller: "runaway", suspect: true}
+	p.running++
+	if got := next.paceAfter(); got != suspectAfter || !next.yield() {
+		t.Errorf("paced after %v", got)
 	}
 	slow.end()
-	if got := p.paceAfter("runaway"); got != slowAfter {
-		t.Errorf("after it: paced after %v", got)
+	if p.suspects("runaway") {
+		t.Error("what was only suspected makes suspect")
 	}
+	next.end()
+	p.empty(t)
+	all := &turn{pool: p}
+	p.running++
+	if !all.yield() || p.suspects("") {
+		t.Error("callers that are not told apart are judged by each other")
+	}
+	all.end()
 	p.empty(t)
 }
 
@@ -474,5 +501,150 @@ func TestPoolArrivals(t *testing.T) {
 		}
 		all[2].leave()
 		p.empty(t)
+	})
+}
+
+// TestPoolHot: while more comes than can be decided, for longer than a burst, the line is
+// short; and it is long again after that. Callers that wait for their answers are many,
+// and no such load.
+func TestPoolHot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const each = time.Millisecond
+		p := newPool(1, 1000, 100*time.Millisecond, 1)
+		p.start(t)
+		var calls sync.WaitGroup
+		var refused atomic.Int64
+		call := func(longest *atomic.Int64) {
+			came := time.Now()
+			a, err := p.arrive(t.Context(), "")
+			defer a.leave()
+			if err == nil {
+				err = p.seat("", 1).here(t.Context(), func(context.Context) { time.Sleep(each) })
+			}
+			if isOverloaded(err) {
+				refused.Add(1)
+				return
+			}
+			longest.Store(max(longest.Load(), int64(time.Since(came))))
+		}
+		var waiting atomic.Int64
+		for range 60 { // wait for 60 ms
+			calls.Go(func() {
+				for range 10 {
+					call(&waiting)
+				}
+			})
+		}
+		calls.Wait()
+		if refused.Load() != 0 || time.Duration(waiting.Load()) < 50*each {
+			t.Errorf("of callers that wait %d were refused, the longest wait was %s", refused.Load(), time.Duration(waiting.Load()))
+		}
+		var early, late atomic.Int64
+		for i := range 5000 { // five times what can be decided, for a second
+			longest := &early
+			if i > 2500 {
+				longest = &late
+			}
+			calls.Go(func() { call(longest) })
+			time.Sleep(each / 5)
+		}
+		calls.Wait()
+		if d := time.Duration(early.Load()); d < 50*each {
+			t.Errorf("no burst is let in: the longest wait was %s", d)
+		}
+		if d := time.Duration(late.Load()); d > 15*each {
+			t.Errorf("under lasting overload the longest wait was %s", d)
+		}
+		if refused.Load() < 3500 {
+			t.Errorf("%d refused of 5000", refused.Load())
+		}
+		time.Sleep(2 * countTime)
+		refused.Store(0)
+		for range 60 {
+			calls.Go(func() { call(&waiting) })
+		}
+		calls.Wait()
+		if refused.Load() != 0 {
+			t.Errorf("%d refused when it is over", refused.Load())
+		}
+		p.empty(t)
+	})
+}
+
+// What comes at once after a standstill has the whole queue time: it comes once.
+func TestPoolHotAfterStandstill(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const each = time.Millisecond
+		p := newPool(1, 1000, 100*time.Millisecond, 1)
+		p.start(t)
+		var calls sync.WaitGroup
+		var refused atomic.Int64
+		call := func() {
+			calls.Go(func() {
+				a, err := p.arrive(t.Context(), "")
+				defer a.leave()
+				if err == nil {
+					err = p.seat("", 1).here(t.Context(), func(context.Context) { time.Sleep(each) })
+				}
+				if isOverloaded(err) {
+					refused.Add(1)
+				}
+			})
+		}
+		steady := func() { // seven tenths of what can be decided, for a second
+			for range 700 {
+				call()
+				time.Sleep(10 * each / 7)
+			}
+		}
+		steady()
+		if n := refused.Load(); n != 0 {
+			t.Errorf("%d refused at 70 %% load", n)
+		}
+		for range 150 {
+			call()
+		}
+		steady()
+		// Those that come within the next 50 ms would wait longer than 100 ms.
+		if n := refused.Load(); n < 30 || n > 40 {
+			t.Errorf("%d were refused after 150 came at once, want 35", n)
+		}
+		calls.Wait()
+		p.empty(t)
+	})
+}
+
+func TestPoolOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 10, testQueueTime, 1)
+		come := func(caller string) {
+			a, err := p.arrive(t.Context(), caller)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.leave()
+		}
+		check := func(of string, want bool) {
+			t.Helper()
+			if p.others(of) != want {
+				t.Errorf("others than %s: %t", of, !want)
+			}
+		}
+		come("flood")
+		come("flood")
+		check("flood", false)
+		come("quiet")
+		for range 3 {
+			come("flood")
+		}
+		check("flood", true)
+		check("quiet", true)
+		time.Sleep(2 * time.Second)
+		come("flood")
+		check("flood", false)
+		check("quiet", true)
 	})
 }

@@ -11,6 +11,8 @@ import (
 type turn struct {
 	pool   *pool
 	caller string
+	// suspect: it is paced after suspectAfter.
+	suspect bool
 	// slow: the place is given back, and the evaluation runs beside the others.
 	slow bool
 	// active: it has one of the pool's slowTurns, since then.
@@ -33,13 +35,22 @@ func (s *seat) onWorker(ctx context.Context, f func(context.Context)) error {
 // run runs f once there is a place. A call whose context ends before a worker is
 // free never runs; after that f itself watches the context.
 func (s *seat) run(ctx context.Context, f func(context.Context), onWorker bool) error {
+	select {
+	case <-s.pool.up:
+	default: // which costs nothing once it is closed
+		select {
+		case <-s.pool.up:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	waited, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
-	t := &turn{pool: s.pool, caller: s.caller}
+	t := &turn{pool: s.pool, caller: s.caller, suspect: s.pool.suspects(s.caller)}
 	defer t.end()
-	paced := engine.WithPace(ctx, s.pool.paceAfter(s.caller), t.pace)
+	paced := engine.WithPace(ctx, t.paceAfter(), t.pace)
 	if !onWorker && !waited {
 		f(paced)
 		return nil
@@ -57,12 +68,19 @@ func (s *seat) run(ctx context.Context, f func(context.Context), onWorker bool) 
 	return nil
 }
 
-// paceAfter is how long an evaluation may run before it is paced: not long where
-// the same caller has others that take long.
-func (p *pool) paceAfter(caller string) time.Duration {
+// suspects tells whether a caller has evaluations under way that took slowAfter: what
+// was only suspected makes nobody suspect, and callers that are not told apart are not
+// judged by each other.
+func (p *pool) suspects(caller string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l := p.lines[caller]; l != nil && l.slow > 0 {
+	l := p.lines[caller]
+	return caller != "" && l != nil && l.long > 0
+}
+
+// paceAfter is how long an evaluation may run before it is paced.
+func (t *turn) paceAfter() time.Duration {
+	if t.suspect {
 		return suspectAfter
 	}
 	return slowAfter
@@ -72,6 +90,7 @@ func (p *pool) paceAfter(caller string) time.Duration {
 func (t *turn) end() {
 	p := t.pool
 	if !t.slow {
+		p.lookAround()
 		p.give()
 		return
 	}
@@ -81,6 +100,9 @@ func (t *turn) end() {
 	p.slow--
 	if l := p.lines[t.caller]; l != nil {
 		l.slow--
+		if !t.suspect {
+			l.long--
+		}
 		p.forget(l)
 	}
 }
@@ -131,8 +153,12 @@ func (t *turn) yield() bool {
 	}
 	t.slow, t.since = true, time.Now()
 	l.slow++
+	if !t.suspect {
+		l.long++
+	}
 	p.slow++
 	p.running--
+	p.went++
 	p.measure(t.since)
 	p.next(t.since)
 	return true

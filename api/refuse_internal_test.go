@@ -48,7 +48,7 @@ func BenchmarkRefused(b *testing.B) {
 		b.Fatal(err)
 	}
 	p := s.pool // as if many of many callers were inside, and a place free once in an hour
-	p.between, p.measured, p.over = time.Hour, time.Now().Add(time.Hour), time.Now().Add(time.Hour)
+	p.between, p.measured = time.Hour, time.Now().Add(time.Hour)
 	p.coming, p.active = 1000, 1000
 	ctx := metadata.NewIncomingContext(b.Context(), metadata.Pairs("authorization", "Bearer none"))
 	info := &tap.Info{FullMethodName: authzdv1.DecisionService_Check_FullMethodName}

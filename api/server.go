@@ -28,7 +28,8 @@ const (
 	DefaultMaxDuration = 10 * time.Second
 	DefaultGrace       = 10 * time.Second
 	DefaultQueue       = 1024
-	DefaultQueueTime   = 50 * time.Millisecond
+	DefaultQueueTime   = 100 * time.Millisecond
+	DefaultKeepalive   = time.Minute
 	workersPerCore     = 2
 )
 
@@ -74,10 +75,14 @@ type Options struct {
 	Workers int
 	// Queue is how many calls may wait for one of them; default DefaultQueue.
 	Queue int
-	// QueueTime is how long a call may have to wait once calls have waited for a while
-	// without a break, as far as that can be told; who would wait longer is refused at
-	// once. Default DefaultQueueTime.
+	// QueueTime is how long a call may have to wait, as far as that can be told; who would
+	// wait longer is refused at once. While more calls come than can be decided, it is a
+	// twentieth of that. Default DefaultQueueTime.
 	QueueTime time.Duration
+	// Keepalive is how long nothing may come on a gRPC connection before its client is
+	// asked for a sign of life; without one it is given up after a third of that. At least
+	// a second; default DefaultKeepalive.
+	Keepalive time.Duration
 	// Grace is how long calls under way may take to end when Run's context is
 	// done; default DefaultGrace.
 	Grace time.Duration
@@ -111,6 +116,9 @@ func (o Options) withDefaults() Options {
 	if o.QueueTime <= 0 {
 		o.QueueTime = DefaultQueueTime
 	}
+	if o.Keepalive <= 0 {
+		o.Keepalive = DefaultKeepalive
+	}
 	if o.Grace <= 0 {
 		o.Grace = DefaultGrace
 	}
@@ -129,6 +137,7 @@ type Server struct {
 	opts      Options
 	log       *slog.Logger
 	pool      *pool
+	unread    *unreadAnswers
 	metrics   *metrics
 	revisions *revisions
 	health    *readiness
@@ -163,8 +172,12 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	p := newPool(opts.Workers, opts.Queue, opts.QueueTime, runtime.GOMAXPROCS(0)/2)
+	if p.look, err = newLook(); err != nil {
+		return nil, err
+	}
+	u := &unreadAnswers{}
 	s := &Server{
-		opts: opts, log: opts.Log, pool: p, metrics: newMetrics(opts.Engine, p, opts.Verifier, opts.Follow, opts.Bundles),
+		opts: opts, log: opts.Log, pool: p, unread: u, metrics: newMetrics(opts.Engine, p, u, opts.Verifier, opts.Follow, opts.Bundles),
 		revisions: newRevisions(), health: newReadiness(), access: access, shown: newShown(),
 		waiters: make(chan struct{}, maxWaiters), watchers: make(chan struct{}, maxWatchers),
 		pushes: places{all: maxPushes, ofOne: maxPushesOfOne}, downloads: places{all: maxDownloads, ofOne: maxDownloadsOfOne},

@@ -125,10 +125,11 @@ func (x *access) rpcTLS() *tls.Config {
 	}
 }
 
-// doorCredentials secure the public listener. The in-memory one has none, and
-// is told apart by the type of its connections.
+// doorCredentials secure the public listener, and have its connections counted. The
+// in-memory one has none, and is told apart by the type of its connections.
 type doorCredentials struct {
 	credentials.TransportCredentials
+	unread *unreadAnswers
 }
 
 // ServerHandshake secures one connection.
@@ -136,12 +137,16 @@ func (d doorCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.A
 	if _, inside := conn.(memoryConn); inside {
 		return conn, insideInfo{}, nil
 	}
-	return d.TransportCredentials.ServerHandshake(conn) //nolint:wrapcheck // grpc-go's own
+	secured, info, err := d.TransportCredentials.ServerHandshake(conn)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // grpc-go's own
+	}
+	return d.unread.connected(secured), info, nil
 }
 
 // Clone keeps the type, which grpc-go asks for.
 func (d doorCredentials) Clone() credentials.TransportCredentials {
-	return doorCredentials{d.TransportCredentials.Clone()}
+	return doorCredentials{d.TransportCredentials.Clone(), d.unread}
 }
 
 // insideInfo is of a connection that never left the process.

@@ -49,6 +49,7 @@ type Config struct {
 	MemoryBudget    string
 	Queue           int
 	QueueTime       time.Duration
+	GRPCKeepalive   time.Duration
 	DecisionSteps   int
 	LogLevel        string
 	TLSCert         string
@@ -104,7 +105,8 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; pushed bundles may take a quarter of it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
-	f.DurationVar(&c.QueueTime, "queue-time", api.DefaultQueueTime, "how long a call may have to wait for a worker when calls keep waiting; who would wait longer is refused at once")
+	f.DurationVar(&c.QueueTime, "queue-time", api.DefaultQueueTime, "how long a call may have to wait for a worker; who would wait longer is refused at once; a twentieth of it while more calls come than can be decided")
+	f.DurationVar(&c.GRPCKeepalive, "grpc-keepalive", api.DefaultKeepalive, "how long nothing may come on a gRPC connection before its client is asked for a sign of life, and given up without one after a third of that; less than what a firewall or load balancer between keeps idle connections")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its private key")
 	f.StringVar(&c.TLSClientCA, "tls-client-ca", "", "PEM file with the authorities that vouch for callers by client certificates; needs --callers")
@@ -294,13 +296,10 @@ func (c *Config) Validate() error {
 	if err := errors.Join(c.Signing.validate(c.Bundles, c.HTTP, c.GRPC), memory(c.MemoryBudget).valid(), validEvaluator(c.Evaluator)); err != nil {
 		faults = append(faults, err)
 	}
-	for _, d := range []struct {
-		flag string
-		d    time.Duration
-	}{{"shutdown-grace", c.ShutdownGrace}, {"decision-timeout", c.DecisionTimeout}, {"queue-time", c.QueueTime}} {
-		if d.d <= 0 {
-			bad("%s: %s is not a time above 0", d.flag, d.d)
-		}
+	faults = append(faults, validTimes(
+		flagTime{"shutdown-grace", c.ShutdownGrace}, flagTime{"decision-timeout", c.DecisionTimeout}, flagTime{"queue-time", c.QueueTime})...)
+	if c.GRPCKeepalive < time.Second {
+		bad("grpc-keepalive: %s is not a time of at least %s", c.GRPCKeepalive, time.Second)
 	}
 	for _, n := range []struct {
 		flag     string
@@ -339,6 +338,23 @@ func (c *Config) Validate() error {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// flagTime is a flag that has to be a time above 0.
+type flagTime struct {
+	flag string
+	d    time.Duration
+}
+
+// validTimes reports those that are not.
+func validTimes(list ...flagTime) []error {
+	var faults []error
+	for _, f := range list {
+		if f.d <= 0 {
+			faults = append(faults, fmt.Errorf("%s: %s is not a time above 0", f.flag, f.d))
+		}
+	}
+	return faults
 }
 
 func validAddress(addr string) error {

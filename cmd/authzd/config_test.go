@@ -46,7 +46,7 @@ func TestConfigPrecedence(t *testing.T) {
 	want := Config{
 		HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:20", Bundles: []string{"a=/env", "c=/env"}, ShutdownGrace: 4 * time.Second,
 		Follow:          following{Interval: 10 * time.Second},
-		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second, DecisionSteps: 10_000_000, QueueTime: 50 * time.Millisecond,
+		MaxRequestBytes: 256 << 10, MaxBatchBytes: 4 << 20, MaxDepth: 300, MaxBatch: 100, MaxTools: 1000, DecisionTimeout: time.Second, DecisionSteps: 10_000_000, QueueTime: 100 * time.Millisecond, GRPCKeepalive: time.Minute,
 		Workers: 5, VerifySample: 10000, Evaluator: "interpreter", LogLevel: "info", DenialForm: "challenge", DenialCode: -31403, ExtraMCPMethods: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -99,12 +99,12 @@ func TestConfigRefuses(t *testing.T) {
 			"all faults of the values",
 			[]string{
 				"--http", "here", "--grpc", ":8182", "--bundle", "a", "--bundle", "b=x", "--bundle", "b=y", "--shutdown-grace", "-1s",
-				"--max-depth", "0", "--queue", "-1", "--queue-time", "0s", "--decision-steps", "0", "--log-level", "loud", "--denial-form", "loud", "--denial-code", "-32401", "--decision-timeout", "0s",
+				"--max-depth", "0", "--queue", "-1", "--queue-time", "0s", "--grpc-keepalive", "900ms", "--decision-steps", "0", "--log-level", "loud", "--denial-form", "loud", "--denial-code", "-32401", "--decision-timeout", "0s",
 			},
 			nil, "",
 			[]string{
-				`http: "here"`, `grpc: ":8182" is every interface`, `"a" is not NAME=PATH`, `the name "b" is given twice`, "shutdown-grace", "decision-timeout",
-				"max-depth: 0", "queue: -1", "queue-time: 0s", "decision-steps: 0", "log-level", "denial-form", "denial-code: -32401",
+				`http: "here"`, `grpc: ":8182" is every interface`, `"a" is not NAME=PATH`, `the name "b" is given twice`, "shutdown-grace: -1s is not a time above 0", "decision-timeout: 0s is not a time above 0",
+				"max-depth: 0", "queue: -1", "queue-time: 0s is not a time above 0", "grpc-keepalive: 900ms", "decision-steps: 0", "log-level", "denial-form", "denial-code: -32401",
 			},
 		},
 		{"certificate without key", []string{"--tls-cert", "c"}, nil, "", []string{"tls-cert and tls-key belong together"}},
@@ -120,7 +120,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"token of nobody", []string{"--follow-token-file", "a=x"}, nil, "", []string{`no bundle "a" is followed`}},
 		{"token twice", []string{"--follow", "a=https://e.com", "--follow-token-file", "a=x", "--follow-token-file", "a=y"}, nil, "", []string{"given twice"}},
 		{"age without a source", []string{"--max-bundle-age", "1s"}, nil, "", []string{"need --follow", "is below 5s"}},
-		{"certificate of a follower without key", []string{"--follow-cert", "c", "--follow-interval", "0s"}, nil, "", []string{"follow-cert and follow-key belong together", "follow-interval"}},
+		{"certificate of a follower without key", []string{"--follow-cert", "c", "--follow-interval", "0s"}, nil, "", []string{"follow-cert and follow-key belong together", "follow-interval: 0s is not a time above 0"}},
 		{"follow is text", nil, nil, "follow: a", []string{"must be a list of NAME=URL"}},
 		{"bundle name", []string{"--bundle", "../a=x"}, nil, "", []string{"is not NAME=PATH"}},
 	}

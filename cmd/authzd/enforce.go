@@ -99,14 +99,7 @@ func (c *enforceConfig) validate(addresses ...string) error {
 	if c.Subject != "" && c.Issuers != "" {
 		bad("subject and issuers: with --issuers a person shows a token")
 	}
-	for _, d := range []struct {
-		flag string
-		d    time.Duration
-	}{{"decision-timeout", c.DecisionTimeout}, {"ask-timeout", c.Timeout}} {
-		if d.d <= 0 {
-			bad("%s: %s is not a time above 0", d.flag, d.d)
-		}
-	}
+	faults = append(faults, validTimes(flagTime{"decision-timeout", c.DecisionTimeout}, flagTime{"ask-timeout", c.Timeout})...)
 	for _, n := range []struct {
 		flag string
 		n    int
@@ -200,11 +193,11 @@ type decisions struct {
 }
 
 // decide opens the service.
-func (c *enforceConfig) decide(ctx context.Context, std stdio, log *slog.Logger, reload bool) (*decisions, error) {
+func (c *enforceConfig) decide(ctx context.Context, std stdio, log *slog.Logger, lines *logQueue, reload bool) (*decisions, error) {
 	if c.PDP != "" {
 		return c.remoteDecisions(std)
 	}
-	return c.localDecisions(ctx, log, reload)
+	return c.localDecisions(ctx, log, lines, reload)
 }
 
 func (c *enforceConfig) remoteDecisions(std stdio) (*decisions, error) {
@@ -238,7 +231,7 @@ func servedBy(ctx context.Context, conn *grpc.ClientConn) error {
 
 // localDecisions loads policy into this process. With reload SIGHUP loads it
 // again.
-func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, reload bool) (*decisions, error) {
+func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, lines *logQueue, reload bool) (*decisions, error) {
 	refs, err := c.bundleRefs()
 	if err != nil {
 		return nil, err
@@ -258,7 +251,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, re
 		return nil, err
 	}
 	options := api.Options{
-		Engine: p.engine, Log: log, Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
+		Engine: p.engine, Log: log, LogLost: lines.lost.Load, Denial: api.DenialOptions{Form: mcp.Preference(c.DenialForm), DenialCode: c.DenialCode},
 		StrictMethods: !c.ExtraMCPMethods,
 		Limits:        api.Limits{MaxBytes: c.MaxMessage + api.DefaultMaxBytes, MaxBatchBytes: c.MaxResult},
 	}

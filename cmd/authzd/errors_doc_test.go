@@ -163,11 +163,16 @@ func literal(e ast.Expr) string {
 	return s
 }
 
-func isCode(s string) bool { return regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`).MatchString(s) }
+var (
+	wholeCode = regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`)
+	anyCode   = regexp.MustCompile(`\b[a-z]+\.[a-z0-9_]+\b`)
+)
+
+func isCode(s string) bool { return wholeCode.MatchString(s) }
 
 // codesIn finds everything in text that is spelt as a code.
 func codesIn(text string) []string {
-	return regexp.MustCompile(`\b[a-z]+\.[a-z0-9_]+\b`).FindAllString(text, -1)
+	return anyCode.FindAllString(text, -1)
 }
 
 // documented are the codes of the tables of docs/errors.md, in order: the

@@ -65,9 +65,7 @@ func (c *following) validate(dataDir string, local []bundleRef) error {
 	if (c.Cert == "") != (c.Key == "") {
 		bad("follow-cert and follow-key belong together: give both")
 	}
-	if c.Interval <= 0 {
-		bad("follow-interval: %s is not a time above 0", c.Interval)
-	}
+	faults = append(faults, validTimes(flagTime{"follow-interval", c.Interval})...)
 	if c.MaxAge != 0 && c.MaxAge < follow.MinMaxAge {
 		bad("max-bundle-age: %s is below %s", c.MaxAge, follow.MinMaxAge)
 	}

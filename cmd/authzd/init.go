@@ -104,8 +104,8 @@ func splitInit(args []string) []string {
 
 // initialize asks the server, writes the bundle and reports.
 func initialize(ctx context.Context, std stdio, o initOptions) error {
-	if o.timeout <= 0 {
-		return errors.New("--timeout must be more than zero")
+	if err := errors.Join(validTimes(flagTime{"--timeout", o.timeout})...); err != nil {
+		return err
 	}
 	source, err := o.source(std)
 	if err != nil {

@@ -50,6 +50,26 @@ FAIL ` + dir + `/policy_test.rego:5: authz_test.test_read
 	}
 }
 
+// What only compiled evaluation refuses is told with its place, and fails nothing.
+func TestLintInterpreted(t *testing.T) {
+	t.Parallel()
+	const policy = `package authz
+
+permit["all"] := {} if {
+	not {"a": input.subject.id} == {"a": "mallory"}
+}
+`
+	dir := bundle(t, map[string]string{"policy.rego": policy})
+	code, out, _ := command(t, "", "test", "--lint", "--allow-empty", dir)
+	if code != 0 || !strings.Contains(out, "\n"+dir+"/policy.rego:4:2: bundle.interpreted (warning): --evaluator compiled leaves all of this policy to the interpreter: ") {
+		t.Errorf("code %d, %s", code, out)
+	}
+	code, out, _ = command(t, "", "test", "--lint", "--allow-empty", bundle(t, map[string]string{"policy.rego": strings.Replace(policy, "not ", "", 1)}))
+	if code != 0 || strings.Contains(out, "bundle.interpreted") {
+		t.Errorf("code %d, %s", code, out)
+	}
+}
+
 // Without --lint a finding is a warning like others, and does not fail.
 func TestLintWarnsWithoutTheFlag(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,9 @@ const (
 	maxQueuedLog = 4 << 20
 	// lastLog is how long the end of a process waits for its last lines.
 	lastLog = time.Second
+	// retellLog is how often it is tried to tell of lost lines when nothing else is
+	// written.
+	retellLog = 5 * time.Second
 )
 
 // logQueue is a writer of log lines that nobody waits for: who reads the log may
@@ -37,7 +41,8 @@ type logQueue struct {
 // newLog makes the log of a command that serves; start the queue, and end it last. A
 // reader of standard error that has gone ends such a command no more than a full disk.
 func newLog(std stdio, level slog.Level) (*slog.Logger, *logQueue) {
-	signal.Ignore(syscall.SIGPIPE)
+	// Nobody reads the signal; ignored, it would be ignored by what wrap starts as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	q := &logQueue{to: std.err, more: make(chan struct{}, 1)}
 	return slog.New(slog.NewJSONHandler(q, &slog.HandlerOptions{Level: level})), q
 }
@@ -75,30 +80,64 @@ func (q *logQueue) next() ([]byte, bool) {
 // run writes until ctx is done, and then what is left. It does not return while a
 // write stands still.
 func (q *logQueue) run(ctx context.Context) {
-	var told uint64
+	w := lineWriter{to: q.to}
 	for {
 		for line, ok := q.next(); ok; line, ok = q.next() {
-			if _, err := q.to.Write(line); err != nil {
+			if !w.write(line) {
 				q.lost.Add(1)
 				continue
 			}
-			if lost := q.lost.Load(); lost != told {
-				_, err := fmt.Fprintf(q.to, "{\"time\":%q,\"level\":\"ERROR\",\"msg\":\"lines of the log are lost\",\"lost\":%d}\n", time.Now().UTC().Format(time.RFC3339Nano), lost)
-				if err == nil {
-					told = lost
-				}
-			}
+			w.tell(q.lost.Load())
+		}
+		var again <-chan time.Time
+		if q.lost.Load() != w.told {
+			again = time.After(retellLog)
 		}
 		select {
 		case <-q.more:
+		case <-again:
+			w.tell(q.lost.Load())
 		case <-ctx.Done():
 			select {
 			case <-q.more:
 				continue
 			default:
+				w.tell(q.lost.Load())
 				return
 			}
 		}
+	}
+}
+
+// lineWriter writes whole lines: what is left of one that failed does not begin the
+// next.
+type lineWriter struct {
+	to   io.Writer
+	torn bool
+	// told is the number of lost lines that was told last.
+	told uint64
+}
+
+func (w *lineWriter) write(line []byte) bool {
+	if w.torn {
+		if _, err := w.to.Write([]byte{'\n'}); err != nil {
+			return false
+		}
+		w.torn = false
+	}
+	n, err := w.to.Write(line)
+	w.torn = err != nil && n > 0
+	return err == nil
+}
+
+// tell writes how many lines are lost, unless that was told.
+func (w *lineWriter) tell(lost uint64) {
+	if lost == w.told {
+		return
+	}
+	line := fmt.Appendf(nil, "{\"time\":%q,\"level\":\"ERROR\",\"msg\":\"lines of the log are lost\",\"lost\":%d}\n", time.Now().UTC().Format(time.RFC3339Nano), lost)
+	if w.write(line) {
+		w.told = lost
 	}
 }
 

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,18 +73,14 @@ func TestBundlesFitMemory(t *testing.T) {
 		t.Error("a budget that is none")
 	}
 	p := newPushStand(t)
-	var data strings.Builder
-	data.WriteString(`{"users": {"first": 1`)
-	for i := range 700_000 {
-		fmt.Fprintf(&data, `,"user-%d": {"level": %d}`, i, i%9)
-	}
-	data.WriteString(`}}`)
+	// One long text: what counts is its size.
+	data := `{"users": {"first": 1, "pad": "` + strings.Repeat("x", 15<<20) + `"}}`
 	if err := os.Mkdir(p.path("large"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
 		".manifest":   `{"revision":"large","roots":["authz","users"],"metadata":{"authzd":{"contract":1,"untyped_tools":true,"sequence":9}}}`,
-		"policy.rego": "package authz\n\npermit[\"large\"] := {} if data.users[input.action.name]\n", "data.json": data.String(),
+		"policy.rego": "package authz\n\npermit[\"large\"] := {} if data.users[input.action.name]\n", "data.json": data,
 	} {
 		if err := os.WriteFile(filepath.Join(p.path("large"), name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -98,7 +94,7 @@ func TestBundlesFitMemory(t *testing.T) {
 		code   int
 		text   string
 		budget []string
-	}{{2, "bundle.too_large", []string{"--memory-budget", "80MiB"}}, {0, "large is staged", nil}} {
+	}{{2, "bundle.too_large", []string{"--memory-budget", "64MiB"}}, {0, "large is staged", nil}} {
 		_, stop := p.serve(t, c.budget...)
 		p.remote(t, 0, "", "bundle", "push", p.path("v1.tar.gz"), "--name", "main", "--activate")
 		p.remote(t, c.code, c.text, "bundle", "push", p.path("large.tar.gz"), "--name", "main")
@@ -118,4 +114,25 @@ func TestSettingsRefused(t *testing.T) {
 		p.want(t, 1, args[0][2:]+": ", append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)...)
 	}
 	p.want(t, 1, "evaluator: ", "proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--resource", "http://127.0.0.1:1", "--bundle", "x=x", "--evaluator", "fast")
+}
+
+// A time that is not above 0 is refused in the same words by every command.
+func TestTimesAreAboveZero(t *testing.T) {
+	p := &pushStand{dir: t.TempDir()}
+	for _, c := range []struct {
+		args, flags []string
+	}{
+		{[]string{"proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--subject", "a", "--bundle", "x=x"}, []string{"shutdown-grace", "session-ttl", "decision-timeout", "ask-timeout"}},
+		{[]string{"wrap", "--subject", "a", "--bundle", "x=x"}, []string{"shutdown-grace", "decision-timeout", "ask-timeout"}},
+	} {
+		for _, flag := range c.flags {
+			for _, d := range []string{"0s", "-1s"} {
+				args := append(slices.Clone(c.args), "--"+flag+"="+d)
+				if c.args[0] == "wrap" {
+					args = append(args, "--", "true")
+				}
+				p.want(t, 1, flag+": "+d+" is not a time above 0", args...)
+			}
+		}
+	}
 }

@@ -131,14 +131,7 @@ func (c *proxyConfig) validate(getenv func(string) string) error {
 	default:
 		bad("upstream-auth: %q is not one of none, header, passthrough", c.UpstreamAuth)
 	}
-	for _, d := range []struct {
-		flag string
-		d    time.Duration
-	}{{"shutdown-grace", c.ShutdownGrace}, {"session-ttl", c.SessionTTL}} {
-		if d.d <= 0 {
-			bad("%s: %s is not a time above 0", d.flag, d.d)
-		}
-	}
+	faults = append(faults, validTimes(flagTime{"shutdown-grace", c.ShutdownGrace}, flagTime{"session-ttl", c.SessionTTL})...)
 	if c.MaxSessions < 1 {
 		bad("max-sessions: %d is below 1", c.MaxSessions)
 	}
@@ -170,11 +163,14 @@ func (c *proxyConfig) serve(ctx context.Context, std stdio) error {
 			c.Resource = "https" + strings.TrimPrefix(c.Resource, "http")
 		}
 	}
-	d, err := c.decide(ctx, std, log, true)
+	d, err := c.decide(ctx, std, log, lines, true)
 	if err != nil {
 		return err
 	}
 	defer d.close()
+	if d.metrics != nil {
+		listener = d.metrics.Watched(listener)
+	}
 	e, err := c.enforcer(d, log)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,8 +40,39 @@ func run(ctx context.Context, args []string, std stdio, getenv func(string) stri
 	case errors.As(err, &code):
 		return code.code
 	}
-	printError(std.err, err)
+	var ended stopped
+	if !errors.As(err, &ended) {
+		printError(std.err, err)
+		return exitError
+	}
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		printError(std.err, err)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(lastLog):
+	}
 	return exitError
+}
+
+// stopped is the error of a command that serves. Who reads standard error may stand
+// still, as for its log; the process ends all the same.
+type stopped struct{ error }
+
+func (s stopped) Unwrap() error { return s.error }
+
+// serving marks the errors of cmd.
+func serving(cmd *cobra.Command) *cobra.Command {
+	inner := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := inner(cmd, args); err != nil {
+			return stopped{err}
+		}
+		return nil
+	}
+	return cmd
 }
 
 // printError writes one line for each fault. Findings in policy come as
@@ -76,7 +108,7 @@ func newRoot(std stdio, getenv func(string) string) *cobra.Command {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(std, getenv), newProxy(std, getenv), newWrap(std, getenv), newInit(std), newCheck(std), newTest(std), newBundle(std), newData(std), newBlock(std), newStore(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
+	root.AddCommand(serving(newServe(std, getenv)), serving(newProxy(std, getenv)), serving(newWrap(std, getenv)), newInit(std), newCheck(std), newTest(std), newBundle(std), newData(std), newBlock(std), newStore(std), newRAR(std), newKeys(std), newSchema(std), newVersion(std))
 	return root
 }
 

@@ -117,7 +117,7 @@ func serve(ctx context.Context, std stdio, c Config) (err error) {
 	options := api.Options{
 		Engine: p.engine, HTTPAddr: c.HTTP, GRPCAddr: c.GRPC,
 		Limits:  api.Limits{MaxBytes: c.MaxRequestBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth, MaxBatch: c.MaxBatch, MaxTools: c.MaxTools},
-		Workers: c.Workers, Queue: c.Queue, QueueTime: c.QueueTime, Grace: c.ShutdownGrace, Log: log, LogLost: lines.lost.Load,
+		Workers: c.Workers, Queue: c.Queue, QueueTime: c.QueueTime, Keepalive: c.GRPCKeepalive, Grace: c.ShutdownGrace, Log: log, LogLost: lines.lost.Load,
 		Access: api.Access{
 			CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA, CallersFile: c.Callers, KeysFile: c.KeysFile,
 		},

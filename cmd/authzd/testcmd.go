@@ -88,12 +88,13 @@ func (c *testCase) failed() bool {
 
 // testReport is everything that ran.
 type testReport struct {
-	Tests    []testCase    `json:"tests"`
-	Passed   int           `json:"passed"`
-	Failed   int           `json:"failed"`
-	Skipped  int           `json:"skipped"`
-	Warnings []string      `json:"warnings,omitempty"`
-	Findings []lintFinding `json:"findings,omitempty"`
+	Tests    []testCase `json:"tests"`
+	Passed   int        `json:"passed"`
+	Failed   int        `json:"failed"`
+	Skipped  int        `json:"skipped"`
+	Warnings []string   `json:"warnings,omitempty"`
+	// Findings are there, if none, only with --lint.
+	Findings []lintFinding `json:"findings,omitzero"`
 
 	coverage *bundles.CoverageReport // nil: not asked for
 }
@@ -115,6 +116,9 @@ func test(ctx context.Context, std stdio, o testOptions) error {
 		return err
 	}
 	report := testReport{Tests: []testCase{}}
+	if o.lint {
+		report.Findings = []lintFinding{}
+	}
 	if o.coverage {
 		report.coverage = &bundles.CoverageReport{Files: map[string]*cover.FileReport{}}
 	}
@@ -170,7 +174,11 @@ func testBundle(ctx context.Context, where string, o testOptions, report *testRe
 	}
 	report.Warnings = append(report.Warnings, set.warnings()...)
 	if o.lint {
-		report.lint(warnings)
+		interpreted, err := snapshot.Interpreted(ctx)
+		if err != nil {
+			return located(where, err)
+		}
+		report.lint(append(warnings, set.located(interpreted)...))
 	} else {
 		report.Warnings = append(report.Warnings, findingTexts(warnings)...)
 	}

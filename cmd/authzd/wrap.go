@@ -85,9 +85,7 @@ func (c *wrapConfig) validate(args []string) error {
 	if !tokens && c.Issuers != "" {
 		faults = append(faults, errors.New("issuers: give --token-file or --token-env, which hold the token to be verified"))
 	}
-	if c.Grace <= 0 {
-		faults = append(faults, fmt.Errorf("shutdown-grace: %s is not a time above 0", c.Grace))
-	}
+	faults = append(faults, validTimes(flagTime{"shutdown-grace", c.Grace})...)
 	if c.Subject == "" && !tokens {
 		if c.Subject = localUser(); c.Subject == "" {
 			faults = append(faults, errors.New("the local user has no name: give --subject"))
@@ -103,7 +101,7 @@ func (c *wrapConfig) validate(args []string) error {
 func wrap(ctx context.Context, std stdio, c wrapConfig, args []string) error {
 	log, lines := c.logger(std)
 	defer lines.start(ctx)()
-	d, err := c.decide(ctx, std, log, false)
+	d, err := c.decide(ctx, std, log, lines, false)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,8 @@ type DecisionServiceClient interface {
 	// CheckBatch decides several queries that share credentials, all on one
 	// policy snapshot. Each query is answered on its own: with a decision, or
 	// with the error that it would have got from Check. A fault of what they
-	// share, such as a malformed credential, fails the whole call.
+	// share, such as a malformed credential, fails the whole call; over REST so does
+	// a body that is not strict JSON anywhere, with a path into /queries.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
 	// FilterTools says which of a server's tools the caller could call with some
 	// arguments, for a server that answers tools/list. Nothing that Check would
@@ -122,7 +123,8 @@ type DecisionServiceServer interface {
 	// CheckBatch decides several queries that share credentials, all on one
 	// policy snapshot. Each query is answered on its own: with a decision, or
 	// with the error that it would have got from Check. A fault of what they
-	// share, such as a malformed credential, fails the whole call.
+	// share, such as a malformed credential, fails the whole call; over REST so does
+	// a body that is not strict JSON anywhere, with a path into /queries.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
 	// FilterTools says which of a server's tools the caller could call with some
 	// arguments, for a server that answers tools/list. Nothing that Check would

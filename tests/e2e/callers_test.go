@@ -188,7 +188,7 @@ func TestServeKnowsItsCallers(t *testing.T) {
 	if code := s.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	log := s.log.String()
+	log := s.Log.String()
 	for _, key := range []string{good, asker, auditor} {
 		if strings.Contains(log, key[24:]) {
 			t.Error("the log holds a secret")

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"io"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -23,21 +22,9 @@ func TestAuthorizationDetailsPage(t *testing.T) {
 	}
 	s := start(t, nil, "--bundle", "files="+filepath.Join(repository(t), "policies", "examples", "files"))
 	for _, e := range examples {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.HTTP+e[1], strings.NewReader(e[2]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := s.must(t, http.MethodPost, e[1], e[2])
 		shown, _ := masked(decoded(t, e[3])).(map[string]any)
-		printed, _ := masked(decoded(t, string(text))).(map[string]any)
+		printed, _ := masked(decoded(t, text)).(map[string]any)
 		if len(shown) == 0 {
 			t.Errorf("%s shows nothing", e[1])
 		}

@@ -3,18 +3,15 @@
 package e2e_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -85,13 +82,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // server is a running authzd serve.
-type server struct {
-	HTTP, GRPC, Revision string
-
-	cmd   *exec.Cmd
-	lines *bufio.Scanner
-	log   *logBuffer
-}
+type server struct{ *binary.Process }
 
 type logBuffer = binary.Log
 
@@ -101,21 +92,20 @@ func start(t *testing.T, env []string, args ...string) *server {
 	args = append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(binDir, "authzd"), args...)
 	cmd.Env = append(os.Environ(), env...)
-	p := binary.Start(t, cmd)
-	return &server{HTTP: p.HTTP, GRPC: p.GRPC, Revision: p.Revision, cmd: p.Cmd, lines: p.Lines, log: p.Log}
+	return &server{binary.Start(t, cmd)}
 }
 
 // stop sends sig and returns the exit code.
 func (s *server) stop(t *testing.T, sig os.Signal) int {
 	t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
+	if err := s.Cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
-	for s.lines.Scan() {
-		t.Errorf("standard output holds more than the ready line: %q", s.lines.Text())
+	for s.Lines.Scan() {
+		t.Errorf("standard output holds more than the ready line: %q", s.Lines.Text())
 	}
-	_ = s.cmd.Wait()
-	return s.cmd.ProcessState.ExitCode()
+	_ = s.Cmd.Wait()
+	return s.Cmd.ProcessState.ExitCode()
 }
 
 // answer is what tests look at in a response.
@@ -131,74 +121,35 @@ type answer struct {
 // check posts a query.
 func (s *server) check(t *testing.T, body string) answer {
 	t.Helper()
-	return do(t, s.checkRequest(t, body))
-}
-
-// checkText posts a query and returns the answer as it came.
-func (s *server) checkText(t *testing.T, body string) string {
-	t.Helper()
-	resp, err := http.DefaultClient.Do(s.checkRequest(t, body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatal(resp.Status, err)
-	}
-	return string(text)
-}
-
-func (s *server) checkRequest(t *testing.T, body string) *http.Request {
-	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.HTTP+"/v1/check", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	return req
-}
-
-func (s *server) get(t *testing.T, path string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.HTTP+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
-}
-
-func do(t *testing.T, req *http.Request) answer {
-	t.Helper()
-	a, err := tryDo(req)
+	defer cancel()
+	a, err := s.tryCheck(ctx, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func tryDo(req *http.Request) (answer, error) {
-	resp, err := http.DefaultClient.Do(req)
+func (s *server) tryCheck(ctx context.Context, body string) (answer, error) {
+	status, text, err := s.Ask(ctx, http.MethodPost, "/v1/check", "", body)
 	if err != nil {
 		return answer{}, fmt.Errorf("ask: %w", err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	a := answer{Status: resp.StatusCode}
-	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+	a := answer{Status: status}
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
 	return a, nil
+}
+
+// must asks what is answered 200, and returns the answer as it came.
+func (s *server) must(t *testing.T, method, path, body string) string {
+	t.Helper()
+	status, text, err := s.Ask(t.Context(), method, path, "", body)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("%s %s: %d %s, %v", method, path, status, text, err)
+	}
+	return text
 }
 
 func read(t *testing.T, path string) string {

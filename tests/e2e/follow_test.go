@@ -53,18 +53,7 @@ func (k *killable) pushTo(t *testing.T, s *server, revision string) {
 // send sends something to a bundle, or to its data.
 func send(t *testing.T, s *server, path string, body []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+s.HTTP+"/v1/bundles/main"+path, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		t.Fatalf("PUT %s: %s %s", path, resp.Status, text)
-	}
+	s.must(t, http.MethodPut, "/v1/bundles/main"+path, string(body))
 }
 
 // delta makes a signed delta bundle for a revision, which sets a member of lists.
@@ -260,23 +249,22 @@ func TestFollow(t *testing.T) {
 	k.pushTo(t, s, "r1")
 	within(t, patience, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	s.Kill()
 	time.Sleep(3 * time.Second)
 	if got := revisionOf(t, f); got != "r1" {
 		t.Fatalf("without its source the follower decides by %s", got)
 	}
 	if code := f.stop(t, os.Interrupt); code != 0 {
-		t.Fatalf("exit code %d: %s", code, f.log)
+		t.Fatalf("exit code %d: %s", code, f.Log)
 	}
 	f = k.source(t, "follower", "--follow", "main=http://"+addr)
 	if f.Revision != "r1" {
 		t.Fatalf("started from its disk with %q", f.Revision)
 	}
-	if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":null}]`) {
+	if _, body := f.Get(t, "/readyz"); !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":null}]`) {
 		t.Errorf("/readyz %s", body)
 	}
-	if _, body := f.get(t, "/metrics"); !strings.Contains(body, `authzd_follow_age_seconds{bundle="main"} +Inf`) {
+	if _, body := f.Get(t, "/metrics"); !strings.Contains(body, `authzd_follow_age_seconds{bundle="main"} +Inf`) {
 		t.Errorf("/metrics lacks the age: %s", body)
 	}
 	time.Sleep(3 * time.Second) // its delay has grown
@@ -284,10 +272,10 @@ func TestFollow(t *testing.T) {
 	s = k.source(t, "source", "--http", addr)
 	k.pushTo(t, s, "r2")
 	within(t, patience, "r2 is here", func() bool { return revisionOf(t, f) == "r2" })
-	if _, body := f.get(t, "/readyz"); !regexp.MustCompile(`"follow":\[\{"bundle":"main","age_seconds":[0-9.]+\}\]`).MatchString(body) {
+	if _, body := f.Get(t, "/readyz"); !regexp.MustCompile(`"follow":\[\{"bundle":"main","age_seconds":[0-9.]+\}\]`).MatchString(body) {
 		t.Errorf("/readyz %s", body)
 	}
-	if _, body := f.get(t, "/v1/bundles/main"); !strings.Contains(body, `"who":"follow `+addr+`"`) {
+	if _, body := f.Get(t, "/v1/bundles/main"); !strings.Contains(body, `"who":"follow `+addr+`"`) {
 		t.Errorf("not recorded: %s", body)
 	}
 
@@ -295,11 +283,11 @@ func TestFollow(t *testing.T) {
 	evilSource := start(t, nil, "--http", "127.0.0.1:0", "--data-dir", filepath.Join(k.dir, "evil-source"), "--bundle-key", filepath.Join(k.dir, "evil.pub.pem"))
 	k.pushTo(t, evilSource, evil)
 	if code := f.stop(t, os.Interrupt); code != 0 {
-		t.Fatalf("exit code %d: %s", code, f.log)
+		t.Fatalf("exit code %d: %s", code, f.Log)
 	}
 	f = k.source(t, "follower", "--follow", "main=http://"+evilSource.HTTP)
 	within(t, 5*time.Second, "the bundle is refused", func() bool {
-		_, body := f.get(t, "/metrics")
+		_, body := f.Get(t, "/metrics")
 		return strings.Contains(body, `authzd_follows_total{bundle="main",outcome="refused"} 1`)
 	})
 	if got := revisionOf(t, f); got != "r2" {
@@ -322,8 +310,8 @@ func TestFollowData(t *testing.T) {
 		t.Helper()
 		within(t, patience, revision+" is here", func() bool { return revisionOf(t, f) == revision })
 		for _, path := range []string{"a", "b", "signed"} {
-			_, want := s.get(t, "/v1/bundles/main/data/lists/"+path)
-			if _, got := f.get(t, "/v1/bundles/main/data/lists/"+path); got != want && !strings.Contains(want, "bundle.data_not_found") {
+			_, want := s.Get(t, "/v1/bundles/main/data/lists/"+path)
+			if _, got := f.Get(t, "/v1/bundles/main/data/lists/"+path); got != want && !strings.Contains(want, "bundle.data_not_found") {
 				t.Errorf("%s at %s: %s, not %s", path, revision, got, want)
 			}
 		}
@@ -335,13 +323,13 @@ func TestFollowData(t *testing.T) {
 	k.pushTo(t, s, "signed")
 	same("r0#3")
 	if code := f.stop(t, os.Interrupt); code != 0 {
-		t.Fatalf("exit code %d: %s", code, f.log)
+		t.Fatalf("exit code %d: %s", code, f.Log)
 	}
 	send(t, s, "/data/lists/a", []byte(`2`))
 	send(t, s, "/data/lists/b", []byte(`3`))
 	f = k.source(t, "follower", "--follow", "main=http://"+addr)
 	same("r0#5")
-	if code, body := f.get(t, "/readyz"); code != http.StatusOK || !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":`) {
+	if code, body := f.Get(t, "/readyz"); code != http.StatusOK || !strings.Contains(body, `"follow":[{"bundle":"main","age_seconds":`) {
 		t.Errorf("/readyz %d %s", code, body)
 	}
 	send(t, s, "/data/lists/a", []byte(`4`))
@@ -365,10 +353,9 @@ func TestFollowMaxAge(t *testing.T) {
 	if got := revisionOf(t, f); got != "r0" {
 		t.Fatalf("with a source that answers: %s", got)
 	}
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	s.Kill()
 	within(t, 7*time.Second, "bundle.outdated", func() bool { return revisionOf(t, f) == "bundle.outdated" })
-	if code, body := f.get(t, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "bundle.outdated") {
+	if code, body := f.Get(t, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "bundle.outdated") {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
 	k.source(t, "source", "--http", addr)
@@ -475,8 +462,7 @@ func TestReplicas(t *testing.T) {
 	if a := <-asked; a.Status != http.StatusOK || a.Policy.Revision != "r2" {
 		t.Errorf("a question that requires r2: %+v", a)
 	}
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	s.Kill()
 	for began := time.Now(); time.Since(began) < away; time.Sleep(500 * time.Millisecond) {
 		for i, f := range all {
 			if got := revisionOf(t, f); got != "r2" {
@@ -532,7 +518,7 @@ func TestFollowKnownCallers(t *testing.T) {
 		within(t, patience, "r1 is here", func() bool { return revisionOf(t, f) == "r1" })
 	}
 	if code := byKey.stop(t, os.Interrupt); code != 0 {
-		t.Fatalf("exit code %d: %s", code, byKey.log)
+		t.Fatalf("exit code %d: %s", code, byKey.Log)
 	}
 	for name, c := range map[string]struct {
 		flags []string
@@ -544,12 +530,12 @@ func TestFollowKnownCallers(t *testing.T) {
 		"in the clear":        {[]string{"--follow", "main=http://" + s.HTTP, "--follow-token-file", "main=" + at("good.token")}, "400"},
 	} {
 		f := k.source(t, "by-key", c.flags...)
-		within(t, 10*time.Second, name+": the log has "+c.want, func() bool { return strings.Contains(f.log.String(), c.want) })
-		if _, body := f.get(t, "/readyz"); !strings.Contains(body, `"age_seconds":null`) || revisionOf(t, f) != "r1" {
+		within(t, 10*time.Second, name+": the log has "+c.want, func() bool { return strings.Contains(f.Log.String(), c.want) })
+		if _, body := f.Get(t, "/readyz"); !strings.Contains(body, `"age_seconds":null`) || revisionOf(t, f) != "r1" {
 			t.Errorf("%s: /readyz %s", name, body)
 		}
 		if code := f.stop(t, os.Interrupt); code != 0 {
-			t.Fatalf("%s: exit code %d: %s", name, code, f.log)
+			t.Fatalf("%s: exit code %d: %s", name, code, f.Log)
 		}
 	}
 }

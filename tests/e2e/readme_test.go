@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"testing"
@@ -29,8 +30,8 @@ func TestReadme(t *testing.T) {
 	ready := map[string]any{"event": "ready", "http": "", "grpc": "", "revision": s.Revision}
 	for i, got := range []any{
 		ready,
-		decoded(t, s.checkText(t, read(t, "examples/payments/deny.json"))),
-		decoded(t, s.checkText(t, read(t, "examples/payments/allow.json"))),
+		decoded(t, s.must(t, http.MethodPost, "/v1/check", read(t, "examples/payments/deny.json"))),
+		decoded(t, s.must(t, http.MethodPost, "/v1/check", read(t, "examples/payments/allow.json"))),
 		decoded(t, overGRPC(t, s.GRPC, read(t, "examples/payments/deny.grpc.json"))),
 	} {
 		if diff := cmp.Diff(masked(decoded(t, blocks[i][1])), masked(got)); diff != "" {

@@ -35,13 +35,7 @@ allow if {
 	for range 6 {
 		loops.Go(func() {
 			for ctx.Err() == nil {
-				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.HTTP+"/v1/check", strings.NewReader(query("loop")))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				req.Header.Set("Content-Type", "application/json")
-				got, err := tryDo(req)
+				got, err := s.tryCheck(ctx, query("loop"))
 				if err != nil {
 					if !errors.Is(err, context.Canceled) {
 						t.Error(err)
@@ -69,12 +63,12 @@ allow if {
 			t.Errorf("answers %v, want denials and refusals alone", seen)
 		}
 	}
-	if _, metrics := s.get(t, "/metrics"); !strings.Contains(metrics, `authzd_evaluations_stopped_total{bundle="main"}`) {
+	if _, metrics := s.Get(t, "/metrics"); !strings.Contains(metrics, `authzd_evaluations_stopped_total{bundle="main"}`) {
 		t.Error("metrics do not name the bundle")
 	}
 	for _, want := range []string{"engine.budget", `"action":"loop"`, `"bundle":"main"`, "out of time"} {
-		if !strings.Contains(s.log.String(), want) {
-			t.Errorf("the log has no %s:\n%.2000s", want, s.log)
+		if !strings.Contains(s.Log.String(), want) {
+			t.Errorf("the log has no %s:\n%.2000s", want, s.Log)
 		}
 	}
 }

@@ -40,14 +40,14 @@ func TestServeDecides(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json"} {
-		if code, body := s.get(t, path); code != http.StatusOK || body == "" {
+		if code, body := s.Get(t, path); code != http.StatusOK || body == "" {
 			t.Errorf("%s: status %d", path, code)
 		}
 	}
 	if code := s.stop(t, syscall.SIGTERM); code != 0 {
-		t.Errorf("exit code %d:\n%s", code, s.log)
+		t.Errorf("exit code %d:\n%s", code, s.Log)
 	}
-	for line := range strings.Lines(s.log.String()) {
+	for line := range strings.Lines(s.Log.String()) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("log line %q is no JSON", line)
 		}
@@ -89,8 +89,8 @@ func TestServeWithoutBundle(t *testing.T) {
 	if a := s.check(t, read(t, "examples/payments/allow.json")); a.Decision != "DENY" || a.Policy.Bundle != "default" {
 		t.Errorf("answer %+v", a)
 	}
-	if !strings.Contains(s.log.String(), "denies every call") {
-		t.Errorf("log %s", s.log)
+	if !strings.Contains(s.Log.String(), "denies every call") {
+		t.Errorf("log %s", s.Log)
 	}
 }
 
@@ -140,11 +140,11 @@ func TestDrain(t *testing.T) {
 	answers := make(chan answer, 1)
 	go func() { answers <- s.check(t, query("slow")) }()
 	waitFor(t, "the call is under way", func() bool {
-		_, body := s.get(t, "/metrics")
+		_, body := s.Get(t, "/metrics")
 		return strings.Contains(body, "in_flight") && inFlight(body)
 	})
 	if code := s.stop(t, syscall.SIGTERM); code != 0 {
-		t.Errorf("exit code %d:\n%s", code, s.log)
+		t.Errorf("exit code %d:\n%s", code, s.Log)
 	}
 	if a := <-answers; a.Decision != "ALLOW" {
 		t.Errorf("answer %+v", a)
@@ -189,7 +189,7 @@ func TestReload(t *testing.T) {
 	}
 	put(t, dir, "policy.rego", "package authz\n\npermit if {")
 	hangup(t, s)
-	waitFor(t, "the refusal is logged", func() bool { return strings.Contains(s.log.String(), "the old policy stays") })
+	waitFor(t, "the refusal is logged", func() bool { return strings.Contains(s.Log.String(), "the old policy stays") })
 	if a := s.check(t, query("quick")); a.Decision != "ALLOW" || a.Policy.Revision != "r1" {
 		t.Errorf("answer %+v", a)
 	}
@@ -204,7 +204,7 @@ func TestReload(t *testing.T) {
 
 func hangup(t *testing.T, s *server) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 }

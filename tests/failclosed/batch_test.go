@@ -20,6 +20,10 @@ const (
 // stands beside it: good ones, mutants, the same one twice.
 func TestBatchIsItsSingles(t *testing.T) {
 	t.Parallel()
+	rounds := batches
+	if testing.Short() {
+		rounds /= 5
+	}
 	for i, s := range loadSuites(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +31,7 @@ func TestBatchIsItsSingles(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(i), 3)) //nolint:gosec // the same batches each time is the point
 			groups := sharing(s.cases(t))
 			seen := map[string]int{}
-			for range batches {
+			for range rounds {
 				group := groups[r.IntN(len(groups))]
 				var singles []*authzdv1.CheckRequest
 				for range 1 + r.IntN(batchSize) {
@@ -35,7 +39,7 @@ func TestBatchIsItsSingles(t *testing.T) {
 				}
 				d.compareBatch(t, singles, seen)
 			}
-			if seen["ALLOW"] == 0 && oracleAllows(t, s) || seen["DENY"] == 0 {
+			if !testing.Short() && (seen["ALLOW"] == 0 && oracleAllows(t, s) || seen["DENY"] == 0) {
 				t.Errorf("%v: these batches could not fail", seen)
 			}
 		})

@@ -1,50 +1,48 @@
 package failclosed_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"log"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/tests/internal/binary"
+	served "github.com/authzd/authzd/tests/internal/doors"
 )
 
 // checked is how many mutants of each suite are given to authzd check, a process
 // each; the other interfaces take all of them.
 const checked = 20
 
+// briefly is how many mutants of each suite short tests give to any interface.
+const briefly = 40
+
 // binaryVariable names the binary under test, for the tests of this process.
 const binaryVariable = "FAILCLOSED_BINARY"
 
 // TestMain builds the binary once, unless only short tests run.
 func TestMain(m *testing.M) {
-	flag.String("emit", "", "write the generated queries into this folder")
-	flag.Bool("update", false, "rewrite mutations.json")
-	flag.Parse()
-	dir, err := os.MkdirTemp("", "failclosed")
-	if err == nil && !testing.Short() {
-		path := filepath.Join(dir, "authzd")
-		var out []byte
-		if out, err = exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/authzd").CombinedOutput(); err == nil {
-			err = os.Setenv(binaryVariable, path)
+	if os.Getenv(stdioVariable) != "" {
+		if err := serveStdio(); err != nil {
+			log.Fatal(err)
 		}
-		_, _ = os.Stderr.Write(out)
+		return
 	}
-	if err != nil {
-		log.Fatalf("build authzd: %v", err)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	flag.String("emit", "", "write the generated queries and calls into this folder")
+	flag.Bool("update", false, "rewrite mutations.json and calls.json")
+	flag.Parse()
+	os.Exit(binary.Run(m, func(path string) {
+		if err := os.Setenv(binaryVariable, path); err != nil {
+			log.Fatal(err)
+		}
+	}))
 }
 
 // checkCommand gives a sample of the mutants to authzd check: exit code, output
@@ -144,29 +142,13 @@ func TestServeCommand(t *testing.T) {
 func startBinary(t *testing.T, authzd string, args ...string) (d *doors, stop func()) {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), authzd, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)...)
-	var errOut bytes.Buffer
-	cmd.Stderr = &errOut
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := binary.Start(t, cmd)
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("authzd serve: %v: %s", err, &errOut)
+			t.Errorf("authzd serve: %v: %s", err, p.Log)
 		}
 	})
 	t.Cleanup(stop)
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
-		t.Fatalf("authzd serve is not ready: %v", err)
-	}
-	var ready struct{ Event, HTTP, GRPC, Revision string }
-	if err := json.Unmarshal(line, &ready); err != nil || ready.Event != "ready" {
-		t.Fatalf("authzd serve prints %s: %v", line, err)
-	}
-	return dialDoors(t, ready.HTTP, ready.GRPC), stop
+	return asked(served.Dial(t, p.HTTP, p.GRPC)), stop
 }

@@ -2,7 +2,6 @@ package failclosed_test
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,6 +22,9 @@ func TestFilterHidesNoAllow(t *testing.T) {
 			e := openLibrary(t, s.dir)
 			allowed := 0
 			queries := s.cases(t)
+			if testing.Short() {
+				queries = spread(queries, briefly)
+			}
 			for _, b := range s.queries {
 				queries = append(queries, testCase{Name: b.Name, Query: b.Query})
 			}
@@ -109,6 +111,10 @@ func filterMessage(text []byte) (m *authzdv1.FilterToolsRequest, exact bool) {
 // of is in no list.
 func TestFilterDoors(t *testing.T) {
 	t.Parallel()
+	most := 300
+	if testing.Short() {
+		most = briefly
+	}
 	for _, s := range loadSuites(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,7 +130,7 @@ func TestFilterDoors(t *testing.T) {
 				if i > 0 {
 					continue
 				}
-				for _, m := range sample(mutants(body), s.name, 300) {
+				for _, m := range sample(mutants(body), s.name, most) {
 					n[d.compareFilter(t, m.name, []byte(m.query()))]++
 				}
 			}
@@ -177,20 +183,9 @@ func (d *doors) compareFilter(t *testing.T, name string, body []byte) bool {
 
 func (d *doors) filterREST(t *testing.T, body []byte) ([]byte, bool) {
 	t.Helper()
-	url := strings.TrimSuffix(d.url, "/v1/check") + "/v1/tools:filter"
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	decided, text, err := d.Send(t.Context(), http.MethodPost, "/v1/tools:filter", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := d.web.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // read only
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text, resp.StatusCode == http.StatusOK
+	return text, decided
 }

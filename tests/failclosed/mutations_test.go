@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// summary is mutations.json of a suite. It pins the generated queries: a change
+// summary is mutations.json or calls.json of a suite. It pins the generated queries: a change
 // of the mutations or of an oracle shows up there, to be reviewed.
 type summary struct {
 	Queries  int    `json:"queries"`
@@ -19,10 +19,10 @@ type summary struct {
 	SHA256   string `json:"sha256"`
 }
 
-// checkSummary holds the generated queries of s against its mutations.json. With
-// -update it writes that file; with -emit DIR it writes the queries themselves,
-// for other engines: DIR/SUITE.jsonl, one object a line.
-func checkSummary(t *testing.T, s suite, all []testCase) {
+// checkSummary holds what was generated for s, of a kind, against its KIND.json. With
+// -update it writes that file; with -emit DIR it writes what was generated, for other
+// engines: DIR/SUITE.KIND.jsonl, one object a line.
+func checkSummary(t *testing.T, s suite, kind string, all []testCase) {
 	t.Helper()
 	var lines bytes.Buffer
 	encoder := json.NewEncoder(&lines)
@@ -38,9 +38,9 @@ func checkSummary(t *testing.T, s suite, all []testCase) {
 	hash := sha256.Sum256(lines.Bytes())
 	got.SHA256 = hex.EncodeToString(hash[:])
 	if dir := flag.Lookup("emit").Value.String(); dir != "" {
-		writeFile(t, filepath.Join(dir, s.name+".jsonl"), lines.Bytes())
+		writeFile(t, filepath.Join(dir, s.name+"."+kind+".jsonl"), lines.Bytes())
 	}
-	name := filepath.Join(s.dir, "mutations.json")
+	name := filepath.Join(s.dir, kind+".json")
 	if flag.Lookup("update").Value.String() == "true" {
 		text, err := json.MarshalIndent(got, "", "  ")
 		if err != nil {

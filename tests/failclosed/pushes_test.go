@@ -85,7 +85,7 @@ func TestNoWrongPush(t *testing.T) {
 func (f pushFile) stands(t *testing.T, d *doors, after, revision, trap string) {
 	t.Helper()
 	for _, c := range []baseQuery{{Want: trap, Query: f.Trap}, {Want: "ALLOW", Query: f.Query}} {
-		ok, body, err := d.send(t, http.MethodPost, d.url, c.Query)
+		ok, body, err := d.Send(t.Context(), http.MethodPost, checkPath, c.Query)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func (f pushFile) stands(t *testing.T, d *doors, after, revision, trap string) {
 // pushREST puts an archive and activates it: OK, or the code that refuses it.
 func (d *doors) pushREST(t *testing.T, name string, archive []byte) outcome {
 	t.Helper()
-	ok, body, err := d.send(t, http.MethodPut, d.bundles+name+"?activate=true", archive)
+	ok, body, err := d.Send(t.Context(), http.MethodPut, "/v1/bundles/"+name+"?activate=true", archive)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func (s suite) cases(t testing.TB) []testCase {
 // thinFrame keeps what is particular to the suite: changes of the arguments and
 // of the claims that its policy looks at, and the settings.
 func thinFrame(all []mutant, name string) []mutant {
-	own := regexp.MustCompile(`^/mcp/params/(arguments|name)|^/credentials/\d+/claims/(scope|authorization_details|act|tenant|acr|auth_time)|^setting: `)
+	own := regexp.MustCompile(`^(/mcp)?/params/(arguments|name)|^/credentials/\d+/claims/(scope|authorization_details|act|tenant|acr|auth_time)|^setting: `)
 	var kept, frame []mutant
 	for _, m := range all {
 		if own.MatchString(m.name) {

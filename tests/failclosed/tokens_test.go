@@ -156,7 +156,7 @@ func timed(t *testing.T, claims map[string]any, now time.Time) map[string]any {
 // tokenREST asks, with the code that the token was rejected with.
 func (d *doors) tokenREST(t *testing.T, query []byte) outcome {
 	t.Helper()
-	decided, body, err := d.send(t, http.MethodPost, d.url, query)
+	decided, body, err := d.Send(t.Context(), http.MethodPost, checkPath, query)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestDiskFullByLimit(t *testing.T) {
 		limit("4096")
 		// Not half of it: nobody is blocked of whom it was not confirmed.
 		for i := range 50 {
-			if got := k.block(t, "bob"+strconv.Itoa(i)); got.Status == http.StatusInternalServerError {
+			if got := k.block(t, "bob"+strconv.Itoa(i)); got.Status == http.StatusServiceUnavailable && got.Code == "api.store_unavailable" {
 				return
 			}
 		}

@@ -103,6 +103,7 @@ func newClient(t *testing.T, p *binary.Process) *client {
 type answer struct {
 	Status         int `json:"-"`
 	Decision, Code string
+	Message        string
 	Error          struct{ Code string }
 	Rejected       []struct{ Code string } `json:"rejected_credentials"`
 }

@@ -2,9 +2,13 @@ package failures_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -70,17 +74,27 @@ func TestLogBlocked(t *testing.T) {
 	p.Calm(t, before, patience)
 }
 
+// fullDisk is a file that takes nothing more. Linux has one; the tests of it are left out
+// elsewhere, and nowhere else.
+func fullDisk(t *testing.T) *os.File {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("NOT TESTED: only Linux has /dev/full")
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = full.Close() })
+	return full
+}
+
 // A log whose disk is full, or whose reader has gone, stops nothing.
 func TestLogFull(t *testing.T) {
 	t.Parallel()
 	binary.SkipIfShort(t)
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Skipf("NOT TESTED: %v", err)
-	}
-	t.Cleanup(func() { _ = full.Close() })
 	cmd := serve(t, "", "--bundle", policy(t, readOnly), "--log-level", "debug")
-	cmd.Stderr = full
+	cmd.Stderr = fullDisk(t)
 	lost(t, binary.Start(t, cmd))
 }
 
@@ -107,4 +121,49 @@ func lost(t *testing.T, p *binary.Process) {
 		return nil
 	})
 	p.Calm(t, before, patience)
+}
+
+// The proxy counts the lines that it loses as the service does.
+func TestLogOfProxyFull(t *testing.T) {
+	t.Parallel()
+	binary.SkipIfShort(t)
+	cmd := exec.CommandContext(t.Context(), bin, "proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1/mcp",
+		"--bundle", policy(t, readOnly), "--subject", "alice", "--log-level", "debug")
+	cmd.Stderr = fullDisk(t)
+	p := binary.Start(t, cmd)
+	binary.WaitFor(t, patience, func() error {
+		if p.Metric(t, logLost) == 0 {
+			return errors.New("no lost line is counted")
+		}
+		return nil
+	})
+}
+
+// A server that can not start ends, though nobody reads why.
+func TestLogBlockedAtEnd(t *testing.T) {
+	t.Parallel()
+	binary.SkipIfShort(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	if err := w.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := w.Write(make([]byte, 4096)); errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bundle", "main="+filepath.Join(t.TempDir(), "none"))
+	cmd.Stderr = w
+	var ended *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &ended) || ended.ExitCode() != 1 {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
 }

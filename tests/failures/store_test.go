@@ -1,6 +1,7 @@
 package failures_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,10 +31,16 @@ func keys(t *testing.T) (dir string) {
 // archive makes a signed archive whose data has a pad.
 func archive(t *testing.T, dir, revision, pad string) string {
 	t.Helper()
-	write(t, filepath.Join(dir, revision, "policy.rego"), readOnly)
+	return archiveOf(t, dir, revision, readOnly, pad)
+}
+
+// archiveOf makes one of another policy.
+func archiveOf(t *testing.T, dir, revision, rego, pad string) string {
+	t.Helper()
+	write(t, filepath.Join(dir, revision, "policy.rego"), rego)
 	write(t, filepath.Join(dir, revision, "lists", "data.json"), `{"pad": "`+pad+`"}`)
 	write(t, filepath.Join(dir, revision, ".manifest"),
-		`{"revision": "`+revision+`", "roots": ["authz", "lists"], "metadata": {"authzd": {"contract": 1, "sequence": 1, "writable_data": ["lists"]}}}`)
+		`{"revision": "`+revision+`", "roots": ["authz", "lists"], "metadata": {"authzd": {"contract": 1, "sequence": 1, "writable_data": ["lists"], "untyped_tools": true}}}`)
 	authzd(t, dir, "bundle", "build", revision, "-o", revision+".tar.gz")
 	authzd(t, dir, "bundle", "sign", revision+".tar.gz", "--key", "key.pem")
 	data, err := os.ReadFile(filepath.Join(dir, revision+".tar.gz"))
@@ -64,6 +71,18 @@ func (k *kept) push(t *testing.T, archive string) answer {
 	return got
 }
 
+// pushes has the command push an archive, and returns what it says of its failure.
+func (k *kept) pushes(t *testing.T, archive string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), bin, "bundle", "push", filepath.Join(k.dir, archive), "--name", "main", "--addr", k.server.GRPC)
+	out, err := cmd.CombinedOutput()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 1 {
+		t.Errorf("authzd bundle push ends with %v: %s", err, out)
+	}
+	return string(out)
+}
+
 // change sets a row of data to text.
 func (k *kept) change(t *testing.T, row, text string) answer {
 	t.Helper()
@@ -88,12 +107,15 @@ func (k *kept) block(t *testing.T, id string) answer {
 // refused and not done, decisions go on, and afterwards everything can be written.
 func (k *kept) outage(t *testing.T, fails, mends func()) {
 	t.Helper()
-	const metric = `authzd_errors_total{code="api.internal",door="rest"}`
+	const metric = `authzd_errors_total{code="api.store_unavailable",door="rest"}`
 	before := k.server.Usage(t)
 	other := archive(t, k.dir, "r2", noise(1<<20))
 	fails()
-	if got := k.push(t, other); got.Status != http.StatusInternalServerError || got.Code != "api.internal" {
+	if got := k.push(t, other); got.Status != http.StatusServiceUnavailable || got.Code != "api.store_unavailable" || strings.Contains(got.Message, k.dir) {
 		t.Errorf("push: %+v", got)
+	}
+	if said := k.pushes(t, "r2.tar.gz"); !strings.HasPrefix(said, "authzd: api.store_unavailable: what the server keeps can not be read or written now") {
+		t.Errorf("authzd bundle push: %s", said)
 	}
 	k.change(t, "big", noise(1<<17)) // may still find room, or not
 	k.decides(t)
@@ -103,7 +125,7 @@ func (k *kept) outage(t *testing.T, fails, mends func()) {
 	if k.server.Metric(t, metric) == 0 {
 		t.Error("not counted")
 	}
-	has(t, "log", k.server.Log.String(), `"level":"ERROR"`, `"code":"api.internal"`, "store an archive")
+	has(t, "log", k.server.Log.String(), `"level":"ERROR"`, `"code":"api.store_unavailable"`, "store an archive", k.dir)
 	mends()
 	if got := k.push(t, other); got.Status != http.StatusOK {
 		t.Errorf("push afterwards: %+v", got)

@@ -1,7 +1,7 @@
 // Command mutation tests the tests: it changes one operator, condition, constant,
 // return or statement of the code at a time, and looks whether a test fails.
 //
-//	go run ./tests/mutation [-n 200] [-seed 1] [-with PKG,...] [-files PATTERN] [-skip PATTERN] [-json FILE] PKG...
+//	go run ./tests/mutation [-n 200] [-seed 1] [-with PKG,...] [-files PATTERN] [-skip PATTERN [-again]] [-json FILE] PKG...
 //
 // A random sample of all mutants of the packages is compiled into one test binary
 // for each package, each mutant behind a condition that an environment variable
@@ -36,8 +36,10 @@ type config struct {
 	files *regexp.Regexp
 	// skip are tests that do not count, by name; nil: all do.
 	skip *regexp.Regexp
-	n    int
-	seed uint64
+	// again lets those count after all, for mutants that survive the others.
+	again bool
+	n     int
+	seed  uint64
 	// timeout is added to the three-fold time that tests take without a mutant.
 	timeout  time.Duration
 	jsonFile string
@@ -65,6 +67,7 @@ func parse(args []string, errs io.Writer) (config, error) {
 	with := flags.String("with", "", "further packages whose tests count, separated by commas")
 	files := flags.String("files", ".", "a pattern of names of files to mutate")
 	skip := flags.String("skip", "", "a pattern of names of tests that do not run, as the slowest")
+	flags.BoolVar(&c.again, "again", false, "run the tests that -skip leaves out after all, on mutants that survive the others")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -115,17 +118,41 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := r.build(ctx, append(append([]string(nil), c.packages...), c.with...)); err != nil {
 		return err
 	}
-	if err := r.reach(ctx, c.skip); err != nil {
+	skipped := func(test string) bool { return c.skip != nil && c.skip.MatchString(test) }
+	if err := r.pass(ctx, sample, func(test string) bool { return !skipped(test) }); err != nil {
 		return err
 	}
-	for i, m := range sample {
-		if err := r.try(ctx, m); err != nil {
+	if c.again {
+		if err := r.pass(ctx, survivors(sample), skipped); err != nil {
 			return err
 		}
-		r.tell("%d/%d %s %s\n", i+1, len(sample), m.Outcome, m)
 	}
 	if _, err := out.Write(report(c, len(all), sample)); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return writeJSON(c.jsonFile, sample)
+}
+
+// pass tries each of the mutants by the tests that count.
+func (r *runner) pass(ctx context.Context, mutants []*Mutant, counts func(test string) bool) error {
+	if err := r.reach(ctx, counts); err != nil {
+		return err
+	}
+	for i, m := range mutants {
+		if err := r.try(ctx, m); err != nil {
+			return err
+		}
+		r.tell("%d/%d %s %s\n", i+1, len(mutants), m.Outcome, m)
+	}
+	return nil
+}
+
+func survivors(sample []*Mutant) []*Mutant {
+	var out []*Mutant
+	for _, m := range sample {
+		if m.Outcome == OutcomeSurvived || m.Outcome == OutcomeUnrun {
+			out = append(out, m)
+		}
+	}
+	return out
 }

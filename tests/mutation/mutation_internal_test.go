@@ -54,6 +54,24 @@ func TestMutation(t *testing.T) {
 	}
 }
 
+// TestAgain: a test that -skip leaves out counts only where -again lets it.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	for score, args := range map[string][]string{
+		"0 killed, 0 timed out, 0 survived, 12 not reached": nil,
+		"7 killed, 0 timed out, 1 survived, 4 not reached":  {"-again"},
+	} {
+		var out bytes.Buffer
+		args = append(args, "-n", "100", "-skip", "^Test", "./testdata/sample")
+		if err := run(t.Context(), args, &out, t.Output()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), score) {
+			t.Errorf("%q: %q is not in\n%s", args, score, out.String())
+		}
+	}
+}
+
 func TestDrawIsTheSameForASeed(t *testing.T) {
 	t.Parallel()
 	places := func(seed uint64) (out []int) {

@@ -98,9 +98,10 @@ func (r *runner) build(ctx context.Context, pkgs []string) error {
 	return nil
 }
 
-// reach runs each test once, those apart that skip names. One that fails without a mutant is an error.
-func (r *runner) reach(ctx context.Context, skip *regexp.Regexp) error {
+// reach runs each test that counts once. One that fails without a mutant is an error.
+func (r *runner) reach(ctx context.Context, counts func(test string) bool) error {
 	for _, b := range r.binaries {
+		b.tests = nil
 		list := exec.CommandContext(ctx, b.path, "-test.list", "^(Test|Fuzz|Example)")
 		list.Dir = b.dir
 		names, err := list.Output()
@@ -108,7 +109,7 @@ func (r *runner) reach(ctx context.Context, skip *regexp.Regexp) error {
 			return fmt.Errorf("list the tests of %s: %w", b.pkg, err)
 		}
 		for _, name := range strings.Fields(string(names)) {
-			if skip != nil && skip.MatchString(name) {
+			if !counts(name) {
 				continue
 			}
 			file := filepath.Join(r.dir, "reached")
@@ -176,12 +177,15 @@ func (b *binary) batches(m int) (names [2][]string, took [2]time.Duration) {
 	return names, took
 }
 
-// try runs the tests that reach m, quick ones of all packages first.
+// try runs the tests that reach m, quick ones of all packages first. What survived
+// others before has survived if none does.
 func (r *runner) try(ctx context.Context, m *Mutant) error {
 	if m.Outcome == OutcomeInvalid {
 		return nil
 	}
-	m.Outcome = OutcomeUnrun
+	if m.Outcome == "" {
+		m.Outcome = OutcomeUnrun
+	}
 	for n := range 2 {
 		for _, b := range r.binaries {
 			names, took := b.batches(m.ID)

@@ -3,7 +3,6 @@ package soak_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,10 +23,6 @@ const (
 
 // warm is how many seconds there have to be for that: what is shorter warms up.
 const warm = 120
-
-// spare is how many goroutines and descriptors more than at first the server may have
-// once its clients have gone: those of the connection that asks for them.
-const spare = 4
 
 // overloadShare: one request in so many may be refused for want of room, where the
 // machine, and so the server, stood still for seconds.
@@ -55,22 +50,11 @@ func (s *stand) usage(t *testing.T) binary.Usage {
 func (s *stand) tryUsage(ctx context.Context) (binary.Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.server.HTTP+"/metrics", http.NoBody)
+	_, text, err := s.server.Ask(ctx, http.MethodGet, "/metrics", s.keys["admin"], "")
 	if err != nil {
 		return binary.Usage{}, err
 	}
-	req.Close = true
-	req.Header.Set("Authorization", "Bearer "+s.keys["admin"])
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return binary.Usage{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return binary.Usage{}, fmt.Errorf("read /metrics: %w", err)
-	}
-	return binary.ReadUsage(string(text))
+	return binary.ReadUsage(text)
 }
 
 // watch asks every second until stop is closed, and tells every minute.
@@ -97,7 +81,7 @@ func (s *stand) calm(t *testing.T, before binary.Usage) binary.Usage {
 	t.Helper()
 	for began := time.Now(); ; {
 		now := s.usage(t)
-		if now.Goroutines <= before.Goroutines+spare && now.Descriptors <= before.Descriptors+spare {
+		if !now.Leaks(before) {
 			return now
 		}
 		if time.Since(began) > time.Minute || !pause(t.Context(), 100*time.Millisecond) {
@@ -128,7 +112,7 @@ func (r *report) judge(t *testing.T, l *load, a *admin) {
 	if most := second*(1+marginShare) + marginMB; len(r.samples) >= warm && last > most {
 		t.Errorf("%.1f MB are resident in the last quarter, and %.1f in the second: want at most %.1f", last, second, most)
 	}
-	if r.after.Goroutines > r.base.Goroutines+spare || r.after.Descriptors > r.base.Descriptors+spare {
+	if r.after.Leaks(r.base) {
 		t.Errorf("the server holds %v, and held %v before", r.after, r.base)
 	}
 	if n, all := l.overloaded.Load(), l.done.Load(); n > all/overloadShare {

@@ -48,6 +48,8 @@ type config struct {
 	proxy bool
 	// overload: measure what becomes of decisions when there is too much to do.
 	overload bool
+	// work is how many rows policy looks at for each decision of overload; 0: none.
+	work int
 }
 
 func main() {
@@ -65,6 +67,9 @@ func mainErr() error {
 	}
 	if len(os.Args) > 1 && os.Args[1] == echoArg {
 		return serveEcho(os.Stdout)
+	}
+	if len(os.Args) > 1 && os.Args[1] == floodArg {
+		return runFlood(os.Args[2:], os.Stdout)
 	}
 	if slices.ContainsFunc(os.Args[1:], asksFor(bundlesFlag)) {
 		return bundlesMain(os.Args[1:])
@@ -117,6 +122,7 @@ func parseFlags(args []string) (config, error) {
 	f.Bool("peers", false, "measure authzd beside OPA, Cerbos and OpenFGA, instead; has flags of its own (-peers -help)")
 	f.StringVar(&cfg.bin, "bin", ".bin", "where authzd and opa are")
 	f.StringVar(&cfg.authzdGOGC, "authzd-gogc", "", "GOGC for authzd; empty: as shipped")
+	f.IntVar(&cfg.work, "work", 0, "with -overload: so many rows that policy looks at for each decision, beside the usual")
 	f.StringVar(&cfg.evaluator, "evaluator", "interpreter", "what evaluates policy in authzd: interpreter, which is the default as shipped, or compiled")
 	f.StringVar(&cfg.pinned, "pinned", "", "set by the program itself when it has been pinned")
 	if err := f.Parse(args); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	authzdv1 "github.com/authzd/authzd/proto/gen/authzd/v1"
 	"github.com/authzd/authzd/tests/bench/workload"
 )
 
@@ -31,6 +30,8 @@ const (
 	overloadShare = 0.7
 	// overloadTimes is the load of the overload, of the same.
 	overloadTimes = 5
+	// fullFlight is what is in flight to learn what can be decided.
+	fullFlight = 8
 	// overloadFlight bounds what the generator has in flight.
 	overloadFlight = 1024
 	// floodFlight is what the caller that floods has, runawayFlight the one whose
@@ -53,13 +54,26 @@ permit["loop"] := {} if {
 }
 `
 
+// workPolicy never holds, and looks at so many numbers to know: a decision as it is
+// where policy goes through the rows of something.
+const workPolicy = `package authz
+
+forbid["worked"] := {} if {
+	input.action.name != "loop"
+	count([i | some i in numbers.range(1, %[1]d); i %% 7 == 0]) > %[1]d
+}
+`
+
 // flow is a load of one phase and what became of it.
 type flow struct {
 	done, refused atomic.Uint64
 	took          time.Duration
-	mu            sync.Mutex
-	h             histogram
-	err           error
+	// busy is how many processors the server kept busy.
+	busy float64
+	mu   sync.Mutex
+	// since is the time since a request was due, sent since it was sent.
+	since, sent histogram
+	err         error
 }
 
 func (f *flow) fail(err error) {
@@ -70,8 +84,8 @@ func (f *flow) fail(err error) {
 	}
 }
 
-// note takes one answer, which came after took.
-func (f *flow) note(i int, c *benchCase, w *workload.Workload, got answer, err error, took time.Duration) bool {
+// note takes one answer, so long after its request was due, and sent.
+func (f *flow) note(i int, c *benchCase, w *workload.Workload, got answer, err error, since, sent time.Duration) bool {
 	switch {
 	case status.Code(err) == codes.ResourceExhausted:
 		f.refused.Add(1)
@@ -84,76 +98,67 @@ func (f *flow) note(i int, c *benchCase, w *workload.Workload, got answer, err e
 	default:
 		f.done.Add(1)
 		f.mu.Lock()
-		f.h.add(took)
+		f.since.add(since)
+		f.sent.add(sent)
 		f.mu.Unlock()
 	}
 	return true
 }
 
-// open sends at a rate, for so long, whatever becomes of those before. Latency
-// counts from when a request was due.
+// open sends at a rate, for so long, whatever becomes of those before. What is due in
+// the first of it, for cfg.warm, is checked and counts for nothing else. Latency counts
+// from when a request was due.
 func (o *overload) open(ctx context.Context, c *benchCase, rate float64, flight int) (*flow, error) {
 	callers, closeAll, err := c.open(ctx, flight)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll()
-	f := &flow{}
+	f, early := &flow{}, &flow{}
 	var next atomic.Int64
 	every := time.Duration(float64(time.Second) / rate)
 	begin := time.Now()
+	used, _ := c.usage()
 	var wg sync.WaitGroup
 	for _, call := range callers {
 		wg.Go(func() {
 			for {
 				n := next.Add(1) - 1
 				due := begin.Add(time.Duration(n) * every)
-				if due.Sub(begin) >= o.cfg.secs || ctx.Err() != nil {
+				if due.Sub(begin) >= o.cfg.warm+o.cfg.secs || ctx.Err() != nil {
 					return
 				}
 				if d := time.Until(due); d > 0 {
 					time.Sleep(d)
 				}
 				i := int(n) % len(c.bodies)
+				sent := time.Now()
 				got, err := call(ctx, c.bodies[i])
-				if !f.note(i, c, o.w, got, err, time.Since(due)) {
+				to := f
+				if due.Sub(begin) < o.cfg.warm {
+					to = early
+				}
+				if !to.note(i, c, o.w, got, err, time.Since(due), time.Since(sent)) {
 					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-	f.took = time.Since(begin)
-	return f, f.err
-}
-
-// flood keeps n requests in flight until ctx ends, and does not wait when it is
-// refused.
-func flood(ctx context.Context, c *benchCase, n int) (end func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	callers, closeAll, err := c.open(ctx, n)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	var wg sync.WaitGroup
-	for k, call := range callers {
-		wg.Go(func() {
-			for i := k; ctx.Err() == nil; i++ {
-				_, _ = call(ctx, c.bodies[i%len(c.bodies)])
-			}
-		})
-	}
-	return func() { cancel(); wg.Wait(); closeAll() }, nil
+	usedNow, _ := c.usage()
+	f.busy = (usedNow - used).Seconds() / time.Since(begin).Seconds()
+	f.took = time.Since(begin) - o.cfg.warm
+	return f, errors.Join(early.err, f.err)
 }
 
 // overload is one run.
 type overload struct {
 	cfg config
 	w   *workload.Workload
-	// quiet, noisy and looping are three callers, the last with a question that
-	// policy never ends about.
-	quiet, noisy, looping benchCase
+	// quiet is the caller that is measured, among others by their keys.
+	quiet benchCase
+	addr  string
+	keys  map[string]string
 }
 
 func runOverload(ctx context.Context, cfg config, cpus cpuPlan, out, progress io.Writer) error {
@@ -199,6 +204,11 @@ func (o *overload) start(ctx context.Context, cpus cpuPlan, dir string) (*server
 	if err := os.WriteFile(filepath.Join(bundle, "loop.rego"), []byte(loopPolicy), 0o600); err != nil {
 		return nil, fmt.Errorf("write the policy that loops: %w", err)
 	}
+	if o.cfg.work > 0 {
+		if err := os.WriteFile(filepath.Join(bundle, "work.rego"), fmt.Appendf(nil, workPolicy, o.cfg.work), 0o600); err != nil {
+			return nil, fmt.Errorf("write the policy that has much to look at: %w", err)
+		}
+	}
 	authzd, keysFile := filepath.Join(o.cfg.bin, "authzd"), filepath.Join(dir, "keys")
 	keys := map[string]string{}
 	for _, name := range []string{"quiet", "noisy", "looping"} {
@@ -213,26 +223,13 @@ func (o *overload) start(ctx context.Context, cpus cpuPlan, dir string) (*server
 	if err != nil {
 		return nil, err
 	}
-	var bodies [][]byte
-	for i := range o.w.Requests {
-		b, err := checkRequest(o.w.Requests[i].Query)
-		if err != nil {
-			s.stop()
-			return nil, err
-		}
-		bodies = append(bodies, b)
-	}
-	loop, err := proto.Marshal(&authzdv1.CheckRequest{
-		Subject: &authzdv1.Subject{Type: "identity", Id: "alice"}, Action: &authzdv1.Action{Name: "loop"}, Resource: &authzdv1.Resource{Type: "page", Id: "p"},
-	})
+	bodies, err := questions("")
 	if err != nil {
 		s.stop()
-		return nil, fmt.Errorf("encode a request: %w", err)
+		return nil, err
 	}
-	as := func(name string, bodies [][]byte) benchCase {
-		return benchCase{label: name, bodies: bodies, open: withKey(grpcOpener(s.grpc), keys[name]), usage: s.usage}
-	}
-	o.quiet, o.noisy, o.looping = as("quiet", bodies), as("noisy", bodies), as("looping", [][]byte{loop})
+	o.addr, o.keys = s.grpc, keys
+	o.quiet = benchCase{label: "quiet", bodies: bodies, open: withKey(grpcOpener(s.grpc), keys["quiet"]), usage: s.usage}
 	return s, nil
 }
 
@@ -253,19 +250,24 @@ func withKey(open opener, key string) opener {
 type overloadRow struct {
 	capacity, steadyP99           float64
 	offered, goodput, acceptedP99 float64
-	aloneP99, floodedP99          float64
-	halfP99, besideLoopP99        float64
+	// sentP99 is acceptedP99 without what waited in the generator.
+	sentP99                float64
+	aloneP99, floodedP99   float64
+	halfP99, besideLoopP99 float64
+	// steadyBusy and halfBusy are how many processors the server kept busy.
+	steadyBusy, halfBusy float64
 	// refused is the part that is refused outside of the overload, on average over its
-	// four phases.
-	refused float64
+	// five phases, steadyRefused the part at 70 % load.
+	refused, steadyRefused float64
 }
 
 func (o *overload) round(ctx context.Context) (row overloadRow, err error) {
-	full, err := measure(ctx, &o.quiet, o.w, 64, o.cfg)
+	full, err := measure(ctx, &o.quiet, o.w, fullFlight, o.cfg)
 	if err != nil {
 		return row, err
 	}
 	row.capacity = full.RPS
+	var busy float64
 	p99 := func(rate float64, flight int) float64 {
 		if err != nil {
 			return 0
@@ -274,40 +276,45 @@ func (o *overload) round(ctx context.Context) (row overloadRow, err error) {
 		if f, err = o.open(ctx, &o.quiet, rate, flight); err != nil {
 			return 0
 		}
-		row.refused += float64(f.refused.Load()) / float64(f.refused.Load()+f.done.Load()) / 4
-		return f.h.quantile(0.99)
+		busy = f.busy
+		row.refused += float64(f.refused.Load()) / float64(f.refused.Load()+f.done.Load()) / 5
+		return f.since.quantile(0.99)
 	}
 	row.steadyP99 = p99(overloadShare*row.capacity, overloadFlight)
 	if err != nil {
 		return row, err
 	}
+	row.steadyBusy, row.steadyRefused = busy, 5*row.refused
 	f, err := o.open(ctx, &o.quiet, overloadTimes*row.capacity, overloadFlight)
 	if err != nil {
 		return row, err
 	}
 	row.goodput = float64(f.done.Load()) / f.took.Seconds()
 	row.offered = float64(f.done.Load()+f.refused.Load()) / f.took.Seconds()
-	row.acceptedP99 = f.h.quantile(0.99)
+	row.acceptedP99, row.sentP99 = f.since.quantile(0.99), f.sent.quantile(0.99)
 	row.aloneP99 = p99(quietRate, 64)
 	for _, beside := range []struct {
-		by     *benchCase
-		flight int
-		rate   float64
-		p99    *float64
-	}{{&o.noisy, floodFlight, quietRate, &row.floodedP99}, {&o.looping, runawayFlight, row.capacity / 2, &row.besideLoopP99}} {
-		if beside.by == &o.looping {
+		by, what string
+		flight   int
+		rate     float64
+		p99      *float64
+	}{{"noisy", "", floodFlight, quietRate, &row.floodedP99}, {"looping", loopQuestion, runawayFlight, row.capacity / 2, &row.besideLoopP99}} {
+		if beside.what == loopQuestion {
 			row.halfP99 = p99(beside.rate, overloadFlight)
+			row.halfBusy = busy
 		}
 		if err != nil {
 			return row, err
 		}
-		end, startErr := flood(ctx, beside.by, beside.flight)
+		end, startErr := floodAs(ctx, o.addr, o.keys[beside.by], beside.flight, beside.what)
 		if startErr != nil {
 			return row, startErr
 		}
 		pause(ctx, o.cfg.warm)
 		*beside.p99 = p99(beside.rate, overloadFlight)
-		end()
+		if err := end(); err != nil {
+			return row, err
+		}
 	}
 	return row, err
 }
@@ -328,16 +335,20 @@ func writeOverload(out io.Writer, rows []overloadRow, cpus cpuPlan) error {
 		what string
 		f    func(overloadRow) float64
 	}{
-		{"requests per second that can be decided, 64 in flight", func(r overloadRow) float64 { return r.capacity }},
+		{"requests per second that can be decided", func(r overloadRow) float64 { return r.capacity }},
 		{"requests per second that were sent under overload", func(r overloadRow) float64 { return r.offered }},
 		{"of what can be decided", func(r overloadRow) float64 { return r.offered / r.capacity }},
 		{"goodput of accepted requests against capacity", func(r overloadRow) float64 { return r.goodput / r.capacity }},
 		{"p99 at 70 % load, µs", func(r overloadRow) float64 { return r.steadyP99 }},
+		{"processors that the server kept busy at 70 % load", func(r overloadRow) float64 { return r.steadyBusy }},
+		{"refused at 70 % load, %", func(r overloadRow) float64 { return 100 * r.steadyRefused }},
 		{"p99 of accepted requests against that", func(r overloadRow) float64 { return r.acceptedP99 / r.steadyP99 }},
+		{"the same since they were sent", func(r overloadRow) float64 { return r.sentP99 / r.steadyP99 }},
 		{"p99 of a caller alone, 300 requests a second, µs", func(r overloadRow) float64 { return r.aloneP99 }},
 		{"beside one that floods, against that", func(r overloadRow) float64 { return r.floodedP99 / r.aloneP99 }},
 		{"refused in the other phases, %", func(r overloadRow) float64 { return 100 * r.refused }},
 		{"p99 at 50 % load, µs", func(r overloadRow) float64 { return r.halfP99 }},
+		{"processors that the server kept busy at 50 % load", func(r overloadRow) float64 { return r.halfBusy }},
 		{"beside a policy that never ends, against that", func(r overloadRow) float64 { return r.besideLoopP99 / r.halfP99 }},
 	} {
 		_, _ = fmt.Fprintf(&text, "| %s | %s |\n", line.what, cell(line.f))

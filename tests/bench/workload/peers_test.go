@@ -136,6 +136,9 @@ func TestPlainForms(t *testing.T) {
 // OpenFGA's smaller question differs from the workload's where an account is blocked.
 func TestPeerRequests(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("makes every request in three forms")
+	}
 	w := newWorkload(t)
 	differ := 0
 	for i := range w.Requests {

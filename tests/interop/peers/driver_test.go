@@ -90,6 +90,28 @@ func play(t *testing.T, node string, w way, to server, s session) *transcript {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for left := chances; ; left-- {
+		tr, said := drive(t, node, in)
+		if tr.Failed == "" {
+			return tr
+		}
+		if left == 1 || !strings.Contains(tr.Failed, lostAsk) {
+			t.Fatalf("%s: %s\n%s", w.name, tr.Failed, said)
+		}
+		t.Logf("%s: %s; once more", w.name, tr.Failed)
+	}
+}
+
+// The server of the examples asks for roots a moment after a session has begun. Where the
+// client has not opened its stream by then, with or without us, what it asks is lost.
+const (
+	lostAsk = "awaited by roots are asked for, did not come"
+	chances = 4
+)
+
+// drive has the driver play a session.
+func drive(t *testing.T, node string, in []byte) (tr *transcript, log string) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), node, "driver.mjs")
 	said := &strings.Builder{}
 	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = bytes.NewReader(in), said, 5*time.Second
@@ -97,12 +119,8 @@ func play(t *testing.T, node string, w way, to server, s session) *transcript {
 	if err != nil {
 		t.Fatalf("driver.mjs: %v\n%s", err, said)
 	}
-	var tr transcript
 	if err := json.Unmarshal(out, &tr); err != nil {
 		t.Fatal(err)
 	}
-	if tr.Failed != "" {
-		t.Fatalf("%s: %s\n%s", w.name, tr.Failed, said)
-	}
-	return &tr
+	return tr, said.String()
 }

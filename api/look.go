@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 )
 
 // lookAfter is how long calls are decided one after the other before the network is
 // looked at again.
 const lookAfter = 500 * time.Microsecond
+
+// lookLate is how long that may take. It takes a third of it as a rule.
+const lookLate = time.Millisecond
 
 // look has the network looked at. While goroutines can run the scheduler of Go does so
 // every ten milliseconds only, and where all processors decide without a break there
@@ -18,6 +22,8 @@ const lookAfter = 500 * time.Microsecond
 type look struct {
 	r, w *os.File
 	seen chan struct{}
+	// due receives when it is time for it, from somebody who leaves his place to it.
+	due chan struct{}
 }
 
 func newLook() (*look, error) {
@@ -25,7 +31,7 @@ func newLook() (*look, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	return &look{r: r, w: w, seen: make(chan struct{}, 1)}, nil
+	return &look{r: r, w: w, seen: make(chan struct{}, 1), due: make(chan struct{})}, nil
 }
 
 // serve works until ctx is done.
@@ -47,28 +53,55 @@ func (l *look) around() {
 	if _, err := l.w.Write([]byte{0}); err != nil {
 		return
 	}
+	late := time.NewTimer(lookLate)
+	defer late.Stop()
+	select {
+	case <-l.seen:
+		return
+	case <-late.C:
+	}
+	// After a collection of garbage Go sweeps in the background for several milliseconds,
+	// by a goroutine that can run all the time. Who stops all others has the network looked
+	// at when they go on; and whoever asks for more goroutines than he has room for does
+	// nothing else.
+	runtime.GoroutineProfile(make([]runtime.StackRecord, 1))
 	<-l.seen
 }
 
-// lookAround has the network looked at now and then while calls wait. Who does so has its
-// place meanwhile, and with it fewer are given than there are processors: where each has a
-// decision, and the next one ready, nobody would look.
-func (p *pool) lookAround() {
+// lookAround has the network looked at now and then while calls wait, and tells whether it
+// is. Whoever does so gets the caller's place, and with it fewer are given than there are
+// processors: where each has a decision, and the next one ready, nobody would look.
+func (p *pool) lookAround() bool {
 	if p.look == nil {
-		return
+		return false
 	}
-	p.mu.Lock()
-	due := p.waiting > 0 && !p.looking && time.Since(p.looked) >= lookAfter
-	p.looking = p.looking || due
-	p.mu.Unlock()
-	if !due {
-		return
-	}
-	p.look.around()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.looking, p.looked = false, time.Now()
-	p.next(p.looked)
+	if p.waiting == 0 || p.looking || time.Since(p.looked) < lookAfter {
+		return false
+	}
+	select {
+	case p.look.due <- struct{}{}:
+		p.looking = true
+	default: // nobody is there to look
+	}
+	return p.looking
+}
+
+// lookout looks at the network when it is due, and gives the place away after that.
+func (p *pool) lookout(ctx context.Context) {
+	for {
+		select {
+		case <-p.look.due:
+		case <-ctx.Done():
+			return
+		}
+		p.look.around()
+		p.mu.Lock()
+		p.looking, p.looked = false, time.Now()
+		p.mu.Unlock()
+		p.give()
+	}
 }
 
 // places is how many decisions may be under way at once now.

@@ -27,6 +27,50 @@ func TestLook(t *testing.T) {
 	l.around()
 }
 
+// A look that takes long ends nevertheless, and nobody looks once the server has ended.
+func TestLookLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, err := newLook()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = l.r.Close(), l.w.Close() }()
+		l.seen = make(chan struct{})
+		p := newPool(1, 10, time.Minute, 1)
+		p.look, p.waiting = l, 1
+		if p.lookAround() {
+			t.Error("a place was left to nobody")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var lookout sync.WaitGroup
+		lookout.Go(func() { p.lookout(ctx) })
+		synctest.Wait()
+		p.running, p.waiting = 1, 1
+		began := time.Now()
+		if !p.lookAround() || p.lookAround() {
+			t.Error("the network is not looked at once")
+		}
+		p.waiting = 0
+		time.Sleep(2 * lookLate)
+		l.seen <- struct{}{}
+		synctest.Wait()
+		if p.running != 0 || p.looking || p.looked.Sub(began) != 2*lookLate {
+			t.Errorf("%d places, looking %t, looked after %s", p.running, p.looking, p.looked.Sub(began))
+		}
+		p.waiting = 1
+		if p.lookAround() {
+			t.Error("looks again so soon")
+		}
+		stop()
+		lookout.Wait()
+		time.Sleep(lookAfter)
+		if p.lookAround() {
+			t.Error("a place was left to one that has ended")
+		}
+	})
+}
+
 // While the network is looked at, fewer decisions are let in than there are processors.
 func TestPoolLooks(t *testing.T) {
 	t.Parallel()
@@ -41,15 +85,18 @@ func TestPoolLooks(t *testing.T) {
 		p.processors = 1
 		p.start(t)
 		synctest.Wait()
-		p.look = l // whom nobody serves
-		ctx := t.Context()
-		var calls sync.WaitGroup
+		p.look = l // whose pipe nobody reads
+		ctx, stop := context.WithCancel(t.Context())
+		var calls, lookout sync.WaitGroup
+		lookout.Go(func() { p.lookout(ctx) })
+		synctest.Wait()
 		ends := make([]chan struct{}, 6)
-		var begun atomic.Int64
+		var begun, left atomic.Int64
 		call := func(n int) {
 			ends[n] = make(chan struct{})
 			calls.Go(func() {
 				_ = p.seat("", 1).here(ctx, func(context.Context) { begun.Add(1); <-ends[n] })
+				left.Add(1)
 			})
 			synctest.Wait()
 		}
@@ -65,6 +112,9 @@ func TestPoolLooks(t *testing.T) {
 		wantBegun(2, "with two places")
 		close(ends[0])
 		synctest.Wait()
+		if left.Load() != 1 {
+			t.Error("a call waits for the network to be looked at")
+		}
 		wantBegun(2, "while it is looked at, and the other one decides")
 		close(ends[1])
 		synctest.Wait()
@@ -89,6 +139,8 @@ func TestPoolLooks(t *testing.T) {
 		}
 		calls.Wait()
 		wantBegun(6, "in the end")
+		stop()
+		lookout.Wait()
 		p.empty(t)
 	})
 }

@@ -186,6 +186,7 @@ func (p *pool) serve(ctx context.Context) {
 	var workers sync.WaitGroup
 	if p.look != nil {
 		workers.Go(func() { p.look.serve(ctx) })
+		workers.Go(func() { p.lookout(ctx) })
 	}
 	for range p.workers * (1 + slowPerWorker) { // a slow one keeps its worker
 		workers.Go(func() {
@@ -510,14 +511,18 @@ func (s *seat) enter(ctx context.Context) (waited bool, err error) {
 	if p.waiting++; p.waiting == 1 {
 		p.left = time.Time{}
 	}
+	free := p.running < p.places()
 	p.mu.Unlock()
-	// Decisions rarely wait for anything but a processor, and without this each would
-	// be made before the next call is even seen: the queue would be the scheduler's,
-	// which knows no callers.
-	runtime.Gosched()
-	p.mu.Lock()
-	p.next(time.Now())
-	p.mu.Unlock()
+	if free {
+		// Decisions rarely wait for anything but a processor, and without this each would
+		// be made before the next call is even seen: the queue would be the scheduler's,
+		// which knows no callers. Who frees a place hands it on, and whoever is to have it
+		// should be there, and not behind everything that can run.
+		runtime.Gosched()
+		p.mu.Lock()
+		p.next(time.Now())
+		p.mu.Unlock()
+	}
 	select {
 	case err := <-w.ready:
 		return true, err

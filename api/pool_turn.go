@@ -90,8 +90,9 @@ func (t *turn) paceAfter() time.Duration {
 func (t *turn) end() {
 	p := t.pool
 	if !t.slow {
-		p.lookAround()
-		p.give()
+		if !p.lookAround() {
+			p.give()
+		}
 		return
 	}
 	t.rest()

@@ -12,8 +12,13 @@ import (
 // looked at again.
 const lookAfter = 500 * time.Microsecond
 
-// lookLate is how long that may take. It takes a third of it as a rule.
-const lookLate = time.Millisecond
+const (
+	// lookLate is how long that may take. It takes a third of it as a rule.
+	lookLate = time.Millisecond
+	// stopRest is how many times longer than a stop of all goroutines took the next one is
+	// to be away.
+	stopRest = 20
+)
 
 // look has the network looked at. While goroutines can run the scheduler of Go does so
 // every ten milliseconds only, and where all processors decide without a break there
@@ -24,6 +29,9 @@ type look struct {
 	seen chan struct{}
 	// due receives when it is time for it, from somebody who leaves his place to it.
 	due chan struct{}
+	// stop stops and starts all goroutines, which is not to be before next.
+	stop func()
+	next time.Time
 }
 
 func newLook() (*look, error) {
@@ -31,7 +39,7 @@ func newLook() (*look, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	return &look{r: r, w: w, seen: make(chan struct{}, 1), due: make(chan struct{})}, nil
+	return &look{r: r, w: w, seen: make(chan struct{}, 1), due: make(chan struct{}), stop: stopAll}, nil
 }
 
 // serve works until ctx is done.
@@ -53,20 +61,28 @@ func (l *look) around() {
 	if _, err := l.w.Write([]byte{0}); err != nil {
 		return
 	}
-	late := time.NewTimer(lookLate)
+	late := time.NewTimer(max(lookLate, time.Until(l.next)))
 	defer late.Stop()
-	select {
-	case <-l.seen:
-		return
-	case <-late.C:
+	for {
+		select {
+		case <-l.seen:
+			return
+		case <-late.C:
+		}
+		// After a collection of garbage Go sweeps in the background for several milliseconds,
+		// by a goroutine that can run all the time. When all go on after a stop the network is
+		// looked at.
+		began := time.Now()
+		l.stop()
+		rest := stopRest * time.Since(began)
+		l.next = time.Now().Add(rest)
+		late.Reset(max(lookLate, rest))
 	}
-	// After a collection of garbage Go sweeps in the background for several milliseconds,
-	// by a goroutine that can run all the time. Who stops all others has the network looked
-	// at when they go on; and whoever asks for more goroutines than he has room for does
-	// nothing else.
-	runtime.GoroutineProfile(make([]runtime.StackRecord, 1))
-	<-l.seen
 }
+
+// stopAll stops and starts all goroutines: whoever asks for more than there is room for
+// gets that and little else.
+func stopAll() { runtime.GoroutineProfile(make([]runtime.StackRecord, 1)) }
 
 // lookAround has the network looked at now and then while calls wait, and tells whether it
 // is. Whoever does so gets the caller's place, and with it fewer are given than there are

@@ -27,7 +27,8 @@ func TestLook(t *testing.T) {
 	l.around()
 }
 
-// A look that takes long ends nevertheless, and nobody looks once the server has ended.
+// A look that takes long stops all goroutines, now and again with rests that are longer by
+// far; and nobody looks once the server has ended.
 func TestLookLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -37,6 +38,8 @@ func TestLookLate(t *testing.T) {
 		}
 		defer func() { _, _ = l.r.Close(), l.w.Close() }()
 		l.seen = make(chan struct{})
+		var stops atomic.Int64
+		l.stop = func() { stops.Add(1); time.Sleep(lookLate) }
 		p := newPool(1, 10, time.Minute, 1)
 		p.look, p.waiting = l, 1
 		if p.lookAround() {
@@ -52,11 +55,26 @@ func TestLookLate(t *testing.T) {
 			t.Error("the network is not looked at once")
 		}
 		p.waiting = 0
+		time.Sleep(3 * lookLate) // one until it is late, one for the stop, and one of the rest
+		l.seen <- struct{}{}
+		synctest.Wait()
+		if p.running != 0 || p.looking || p.looked.Sub(began) != 3*lookLate || stops.Load() != 1 {
+			t.Errorf("%d places, looking %t, looked after %s, %d stops", p.running, p.looking, p.looked.Sub(began), stops.Load())
+		}
+		p.running, p.looked = 1, time.Time{}
+		if p.waiting = 1; !p.lookAround() {
+			t.Error("the network is not looked at again")
+		}
+		p.waiting = 0
+		time.Sleep((stopRest - 2) * lookLate)
+		if n := stops.Load(); n != 1 {
+			t.Errorf("%d stops within the rest of the first", n)
+		}
 		time.Sleep(2 * lookLate)
 		l.seen <- struct{}{}
 		synctest.Wait()
-		if p.running != 0 || p.looking || p.looked.Sub(began) != 2*lookLate {
-			t.Errorf("%d places, looking %t, looked after %s", p.running, p.looking, p.looked.Sub(began))
+		if n := stops.Load(); n != 2 {
+			t.Errorf("%d stops, want 2", n)
 		}
 		p.waiting = 1
 		if p.lookAround() {

@@ -27,17 +27,34 @@ func TestLook(t *testing.T) {
 	l.around()
 }
 
+// lookFor is a look of which the test tells when it has been.
+func lookFor(t *testing.T) *look {
+	t.Helper()
+	l, err := newLook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = l.r.Close(), l.w.Close() })
+	l.seen = make(chan struct{}) // nobody reads the pipe
+	return l
+}
+
+// startLookout has p look, until stop.
+func (p *pool) startLookout(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	var lookout sync.WaitGroup
+	lookout.Go(func() { p.lookout(ctx) })
+	synctest.Wait()
+	return func() { end(); lookout.Wait() }
+}
+
 // A look that takes long stops all goroutines, now and again with rests that are longer by
 // far; and nobody looks once the server has ended.
 func TestLookLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, err := newLook()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _, _ = l.r.Close(), l.w.Close() }()
-		l.seen = make(chan struct{})
+		l := lookFor(t)
 		var stops atomic.Int64
 		l.stop = func() { stops.Add(1); time.Sleep(lookLate) }
 		p := newPool(1, 10, time.Minute, 1)
@@ -45,10 +62,7 @@ func TestLookLate(t *testing.T) {
 		if p.lookAround() {
 			t.Error("a place was left to nobody")
 		}
-		ctx, stop := context.WithCancel(t.Context())
-		var lookout sync.WaitGroup
-		lookout.Go(func() { p.lookout(ctx) })
-		synctest.Wait()
+		stop := p.startLookout(t)
 		p.running, p.waiting = 1, 1
 		began := time.Now()
 		if !p.lookAround() || p.lookAround() {
@@ -81,7 +95,6 @@ func TestLookLate(t *testing.T) {
 			t.Error("looks again so soon")
 		}
 		stop()
-		lookout.Wait()
 		time.Sleep(lookAfter)
 		if p.lookAround() {
 			t.Error("a place was left to one that has ended")
@@ -93,27 +106,20 @@ func TestLookLate(t *testing.T) {
 func TestPoolLooks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, err := newLook()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _, _ = l.r.Close(), l.w.Close() }()
-		l.seen = make(chan struct{}) // the test tells when it has been looked at
+		l := lookFor(t)
 		p := newPool(2, 100, time.Minute, 1)
 		p.processors = 1
 		p.start(t)
 		synctest.Wait()
-		p.look = l // whose pipe nobody reads
-		ctx, stop := context.WithCancel(t.Context())
-		var calls, lookout sync.WaitGroup
-		lookout.Go(func() { p.lookout(ctx) })
-		synctest.Wait()
+		p.look = l
+		stop := p.startLookout(t)
+		var calls sync.WaitGroup
 		ends := make([]chan struct{}, 6)
 		var begun, left atomic.Int64
 		call := func(n int) {
 			ends[n] = make(chan struct{})
 			calls.Go(func() {
-				_ = p.seat("", 1).here(ctx, func(context.Context) { begun.Add(1); <-ends[n] })
+				_ = p.seat("", 1).here(t.Context(), func(context.Context) { begun.Add(1); <-ends[n] })
 				left.Add(1)
 			})
 			synctest.Wait()
@@ -158,7 +164,6 @@ func TestPoolLooks(t *testing.T) {
 		calls.Wait()
 		wantBegun(6, "in the end")
 		stop()
-		lookout.Wait()
 		p.empty(t)
 	})
 }

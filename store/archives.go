@@ -44,12 +44,12 @@ type Upload struct {
 func (s *Store) Write(archive []byte) (*Upload, error) {
 	f, err := os.CreateTemp(s.uploads(), "*")
 	if err != nil {
-		return nil, failed("store an archive", err)
+		return nil, s.failed("store an archive", err)
 	}
 	u := &Upload{digest: Digest(archive), size: int64(len(archive)), temp: f.Name()}
 	_, err = f.Write(archive)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, errors.Join(failed("store an archive", err), u.Discard())
+		return nil, errors.Join(s.failed("store an archive", err), u.Discard())
 	}
 	return u, nil
 }
@@ -69,11 +69,11 @@ func (u *Upload) Discard() error {
 // name gives the upload its name, for good.
 func (s *Store) name(u *Upload) error {
 	if err := os.Rename(u.temp, s.archiveFile(u.digest)); err != nil {
-		return failed("store an archive", err)
+		return s.failed("store an archive", err)
 	}
 	u.temp = ""
 	if err := syncDir(s.archives()); err != nil {
-		return failed("store an archive", err)
+		return s.failed("store an archive", err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (s *Store) Archive(digest string) ([]byte, error) {
 		return nil, &Error{Code: CodeArchiveDamaged, Path: file, Err: err}
 	}
 	if err != nil {
-		return nil, failed("read an archive", err)
+		return nil, s.failed("read an archive", err)
 	}
 	if got := Digest(data); got != digest {
 		return nil, errorf(CodeArchiveDamaged, file, "the file has the digest %s", got)
@@ -140,14 +140,14 @@ func (s *Store) sweep(ctx context.Context) error {
 func (s *Store) wanted(ctx context.Context) (map[string]bool, error) {
 	rows, err := s.write.QueryContext(ctx, query(`SELECT DISTINCT digest FROM bundles WHERE kept = 1`))
 	if err != nil {
-		return nil, failed("list archives", err)
+		return nil, s.failed("list archives", err)
 	}
 	defer rows.Close() //nolint:errcheck // read only
 	out := map[string]bool{}
 	for rows.Next() {
 		var digest string
 		if err := rows.Scan(&digest); err != nil {
-			return nil, failed("list archives", err)
+			return nil, s.failed("list archives", err)
 		}
 		out[digest] = true
 	}

@@ -87,7 +87,7 @@ func (s *Store) blocks(ctx context.Context, where string, args ...any) ([]Block,
 		SELECT tenant, id, kind, target, issuer, why, created_by, created_at, ends_at, lifted_by, lifted_why, lifted_at
 		FROM blocks WHERE `+where), args...)
 	if err != nil {
-		return nil, failed("list blocks", err)
+		return nil, s.failed("list blocks", err)
 	}
 	var out []Block
 	err = each(rows, func() error {
@@ -102,7 +102,7 @@ func (s *Store) blocks(ctx context.Context, where string, args ...any) ([]Block,
 		return err
 	})
 	if err != nil {
-		return nil, failed("list blocks", err)
+		return nil, s.failed("list blocks", err)
 	}
 	return out, nil
 }

@@ -400,7 +400,7 @@ func (s *Store) Admits(ctx context.Context, tenant, name string) error {
 	}
 	switch {
 	case err != nil:
-		return failed("count the names of bundles", err)
+		return s.failed("count the names of bundles", err)
 	case lasting >= MaxNames:
 		return errorf(CodeNamesFull, "", "there are bundles under %d names, each of which was active once", MaxNames)
 	}
@@ -415,7 +415,7 @@ func (s *Store) Named(ctx context.Context, tenant, name string) ([]Bundle, error
 func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle, error) {
 	rows, err := s.read.QueryContext(ctx, query(text), args...)
 	if err != nil {
-		return nil, failed("list bundles", err)
+		return nil, s.failed("list bundles", err)
 	}
 	var out []Bundle
 	err = each(rows, func() error {
@@ -429,7 +429,7 @@ func (s *Store) bundles(ctx context.Context, text string, args ...any) ([]Bundle
 		return err
 	})
 	if err != nil {
-		return nil, failed("list bundles", err)
+		return nil, s.failed("list bundles", err)
 	}
 	return out, nil
 }
@@ -466,7 +466,7 @@ func (s *Store) LastEvent(ctx context.Context, tenant string) (int64, error) {
 	var seq int64
 	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(seq), 0) FROM bundle_events WHERE tenant = ?`), tenant).Scan(&seq)
 	if err != nil {
-		return 0, failed("find the last event", err)
+		return 0, s.failed("find the last event", err)
 	}
 	return seq, nil
 }
@@ -476,7 +476,7 @@ func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event,
 		SELECT seq, tenant, name, digest, revision, happened_at, who, why, what, from_state, to_state, allow_older, report, path
 		FROM bundle_events `+where), args...)
 	if err != nil {
-		return nil, failed("list events", err)
+		return nil, s.failed("list events", err)
 	}
 	var out []Event
 	err = each(rows, func() error {
@@ -490,7 +490,7 @@ func (s *Store) events(ctx context.Context, where string, args ...any) ([]Event,
 		return err
 	})
 	if err != nil {
-		return nil, failed("list events", err)
+		return nil, s.failed("list events", err)
 	}
 	return out, nil
 }

@@ -150,7 +150,7 @@ func (s *Store) Changes(ctx context.Context, tenant, name, base string, after in
 		SELECT base, number, line, digest, archive, size, signed, sequence, path, who, why, happened_at FROM bundle_changes
 		WHERE tenant = ? AND name = ? AND base = ? AND number > ? ORDER BY number LIMIT ?`), tenant, name, base, after, limit)
 	if err != nil {
-		return nil, failed("list changes of data", err)
+		return nil, s.failed("list changes of data", err)
 	}
 	var out []Change
 	err = each(rows, func() error {
@@ -169,7 +169,7 @@ func (s *Store) Changes(ctx context.Context, tenant, name, base string, after in
 		return nil
 	})
 	if err != nil {
-		return nil, failed("list changes of data", err)
+		return nil, s.failed("list changes of data", err)
 	}
 	return out, nil
 }
@@ -179,7 +179,7 @@ func (s *Store) LastChange(ctx context.Context, tenant, name, base string) (int6
 	var last int64
 	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(number), 0) FROM bundle_changes WHERE tenant = ? AND name = ? AND base = ?`), tenant, name, base).Scan(&last)
 	if err != nil {
-		return 0, failed("find the last change of data", err)
+		return 0, s.failed("find the last change of data", err)
 	}
 	return last, nil
 }
@@ -189,7 +189,7 @@ func (s *Store) EndOfLine(ctx context.Context, tenant, name, base, line string) 
 	var last int64
 	err := s.read.QueryRowContext(ctx, query(`SELECT COALESCE(MAX(last), 0) FROM bundle_lines WHERE tenant = ? AND name = ? AND base = ? AND line = ?`), tenant, name, base, line).Scan(&last)
 	if err != nil {
-		return 0, failed("find the end of a line of changes", err)
+		return 0, s.failed("find the end of a line of changes", err)
 	}
 	return last, nil
 }

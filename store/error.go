@@ -35,6 +35,9 @@ const (
 	// CodeUnavailable is a disk or a database that can not be read or written now: full,
 	// gone, failing, or kept busy by another process. It may be tried again.
 	CodeUnavailable Code = "store.unavailable"
+	// CodeDatabaseDamaged is a database that is none, or no longer whole. It stays so
+	// until it is restored.
+	CodeDatabaseDamaged Code = "store.database_damaged"
 )
 
 // Error is the only error type of this package that carries a code.
@@ -64,35 +67,39 @@ func errorf(code Code, path, format string, args ...any) *Error {
 	return &Error{Code: code, Path: path, Err: fmt.Errorf(format, args...)}
 }
 
-// failed says what was attempted, and gives a fault of the disk or the database its code.
-func failed(what string, err error) error {
+// failed says what was attempted, and gives a fault of the disk or the database its place
+// and code.
+func (s *Store) failed(what string, err error) error {
 	err = fmt.Errorf("%s: %w", what, err)
-	if _, coded := errors.AsType[*Error](err); coded || !unavailable(err) {
+	if _, coded := errors.AsType[*Error](err); coded {
 		return err
 	}
-	return &Error{Code: CodeUnavailable, Err: err}
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return &Error{Code: CodeUnavailable, Path: s.dir, Err: err}
+	}
+	if said, ok := errors.AsType[*sqlite.Error](err); ok {
+		if code := stateOf(said); code != "" {
+			return &Error{Code: code, Path: s.database(), Err: err}
+		}
+	}
+	return err
 }
 
-// unavailable tells what the system or the database says of its state from what it says
-// of a statement, which would be wrong the next time, too, and from a call that is given up.
-func unavailable(err error) bool {
-	if _, ok := errors.AsType[syscall.Errno](err); ok {
-		return true
-	}
-	said, ok := errors.AsType[*sqlite.Error](err)
-	if !ok {
-		return false
-	}
+// stateOf tells what the database says of its state from what it says of a statement,
+// which would be wrong the next time, too, and from a call that is given up.
+func stateOf(said *sqlite.Error) Code {
 	switch said.Code() & 0xff { // the rest tells more of the same: https://sqlite.org/rescode.html
 	case sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
-		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOTADB:
-		return true
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL:
+		return CodeUnavailable
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return CodeDatabaseDamaged
 	}
-	return false
+	return ""
 }
 
 // Codes returns every code that this package declares. It exists for the tests
 // that hold documentation against the code.
 func Codes() []Code {
-	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull, CodeChangesFull, CodeChanged, CodeUnavailable}
+	return []Code{CodeLocked, CodeSchemaNewer, CodeArchiveDamaged, CodeNotOurs, CodeNotKept, CodeNamesFull, CodeChangesFull, CodeChanged, CodeUnavailable, CodeDatabaseDamaged}
 }

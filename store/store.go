@@ -96,7 +96,7 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	if err := migrate(ctx, s.write, s.now); err != nil {
-		return err
+		return s.failed("open the data directory", err)
 	}
 	return s.sweep(ctx)
 }
@@ -193,13 +193,13 @@ func (s *Store) uploads() string  { return filepath.Join(s.dir, uploadFolder) }
 func (s *Store) change(ctx context.Context, what string, do func(*sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
-		return failed(what, err)
+		return s.failed(what, err)
 	}
 	if err := do(tx); err != nil {
-		return failed(what, errors.Join(err, tx.Rollback()))
+		return s.failed(what, errors.Join(err, tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
-		return failed(what, err)
+		return s.failed(what, err)
 	}
 	return nil
 }

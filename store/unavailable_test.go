@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -86,5 +87,42 @@ func TestUnavailable(t *testing.T) {
 	slices.Sort(ids)
 	if want := []string{"1", "4"}; err != nil || !slices.Equal(ids, want) {
 		t.Errorf("blocks %v, %v; want %v", ids, err, want)
+	}
+}
+
+// A damaged database is named, and nobody is told to try again.
+func TestDatabaseDamaged(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func([]byte) []byte{
+		"no database":                       func(text []byte) []byte { return text[:16] },
+		"all but the page of what is where": func(text []byte) []byte { return text[4096:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "data")
+			s := open(t, dir)
+			stage(t, s, "main", "one")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "authzd.db")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part := damage(text)
+			copy(part, bytes.Repeat([]byte("damaged "), len(part)/8))
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = store.Open(t.Context(), dir, store.Options{}); err == nil {
+				_, err = s.Blocks(t.Context(), tenant)
+				_ = s.Close()
+			}
+			coded, _ := errors.AsType[*store.Error](err)
+			if coded == nil || coded.Code != store.CodeDatabaseDamaged || coded.Path != file {
+				t.Errorf("%v, want %s of %s", err, store.CodeDatabaseDamaged, file)
+			}
+		})
 	}
 }

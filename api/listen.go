@@ -107,7 +107,8 @@ const acceptSilence = 10 * time.Second
 // descriptors; its server goes on and tries again.
 type watchedListener struct {
 	net.Listener
-	log    *slog.Logger
+	log *slog.Logger
+	// failed counts; nil: nobody.
 	failed prometheus.Counter
 	// said is when it was logged last; only Accept uses it, which one goroutine calls.
 	said time.Time
@@ -116,6 +117,12 @@ type watchedListener struct {
 // Watched gives l with the connections that it fails to take counted and logged, for a
 // program that serves others beside [Server.Local].
 func (s *Server) Watched(l net.Listener) net.Listener { return s.watched(l, doorLocal) }
+
+// Watched gives l with the connections that it fails to take logged, for a program that
+// has no [Server].
+func Watched(l net.Listener, log *slog.Logger) net.Listener {
+	return &watchedListener{Listener: l, log: log}
+}
 
 func (s *Server) watched(l net.Listener, d door) net.Listener {
 	return &watchedListener{Listener: l, log: s.log, failed: s.metrics.unaccepted.WithLabelValues(string(d))}
@@ -126,7 +133,9 @@ func (l *watchedListener) Accept() (net.Conn, error) {
 	if err == nil || errors.Is(err, net.ErrClosed) {
 		return conn, err //nolint:wrapcheck // a listener's own error, which its server looks at
 	}
-	l.failed.Inc()
+	if l.failed != nil {
+		l.failed.Inc()
+	}
 	if time.Since(l.said) > acceptSilence {
 		l.said = time.Now()
 		l.log.Error("a connection can not be taken, others wait", "address", l.Addr().String(), "error", err.Error())

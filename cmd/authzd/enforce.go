@@ -188,8 +188,8 @@ type decisions struct {
 	// run keeps it going until ctx is done.
 	run   func(context.Context) error
 	close func()
-	// metrics are in the form of Prometheus; nil: the other process has them.
-	metrics *api.Server
+	// server has the metrics, and decides; nil: the other process does.
+	server *api.Server
 }
 
 // decide opens the service.
@@ -270,7 +270,7 @@ func (c *enforceConfig) localDecisions(ctx context.Context, log *slog.Logger, li
 	p.counted = server.CountReload
 	local := server.Local()
 	return &decisions{
-		Decider: local, types: local.ListTypes, metrics: server,
+		Decider: local, types: local.ListTypes, server: server,
 		ready:    func(context.Context) error { return nil },
 		revision: func() string { return p.engine.Snapshot().Policy().Revision },
 		close:    func() {},

@@ -104,7 +104,7 @@ func splitInit(args []string) []string {
 
 // initialize asks the server, writes the bundle and reports.
 func initialize(ctx context.Context, std stdio, o initOptions) error {
-	if err := errors.Join(validTimes(flagTime{"--timeout", o.timeout})...); err != nil {
+	if err := errors.Join(validTimes(flagTime{"timeout", o.timeout})...); err != nil {
 		return err
 	}
 	source, err := o.source(std)

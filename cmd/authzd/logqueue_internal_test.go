@@ -2,8 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // tornWriter takes part of each write while it is full.
@@ -40,4 +43,32 @@ func TestLineWriter(t *testing.T) {
 	if got := to.String(); strings.Count(got, `"lost":3}`+"\n") != 1 || w.told != 3 {
 		t.Errorf("%q, told %d", got, w.told)
 	}
+}
+
+// What is lost is told once it can be, also when nothing else is written, and at the end.
+func TestLostLinesAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		to := &tornWriter{full: true}
+		q := &logQueue{to: to, more: make(chan struct{}, 1)}
+		stop := q.start(t.Context())
+		_, _ = q.Write([]byte("lost\n"))
+		synctest.Wait()
+		to.full = false
+		want := func(when string, lost uint64) {
+			t.Helper()
+			if got := fmt.Sprintf("\"lost\":%d}\n", lost); q.lost.Load() != lost || strings.Count(to.String(), got) != 1 {
+				t.Errorf("%s: %d are lost, want %d, once in %q", when, q.lost.Load(), lost, to.String())
+			}
+		}
+		time.Sleep(retellLog)
+		synctest.Wait()
+		want("when nothing is written", 1)
+		to.full = true
+		_, _ = q.Write([]byte("lost, too\n"))
+		synctest.Wait()
+		to.full = false
+		stop()
+		want("at the end", 2)
+	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/authzd/authzd/api"
 	"github.com/authzd/authzd/mcp/pep"
 )
 
@@ -168,8 +169,10 @@ func (c *proxyConfig) serve(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer d.close()
-	if d.metrics != nil {
-		listener = d.metrics.Watched(listener)
+	if d.server != nil {
+		listener = d.server.Watched(listener)
+	} else {
+		listener = api.Watched(listener, log)
 	}
 	e, err := c.enforcer(d, log)
 	if err != nil {
@@ -309,8 +312,8 @@ func (c *proxyConfig) routes(p *pep.Proxy, d *decisions) http.Handler {
 		}
 		tell(w, http.StatusOK, say)
 	})
-	if d.metrics != nil {
-		own("/metrics", d.metrics.ServeMetrics)
+	if d.server != nil {
+		own("/metrics", d.server.ServeMetrics)
 	}
 	return mux
 }

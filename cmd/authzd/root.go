@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, std stdio, getenv func(string) stri
 	case errors.As(err, &code):
 		return code.code
 	}
-	var ended stopped
+	var ended servingError
 	if !errors.As(err, &ended) {
 		printError(std.err, err)
 		return exitError
@@ -57,18 +57,18 @@ func run(ctx context.Context, args []string, std stdio, getenv func(string) stri
 	return exitError
 }
 
-// stopped is the error of a command that serves. Who reads standard error may stand
+// servingError is the error of a command that serves. Who reads standard error may stand
 // still, as for its log; the process ends all the same.
-type stopped struct{ error }
+type servingError struct{ error }
 
-func (s stopped) Unwrap() error { return s.error }
+func (e servingError) Unwrap() error { return e.error }
 
 // serving marks the errors of cmd.
 func serving(cmd *cobra.Command) *cobra.Command {
 	inner := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := inner(cmd, args); err != nil {
-			return stopped{err}
+			return servingError{err}
 		}
 		return nil
 	}

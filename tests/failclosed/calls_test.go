@@ -172,9 +172,9 @@ func checkAnswer(t *testing.T, name string, text, answer []byte) {
 		t.Errorf("%s: an answer that is no JSON: %s: %s", name, answer, text)
 		return
 	}
-	list := v.items
-	if v.kind == object {
-		list = []*node{v}
+	list := []*node{v}
+	if v.kind == array {
+		list = v.items
 	}
 	for _, one := range list {
 		code := one.get("error", "code")

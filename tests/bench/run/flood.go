@@ -58,8 +58,11 @@ func floodAs(ctx context.Context, addr, key string, n int, what string) (end fun
 		}
 		return nil
 	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != ready+"\n" {
-		return nil, errors.Join(fmt.Errorf("a flood is not ready: %q: %w", line, err), end())
+	switch line, err := bufio.NewReader(out).ReadString('\n'); {
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("a flood is not ready: %w", err), end())
+	case line != ready+"\n":
+		return nil, errors.Join(fmt.Errorf("a flood is not ready: it says %q", line), end())
 	}
 	return end, nil
 }

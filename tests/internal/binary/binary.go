@@ -200,9 +200,8 @@ func (u Usage) String() string {
 }
 
 // spare is how many goroutines and descriptors more than at first a server may hold once
-// its clients have gone: the connection that asks for them, and the one inside the
-// process by which REST asks gRPC, of five goroutines, which is made when first needed.
-const spare = 10
+// its clients have gone: the connection that asks for them.
+const spare = 4
 
 // Leaks tells whether the process holds goroutines or descriptors that it did not hold
 // before it was asked anything.

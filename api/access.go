@@ -169,9 +169,24 @@ func bearer(header string) (string, bool) {
 // call, before the body is read. It settles the caller of c.
 func (s *Server) enter(ctx context.Context, c *call, method string, who func() (callers.Caller, *refused)) error {
 	need := needOf(method)
-	if need.open {
+	if !need.open {
+		if err := s.settleCaller(ctx, c, method, need, who); err != nil {
+			return err
+		}
+	}
+	if s.isFull(peerOf(ctx), *c) {
+		return errUnread
+	}
+	if need.right != callers.Check || fromGateway(ctx) { // counted where it came in
 		return nil
 	}
+	var err error
+	c.arrival, err = s.pool.arrive(ctx, c.caller.Name) // before anything of it is read
+	return err
+}
+
+// settleCaller settles who calls, and that he may.
+func (s *Server) settleCaller(ctx context.Context, c *call, method string, may need, who func() (callers.Caller, *refused)) error {
 	caller, why := who()
 	if why != nil {
 		s.logRefused(ctx, *c, why.reason, why.name, method)
@@ -179,19 +194,11 @@ func (s *Server) enter(ctx context.Context, c *call, method string, who func() (
 	}
 	c.caller = caller
 	switch {
-	case !need.known:
+	case !may.known:
 		return errorf(CodeNotFound, "", "no such method")
-	case need.right != 0 && !caller.Rights.Has(need.right):
+	case may.right != 0 && !caller.Rights.Has(may.right):
 		s.logRefused(ctx, *c, callers.ReasonRight, caller.Name, method)
-		return rightMissing("", need.right)
-	}
-	if need.right == callers.Check {
-		if fromGateway(ctx) {
-			return nil // counted where it came in
-		}
-		var err error
-		c.arrival, err = s.pool.arrive(ctx, caller.Name) // before anything of it is read
-		return err
+		return rightMissing("", may.right)
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ func (s *Server) newGateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect the gateway: %w", err)
 	}
+	conn.Connect() // before it is asked anything
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &jsonMarshaler{limits: s.opts.Limits}),
 		// An empty allow-list: nothing that a client sends as a header becomes

@@ -109,10 +109,6 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	c := s.callOf(ctx)
 	err := s.enter(ctx, &c, info.FullMethodName, func() (callers.Caller, *refused) { return s.rpcCaller(ctx) })
 	if from := peerOf(ctx); from != nil {
-		if err == nil && s.isFull(from, c) {
-			c.arrival.leave()
-			err = errUnread
-		}
 		s.hold(from, c, err)
 	}
 	if err != nil {
@@ -140,11 +136,8 @@ func (s *Server) hold(from *rpcPeer, c call, err error) {
 	if c.caller.Name == "" {
 		return
 	}
-	if err != errOverloaded { //nolint:errorlint // as the pool returns it
-		from.called(c.caller.Name)
-		return
-	}
-	if from.refused(c.caller.Name) && s.pool.others(c.caller.Name) {
+	alone := from.usedBy(c.caller.Name)
+	if err == errOverloaded && alone && s.pool.others(c.caller.Name) { //nolint:errorlint // as the pool returns it
 		time.Sleep(holdTime)
 	}
 }

@@ -30,9 +30,9 @@ func (s *Server) Local() *Local { return &Local{server: s, service: &decisionSer
 func (s *Server) RunLocal(ctx context.Context) error {
 	s.observe()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { s.pool.serve(ctx); return nil })
+	group.Go(func() error { return s.pool.serve(ctx) })
 	group.Go(func() error { s.watch(ctx); return nil })
-	return group.Wait() //nolint:wrapcheck // nothing in it fails
+	return group.Wait() //nolint:wrapcheck // it says what fails
 }
 
 // ServeMetrics writes the server's metrics in the form of Prometheus.

@@ -88,31 +88,36 @@ func stopAll() { runtime.GoroutineProfile(make([]runtime.StackRecord, 1)) }
 // is. Whoever does so gets the caller's place, and with it fewer are given than there are
 // processors: where each has a decision, and the next one ready, nobody would look.
 func (p *pool) lookAround() bool {
-	if p.look == nil {
-		return false
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting == 0 || p.looking || time.Since(p.looked) < lookAfter {
+	if p.look == nil || p.waiting == 0 || p.looking || time.Since(p.looked) < lookAfter {
 		return false
 	}
 	select {
 	case p.look.due <- struct{}{}:
 		p.looking = true
+		return true
 	default: // nobody is there to look
+		return false
 	}
-	return p.looking
 }
 
-// lookout looks at the network when it is due, and gives the place away after that.
-func (p *pool) lookout(ctx context.Context) {
+// lookBy has the network looked at by l from now on.
+func (p *pool) lookBy(l *look) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.look = l
+}
+
+// lookout looks at the network by l when it is due, and gives the place away after that.
+func (p *pool) lookout(ctx context.Context, l *look) {
 	for {
 		select {
-		case <-p.look.due:
+		case <-l.due:
 		case <-ctx.Done():
 			return
 		}
-		p.look.around()
+		l.around()
 		p.mu.Lock()
 		p.looking, p.looked = false, time.Now()
 		p.mu.Unlock()

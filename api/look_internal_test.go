@@ -44,7 +44,7 @@ func (p *pool) startLookout(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, end := context.WithCancel(t.Context())
 	var lookout sync.WaitGroup
-	lookout.Go(func() { p.lookout(ctx) })
+	lookout.Go(func() { p.lookout(ctx, p.look) })
 	synctest.Wait()
 	return func() { end(); lookout.Wait() }
 }
@@ -151,15 +151,20 @@ func TestPoolLooks(t *testing.T) {
 		close(ends[2])
 		synctest.Wait()
 		wantBegun(5, "so soon after that it is not looked at again")
+		looks := 0
 		for _, end := range ends[3:] {
 			time.Sleep(lookAfter)
 			close(end)
 			synctest.Wait()
 			select {
 			case l.seen <- struct{}{}:
+				looks++
 			default: // nobody waits any more
 			}
 			synctest.Wait()
+		}
+		if looks != 1 {
+			t.Errorf("the network is looked at %d times more, want once: while a call waits", looks)
 		}
 		calls.Wait()
 		wantBegun(6, "in the end")

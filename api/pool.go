@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// countTime is for how long it is counted what comes and goes.
-	countTime = 100 * time.Millisecond
 	// hotShare is the part of Options.QueueTime that calls may wait while more come than
 	// can be decided: what waits longer then makes answers later, and no more of them.
 	hotShare = 20
@@ -20,9 +18,6 @@ const (
 	// two freed places, and eight times what it was after that: a process that stood
 	// still for a second would refuse what it has time for.
 	firstBetween = time.Millisecond
-	// freshTime and up to twice that is how long a call counts that has arrived: who
-	// sends slowly, or is decided for long, holds up nobody.
-	freshTime = 250 * time.Millisecond
 	// slowAfter is how long an evaluation may take before it gives its place to
 	// others, suspectAfter the same for a caller that has such ones under way: what
 	// never ends is rarely asked once.
@@ -94,39 +89,9 @@ type pool struct {
 	slowTurns chan struct{}
 	// recent are the last caller and the last that was another.
 	recent [2]asked
-	// look is asked while calls wait; nil: by nobody.
-	look *look
-}
-
-// fresh counts what came in an interval of freshTime and in the one before.
-type fresh struct {
-	at        int64
-	now, past int
-}
-
-// epoch is the interval that now is in, by a clock that nobody sets.
-func (p *pool) epoch(now time.Time) int64 { return int64(now.Sub(p.began) / freshTime) }
-
-// add counts n more that came in interval at.
-func (f *fresh) add(at int64, n int) {
-	switch at {
-	case f.at:
-		f.now += n
-	case f.at - 1:
-		f.past += n
-	}
-}
-
-// turn goes on to the interval that is now, and returns the count.
-func (f *fresh) turn(now int64) int {
-	switch {
-	case now == f.at+1:
-		f.past, f.now = f.now, 0
-	case now > f.at+1:
-		f.past, f.now = 0, 0
-	}
-	f.at = max(f.at, now)
-	return f.now + f.past
+	// looks: serve makes a look, which is asked while calls wait; nil: by nobody.
+	looks bool
+	look  *look
 }
 
 // line is what one caller has waiting.
@@ -165,12 +130,6 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
-// asked is who has come, and when.
-type asked struct {
-	caller string
-	at     time.Time
-}
-
 // newPool makes a pool of so many places, for which so many calls may wait, while
 // it is busy no longer than target. Spare is how many slow evaluations run at once.
 func newPool(workers, queue int, target time.Duration, spare int) *pool {
@@ -182,11 +141,16 @@ func newPool(workers, queue int, target time.Duration, spare int) *pool {
 
 // serve runs the workers until ctx ends. Calls that wait then are refused by
 // their own contexts.
-func (p *pool) serve(ctx context.Context) {
+func (p *pool) serve(ctx context.Context) error {
 	var workers sync.WaitGroup
-	if p.look != nil {
-		workers.Go(func() { p.look.serve(ctx) })
-		workers.Go(func() { p.lookout(ctx) })
+	if p.looks {
+		l, err := newLook()
+		if err != nil {
+			return err
+		}
+		p.lookBy(l)
+		workers.Go(func() { l.serve(ctx) })
+		workers.Go(func() { p.lookout(ctx, l) })
 	}
 	for range p.workers * (1 + slowPerWorker) { // a slow one keeps its worker
 		workers.Go(func() {
@@ -202,6 +166,7 @@ func (p *pool) serve(ctx context.Context) {
 	}
 	p.begun.Do(func() { close(p.up) })
 	workers.Wait()
+	return nil
 }
 
 func (t *task) work() {
@@ -270,7 +235,6 @@ func (p *pool) admits(ctx context.Context, caller string, n int, now time.Time) 
 	if p.waiting >= p.limit && !p.makeRoom(caller, n) {
 		return false
 	}
-	p.count(n, now)
 	wait := p.wait(caller, n-1, now)
 	if end, ok := ctx.Deadline(); ok && now.Before(end) && now.Add(wait).After(end) {
 		return false
@@ -284,26 +248,6 @@ func (p *pool) admits(ctx context.Context, caller string, n int, now time.Time) 
 	}
 	// A call is not refused for the work that is under way.
 	return wait <= max(target, time.Duration(2*p.workers)*p.between)
-}
-
-// count learns from what came and went for twice countTime whether the line is to be
-// short: each time a quarter more has come than was decided, and some would have waited
-// too long. Callers that wait for their answers do not come that often, and what comes
-// at once after the process stood still comes once. It takes as long to be over.
-func (p *pool) count(n int, now time.Time) {
-	if d := now.Sub(p.counted); d >= countTime {
-		switch {
-		case d >= 2*countTime && p.waiting == 0: // nobody came for a while
-			p.excess = 0
-		case 4*p.came > 5*(p.went+p.workers):
-			p.excess = min(p.excess+1, 2)
-		default:
-			p.excess = max(p.excess-1, 0)
-		}
-		p.hot = p.excess > 0 && (p.hot || p.excess == 2 && now.Sub(p.over) < countTime)
-		p.came, p.went, p.counted = 0, 0, now
-	}
-	p.came += n
 }
 
 // makeRoom refuses the newest of the longest line in favour of a caller whose own
@@ -347,85 +291,6 @@ func (p *pool) remove(w *waiter) bool {
 	return true
 }
 
-// arrival is a call on its way through the server.
-type arrival struct {
-	pool *pool
-	line *line
-	at   int64 // its interval
-	left bool
-	// unwatch ends the watch over a call that may end unseen.
-	unwatch func() bool
-}
-
-// arrive counts a call in that is not yet read, or refuses it.
-func (p *pool) arrive(ctx context.Context, caller string) (*arrival, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	// Where the queue is full, who comes to it may make room.
-	now := time.Now()
-	p.askedBy(caller, now)
-	if p.waiting < p.limit && !p.admits(ctx, caller, 1, now) {
-		return nil, overloaded()
-	}
-	l, at := p.lineOf(caller), p.epoch(now)
-	p.inside.turn(at)
-	p.inside.add(at, 1)
-	l.inside.turn(at)
-	l.inside.add(at, 1)
-	if l.calls++; l.calls == 1 {
-		p.active++
-	}
-	return &arrival{pool: p, line: l, at: at}, nil
-}
-
-// leave counts it out, once. A nil arrival was not counted.
-func (a *arrival) leave() {
-	if a == nil {
-		return
-	}
-	if a.unwatch != nil {
-		a.unwatch()
-	}
-	a.out()
-}
-
-func (a *arrival) out() {
-	p := a.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if a.left {
-		return
-	}
-	a.left = true
-	p.inside.add(a.at, -1)
-	a.line.inside.add(a.at, -1)
-	if a.line.calls--; a.line.calls == 0 {
-		p.active--
-		p.forget(a.line)
-	}
-}
-
-// askedBy notes who has come last, and who of the others.
-func (p *pool) askedBy(caller string, now time.Time) {
-	if p.recent[0].caller != caller {
-		p.recent[1] = p.recent[0]
-	}
-	p.recent[0] = asked{caller, now}
-}
-
-// others tells whether anybody else has come within the last second.
-func (p *pool) others(caller string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	for _, a := range p.recent {
-		if a.caller != caller && now.Sub(a.at) < time.Second {
-			return true
-		}
-	}
-	return false
-}
-
 // waits is how many calls wait for a place, slows how many evaluations take long.
 func (p *pool) waits() (waiting, slow int) {
 	p.mu.Lock()
@@ -455,8 +320,9 @@ func (s *seat) take(ctx context.Context) error {
 	p := s.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := min(s.n, p.limit)
-	if !p.holds(s.caller, n) || !p.admits(ctx, s.caller, n, time.Now()) {
+	n, now := min(s.n, p.limit), time.Now()
+	p.count(n-1, now) // one was counted when it arrived
+	if !p.holds(s.caller, n) || !p.admits(ctx, s.caller, n, now) {
 		return overloaded()
 	}
 	s.taken, s.held = true, n

@@ -29,27 +29,23 @@ func (u *unreadAnswers) client() (net.Conn, *rpcPeer) {
 	return conn, from
 }
 
-func TestRefusedConnections(t *testing.T) {
+func TestConnectionsOfOne(t *testing.T) {
 	t.Parallel()
 	var u unreadAnswers
 	_, one := u.client()
 	_, two := u.client()
 	for range 2 {
-		if !one.refused("flood") {
-			t.Error("its only caller is not held up")
+		if !one.usedBy("flood") || !two.usedBy("quiet") {
+			t.Error("shared with itself, or with who has another connection")
 		}
 	}
-	one.called("flood")
-	two.called("quiet")
-	if !one.refused("flood") {
-		t.Error("shared with itself, or with who has another connection")
+	for _, caller := range []string{"quiet", "flood", "quiet"} {
+		if one.usedBy(caller) {
+			t.Errorf("a connection of two callers is %s's alone", caller)
+		}
 	}
-	one.called("quiet")
-	if one.refused("flood") || one.refused("quiet") {
-		t.Error("a connection of two callers is held up")
-	}
-	if !two.refused("flood") || two.refused("quiet") {
-		t.Error("another caller is held up on its account")
+	if !two.usedBy("quiet") {
+		t.Error("shared because another connection is")
 	}
 }
 

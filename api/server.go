@@ -30,6 +30,7 @@ const (
 	DefaultQueue       = 1024
 	DefaultQueueTime   = 100 * time.Millisecond
 	DefaultKeepalive   = time.Minute
+	leastKeepalive     = time.Second
 	workersPerCore     = 2
 )
 
@@ -76,12 +77,13 @@ type Options struct {
 	// Queue is how many calls may wait for one of them; default DefaultQueue.
 	Queue int
 	// QueueTime is how long a call may have to wait, as far as that can be told; who would
-	// wait longer is refused at once. While more calls come than can be decided, it is a
-	// twentieth of that. Default DefaultQueueTime.
+	// wait longer is refused at once. Once somebody would have, it is a twentieth of that
+	// while more calls come than can be decided. Two rounds of Workers may wait in any
+	// case. Default DefaultQueueTime.
 	QueueTime time.Duration
 	// Keepalive is how long nothing may come on a gRPC connection before its client is
-	// asked for a sign of life; without one it is given up after a third of that. At least
-	// a second; default DefaultKeepalive.
+	// asked for a sign of life; without one it is given up after a third of that. Less than
+	// a second is a second; default DefaultKeepalive.
 	Keepalive time.Duration
 	// Grace is how long calls under way may take to end when Run's context is
 	// done; default DefaultGrace.
@@ -119,6 +121,7 @@ func (o Options) withDefaults() Options {
 	if o.Keepalive <= 0 {
 		o.Keepalive = DefaultKeepalive
 	}
+	o.Keepalive = max(o.Keepalive, leastKeepalive)
 	if o.Grace <= 0 {
 		o.Grace = DefaultGrace
 	}
@@ -172,9 +175,7 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	p := newPool(opts.Workers, opts.Queue, opts.QueueTime, runtime.GOMAXPROCS(0)/2)
-	if p.look, err = newLook(); err != nil {
-		return nil, err
-	}
+	p.looks = true
 	u := &unreadAnswers{}
 	s := &Server{
 		opts: opts, log: opts.Log, pool: p, unread: u, metrics: newMetrics(opts.Engine, p, u, opts.Verifier, opts.Follow, opts.Bundles),
@@ -249,7 +250,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.observe()
 
 	group, failed := errgroup.WithContext(serving)
-	group.Go(func() error { s.pool.serve(serving); return nil })
+	group.Go(func() error { return s.pool.serve(serving) })
 	group.Go(func() error { s.watch(serving); return nil })
 	if len(s.access.files) > 0 {
 		group.Go(func() error { s.watchFiles(serving); return nil })

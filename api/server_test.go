@@ -68,6 +68,26 @@ func TestListensOnLoopbackOnly(t *testing.T) {
 	}
 }
 
+// What runs in another program may be run again.
+func TestRunLocalAgain(t *testing.T) {
+	t.Parallel()
+	s, err := api.New(api.Options{Engine: engine.New(engine.Options{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.RunLocal(ctx) }()
+		_, err := s.Local().Check(t.Context(), request(t, query("read", `{}`, claims(``))))
+		wantFault(t, "a check", err, "engine.not_ready", "")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("RunLocal: %v", err)
+		}
+	}
+}
+
 func TestNotReady(t *testing.T) {
 	t.Parallel()
 	d := start(t, nil)

@@ -105,7 +105,7 @@ func (c *Config) define(f *pflag.FlagSet) {
 	f.StringVar(&c.MemoryBudget, "memory-budget", "", "memory to stay within, such as 2GiB, by collecting garbage more often near it; pushed bundles may take a quarter of it; default half of what the machine or its control group has; off leaves Go's defaults")
 	f.IntVar(&c.Workers, "workers", 0, "evaluations at once; 0 takes a default by the number of CPUs")
 	f.IntVar(&c.Queue, "queue", 0, "calls that may wait for a worker before others are refused; 0 takes a default")
-	f.DurationVar(&c.QueueTime, "queue-time", api.DefaultQueueTime, "how long a call may have to wait for a worker; who would wait longer is refused at once; a twentieth of it while more calls come than can be decided")
+	f.DurationVar(&c.QueueTime, "queue-time", api.DefaultQueueTime, "how long a call may have to wait for a worker; who would wait longer is refused at once; once somebody would have, a twentieth of it while more calls come than can be decided; two rounds of --workers in any case")
 	f.DurationVar(&c.GRPCKeepalive, "grpc-keepalive", api.DefaultKeepalive, "how long nothing may come on a gRPC connection before its client is asked for a sign of life, and given up without one after a third of that; less than what a firewall or load balancer between keeps idle connections")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain of both addresses; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its private key")

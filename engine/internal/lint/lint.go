@@ -66,14 +66,14 @@ const (
 	maxGuessed = 128
 )
 
-// Run reads the policy of in. Where ctx is done before it is, it finds nothing.
+// Run reads the policy of in. Once ctx is done it stops, and finds nothing.
 func Run(ctx context.Context, in Input) []Finding {
 	l := &linter{in: in, done: ctx.Done(), tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses, looked: map[string]map[string]bool{}, toolPaths: toolPaths()}
 	for _, t := range in.Tools {
 		l.tools[t.Name] = t
 	}
 	l.replacements()
-	l.eachRule(l.inRule)
+	l.everyRule(l.inRule)
 	l.missing()
 	l.forbidsMayBeUndefined()
 	l.unreadRules()
@@ -94,8 +94,18 @@ func (l *linter) stopped() bool {
 	}
 }
 
-// eachRule calls f with every rule that is not the library's, and every else.
+// eachRule calls f with every rule that is not the library's, and every else, but not with
+// those that say what is so where no other holds.
 func (l *linter) eachRule(f func(*ast.Rule)) {
+	l.everyRule(func(r *ast.Rule) {
+		if !r.Default {
+			f(r)
+		}
+	})
+}
+
+// everyRule calls f with these, too.
+func (l *linter) everyRule(f func(*ast.Rule)) {
 	for _, file := range slices.Sorted(maps.Keys(l.in.Compiler.Modules)) {
 		if l.in.IsLibrary(file) {
 			continue
@@ -105,9 +115,7 @@ func (l *linter) eachRule(f func(*ast.Rule)) {
 				if l.stopped() {
 					return
 				}
-				if !r.Default {
-					f(r)
-				}
+				f(r)
 			}
 		}
 	}
@@ -153,6 +161,10 @@ type linter struct {
 
 func (l *linter) inRule(r *ast.Rule) {
 	l.rule, l.steps = r, maxSteps
+	if r.Default {
+		l.slowLiterals(r)
+		return
+	}
 	p := l.neverFires(r)
 	l.unknownTools(p)
 	l.requirements(r)
@@ -166,7 +178,7 @@ func (l *linter) inRule(r *ast.Rule) {
 // step tells whether one more may be taken for the rule that is read.
 func (l *linter) step() bool {
 	l.steps--
-	return l.steps >= 0
+	return l.steps >= 0 && !l.stopped()
 }
 
 // add reports what is found at loc in the rule that is read.

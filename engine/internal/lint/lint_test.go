@@ -213,6 +213,28 @@ permit["a"] := {"require": [authzd.authorization_details(authzd.each(input.list,
 }
 
 // Findings that nobody waits for are none, so that none is half of the truth.
+// What functions put together of their parameters is bounded: ten times as much in each.
+func TestNestedParametersAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]string{
+		"in a value": `permit["a"] := {"require": [authzd.approval({"workflow": f1(input.subject.id), "approver": "x"})]} if input.resource.id == "pay"`,
+		"in a body":  `permit["a"] := {} if f1(input.subject.id)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var policy strings.Builder
+			policy.WriteString("package authz\n\nimport data.authzd.v1 as authzd\n\n")
+			for i := range 12 {
+				fmt.Fprintf(&policy, "f%d(x) := f%d(data.t%s)\n\n", i+1, i+2, strings.Repeat("[x]", 10))
+			}
+			policy.WriteString("f13(x) := y if {\n\ty := x\n\tx == 1\n}\n\n" + last + "\n")
+			if found := lint.Run(t.Context(), input(t, policy.String(), `{}`)); len(found) != 0 {
+				t.Errorf("found %+v", found)
+			}
+		})
+	}
+}
+
 func TestRunIsStopped(t *testing.T) {
 	t.Parallel()
 	in := input(t, "package authz\n\npermit[\"a\"] := {} if false\n", `{}`)

@@ -51,12 +51,22 @@ type missedAt struct {
 
 // missing reports arguments that no permit of a tool looks at.
 func (l *linter) missing() {
+	type one struct {
+		rule       *ast.Rule
+		tool, path string
+	}
+	told := map[one]bool{}
 	for _, m := range l.missed {
 		i := slices.IndexFunc(m.at, func(at missedAt) bool { return !l.looked[at.tool][m.name] && !l.looked[""][m.name] })
 		if i < 0 {
 			continue
 		}
 		at, name := m.at[i], ast.StringTerm(m.name)
+		this := one{m.rule, at.tool, at.path.Append(name).String()}
+		if told[this] {
+			continue
+		}
+		told[this] = true
 		l.rule = m.rule
 		l.add(CodeUndefined, m.loc, l.name(m.rule)+" is undefined where tool "+strconv.Quote(at.tool)+" is called without "+at.path.Append(name)[len(argumentsRef()):].String(),
 			"make it required in the schema of the tool, write two rules of which one says object.get("+at.path.String()+", "+name.String()+", null) == null, or give it a default")

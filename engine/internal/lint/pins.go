@@ -155,6 +155,9 @@ func (p *pins) call(e *ast.Expr, s *scope) {
 		given := make([]*ast.Term, len(operands))
 		for i, t := range operands {
 			given[i] = p.l.resolve(t, s)
+			if ast.IsScalar(given[i].Value) && !ast.IsScalar(s.local(t).Value) {
+				given[i] = s.apart(t) // a switch, as in equal
+			}
 		}
 		p.into(ast.NewTerm(e.Operator()), given)
 	}

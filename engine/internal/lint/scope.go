@@ -142,20 +142,42 @@ func (l *linter) resolveRef(v ast.Ref, t *ast.Term, s *scope) *ast.Term {
 	if head, ok := v[0].Value.(ast.Var); ok && !rooted(v) {
 		if s.lookup(head) != nil {
 			if to := joined(l.resolve(v[0], s), out[1:]); to != nil {
-				return l.named(to)
+				return l.named(to, s.apart(t))
 			}
 		}
 		put(0, s.apart(v[0]))
 	}
 	if changed {
-		t = &ast.Term{Value: out, Location: t.Location}
+		return l.named(&ast.Term{Value: out, Location: t.Location}, s.apart(t))
 	}
-	return l.named(t)
+	return l.named(t, t)
 }
 
-// named follows a reference that names a rule of one value to that.
-func (l *linter) named(t *ast.Term) *ast.Term {
+// maxResolved is how large what is put together may be: what stands for a parameter may be
+// put into a reference many times, and so on in the next function.
+const maxResolved = 64
+
+// small tells whether a term has no more than maxResolved terms, of which long text counts
+// as several.
+func small(t *ast.Term) bool {
+	n := 0
+	ast.WalkTerms(t, func(x *ast.Term) bool {
+		if text, ok := x.Value.(ast.String); ok {
+			n += len(text) / maxResolved
+		}
+		n++
+		return n > maxResolved
+	})
+	return n <= maxResolved
+}
+
+// named follows a reference that names a rule of one value to that; where it becomes too
+// large, it is as it stands.
+func (l *linter) named(t, stands *ast.Term) *ast.Term {
 	for range maxAlias {
+		if t != stands && !small(t) {
+			return stands
+		}
 		ref, ok := t.Value.(ast.Ref)
 		if !ok || !ref[0].Equal(ast.DefaultRootDocument) {
 			break
@@ -297,7 +319,11 @@ func (l *linter) asWritten(ref ast.Ref) ast.Ref {
 	for i, t := range out {
 		switch v := t.Value.(type) {
 		case ast.Var:
-			out[i] = ast.VarTerm(l.written(v))
+			name := l.written(v)
+			if i == 0 && name == "_" {
+				name = "(a value)" // that a call has made, or an iteration
+			}
+			out[i] = ast.VarTerm(name)
 		case ast.Ref:
 			out[i] = ast.NewTerm(l.asWritten(v))
 		}

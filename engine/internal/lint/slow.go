@@ -24,6 +24,11 @@ func (l *linter) slowForms(r *ast.Rule) {
 			l.readsWhole(e, s)
 		}
 	})
+	l.slowLiterals(r)
+}
+
+// slowLiterals reports those of a rule.
+func (l *linter) slowLiterals(r *ast.Rule) {
 	computed := func(t *ast.Term) bool {
 		l.computedKeys(t)
 		return false

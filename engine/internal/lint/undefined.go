@@ -135,6 +135,12 @@ func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
 			if table := joined(l.resolve(operands[0], s), []*ast.Term{key}); table != nil {
 				l.noteRow(table, s, rows)
 			}
+		case e.IsCall() && operator(e) == ast.Member.Name && len(operands) > 1:
+			if table := l.keysOf(operands[1], s); table != nil {
+				if row := joined(l.resolve(table, s), operands[:1]); row != nil {
+					l.noteRow(row, s, rows)
+				}
+			}
 		case e.Negated:
 			if a, b, ok := equality(e); ok {
 				l.noteRow(a, s, rows)
@@ -144,13 +150,22 @@ func (l *linter) asked(r *ast.Rule, rows map[string]bool) {
 	})
 }
 
+// keysOf is the object whose keys, by object.keys, a term is; nil if it is none.
+func (l *linter) keysOf(t *ast.Term, s *scope) *ast.Term {
+	v, ok := s.local(t).Value.(ast.Var)
+	if !ok || s.calls[v] == nil || operator(s.calls[v]) != ast.ObjectKeys.Name {
+		return nil
+	}
+	return s.calls[v].Operand(0)
+}
+
 func (l *linter) noteRow(t *ast.Term, s *scope, rows map[string]bool) {
 	if row, n := l.row(t, s); n > 0 {
 		rows[row[:n].String()] = true
 	}
 }
 
-// row is a reference to base data by a key that something else decides, and how many of its
+// row is a reference to base data by a key that the call decides, and how many of its
 // elements name the row. 0 if there is none: of an iteration, too, which finds what is there.
 func (l *linter) row(t *ast.Term, s *scope) (ast.Ref, int) {
 	if !l.step() {
@@ -161,9 +176,9 @@ func (l *linter) row(t *ast.Term, s *scope) (ast.Ref, int) {
 		return nil, 0
 	}
 	for i, key := range ref[1:] {
-		switch key.Value.(type) {
+		switch by := key.Value.(type) {
 		case ast.Ref:
-			if i == 0 || l.hasRules(ref[:i+1]) {
+			if i == 0 || !by[0].Equal(ast.InputRootDocument) || l.hasRules(ref[:i+1]) {
 				return nil, 0
 			}
 			return ref, i + 2

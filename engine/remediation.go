@@ -28,7 +28,7 @@ func (d *deciding) remedy(all []weighed, at *judgement) {
 	best := ranked[0]
 	d.decision.Rule, d.decision.Require = best.permit.name, best.permit.require
 	d.deny(Undisclosed, d.remedies(best))
-	d.decision.Remediation.InWords = !best.stuck && d.sendable(best) && !d.wouldLoop(best, at)
+	d.decision.Remediation.InWords = !best.stuck && best.hardest() < kindOrder(KindApproval) && d.sendable(best) && !d.wouldLoop(best, at)
 }
 
 // rank orders permits by how easily they are met; all come sorted by name.

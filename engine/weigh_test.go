@@ -258,6 +258,12 @@ permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "`
 		if got := d.Remediation.Remedies[0].Approval; got == nil || *got != want {
 			t.Errorf("%s: %+v, want %+v", approver, got, want)
 		}
+		// Nor where a token would come first, which is of no use for it.
+		q := call(t, "t", "")
+		q.Subject, q.Actionable = &engine.Subject{Type: "identity", ID: "alice"}, 0
+		if d := decide(t, e, q); d.Allow || d.Remediation.InWords {
+			t.Errorf("%s, without a credential: allow %v, %+v", approver, d.Allow, d.Remediation)
+		}
 	}
 }
 

@@ -116,7 +116,8 @@ func (c *condenser) undominated(needs []Value) []Value {
 		ty := c.types.lookup(typeOf(v))
 		dominated := false
 		for j, other := range needs {
-			if i == j || !c.covers(ty, other, v) { // which those of another type do not
+			// Of another type it is not: but that would be seen late, for members are sorted.
+			if i == j || typeOf(other) != ty.name || !c.covers(ty, other, v) {
 				continue
 			}
 			if j < i || !c.covers(ty, v, other) {

@@ -17,6 +17,7 @@
 package compiled
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,7 +193,9 @@ func rulesBelow(compiler *ast.Compiler, ref ast.Ref) []*ast.Rule {
 	return rules
 }
 
-func byPlace(a, b *ast.Rule) int { return a.Location.Compare(b.Location) }
+func byPlace(a, b *ast.Rule) int {
+	return cmp.Or(a.Location.Compare(b.Location), a.Ref().Compare(b.Ref()))
+}
 
 // err is the first of them, with the others; nil if there is none.
 func (r *refusals) err() error {

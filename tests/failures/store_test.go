@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/authzd/authzd/tests/internal/binary"
@@ -186,6 +187,43 @@ func TestStoreAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	move(away, data)
+	again := newClient(t, binary.Start(t, serve(t, "", storing(dir, data)...)))
+	if got, err := again.call(t.Context(), http.MethodPost, "/v1/check", question("read")); err != nil || got.Decision != "DENY" {
+		t.Errorf("who is blocked: %+v, %v", got, err)
+	}
+}
+
+// A damaged database is named when the server starts, and nothing is served: it would
+// allow what is blocked.
+func TestStoreDamaged(t *testing.T) {
+	t.Parallel()
+	binary.SkipIfShort(t)
+	dir := keys(t)
+	data := filepath.Join(dir, "data")
+	k := keep(t, dir, serve(t, "", storing(dir, data)...))
+	if got := k.block(t, "alice"); got.Status != http.StatusOK {
+		t.Fatalf("block: %+v", got)
+	}
+	if err := k.server.Cmd.Process.Signal(syscall.SIGTERM); err != nil { // it leaves one file
+		t.Fatal(err)
+	}
+	_ = k.server.Cmd.Wait()
+	file := filepath.Join(data, "authzd.db")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 4096} { // all of it, and all but the page of what is where
+		damaged := string(text[:n]) + strings.Repeat("damaged ", (len(text)-n)/8)
+		write(t, file, damaged)
+		if _, err := binary.TryStart(t, serve(t, "", storing(dir, data)...)); err == nil || !strings.Contains(err.Error(), file+": store.database_damaged") {
+			t.Errorf("%d bytes are left: %v", n, err)
+		}
+		if left, err := os.ReadFile(file); err != nil || string(left) != damaged {
+			t.Errorf("what is left of it is not left alone: %v", err)
+		}
+	}
+	write(t, file, string(text))
 	again := newClient(t, binary.Start(t, serve(t, "", storing(dir, data)...)))
 	if got, err := again.call(t.Context(), http.MethodPost, "/v1/check", question("read")); err != nil || got.Decision != "DENY" {
 		t.Errorf("who is blocked: %+v, %v", got, err)

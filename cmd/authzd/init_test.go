@@ -356,7 +356,7 @@ func TestInitRefuses(t *testing.T) {
 		{"an empty variable", "the variable T is empty", []string{"DIR", "--from-mcp", "https://example.com", "--token-env", "T"}},
 		{"no header", "NAME: VALUE", []string{"DIR", "--from-mcp", "https://example.com", "--header", "x"}},
 		{"an absent token file", "--token-file", []string{"DIR", "--from-mcp", "https://example.com", "--token-file", "/absent"}},
-		{"no time", "timeout: 0s is not a time above 0", []string{"DIR", "--timeout", "0s"}},
+		{"no time", "authzd: timeout: 0s is not a time above 0", []string{"DIR", "--timeout", "0s"}},
 		{"an unknown format", "not one of text, json", []string{"DIR", "-o", "yaml"}},
 		{"an absent command", "start \"/absent/server\"", []string{"DIR", "--from-mcp", "/absent/server"}},
 		{"nobody listens", "ask the MCP server", []string{"DIR", "--from-mcp", "http://127.0.0.1:1"}},

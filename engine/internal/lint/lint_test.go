@@ -212,7 +212,6 @@ permit["a"] := {"require": [authzd.authorization_details(authzd.each(input.list,
 	}
 }
 
-// Findings that nobody waits for are none, so that none is half of the truth.
 // What functions put together of their parameters is bounded: ten times as much in each.
 func TestNestedParametersAreBounded(t *testing.T) {
 	t.Parallel()
@@ -235,6 +234,7 @@ func TestNestedParametersAreBounded(t *testing.T) {
 	}
 }
 
+// Findings that nobody waits for are none, so that none is half of the truth.
 func TestRunIsStopped(t *testing.T) {
 	t.Parallel()
 	in := input(t, "package authz\n\npermit[\"a\"] := {} if false\n", `{}`)

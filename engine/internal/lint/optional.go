@@ -54,6 +54,7 @@ func (l *linter) missing() {
 	type one struct {
 		rule       *ast.Rule
 		tool, path string
+		row        int // a comment there may say that it is meant
 	}
 	told := map[one]bool{}
 	for _, m := range l.missed {
@@ -62,7 +63,7 @@ func (l *linter) missing() {
 			continue
 		}
 		at, name := m.at[i], ast.StringTerm(m.name)
-		this := one{m.rule, at.tool, at.path.Append(name).String()}
+		this := one{m.rule, at.tool, at.path.Append(name).String(), m.loc.Row}
 		if told[this] {
 			continue
 		}

@@ -156,7 +156,7 @@ func (p *pins) call(e *ast.Expr, s *scope) {
 		for i, t := range operands {
 			given[i] = p.l.resolve(t, s)
 			if ast.IsScalar(given[i].Value) && !ast.IsScalar(s.local(t).Value) {
-				given[i] = s.apart(t) // a switch, as in equal
+				given[i] = s.apart(s.local(t)) // a switch, as in equal
 			}
 		}
 		p.into(ast.NewTerm(e.Operator()), given)

@@ -109,7 +109,7 @@ func (l *linter) resolve(t *ast.Term, s *scope) *ast.Term {
 	switch v := t.Value.(type) {
 	case ast.Var:
 		if to := s.given[v]; to != nil {
-			return to
+			return l.named(to, to)
 		}
 		if to := s.is[v]; to != nil {
 			return l.resolve(to, s)

@@ -178,7 +178,7 @@ func (l *linter) row(t *ast.Term, s *scope) (ast.Ref, int) {
 	for i, key := range ref[1:] {
 		switch by := key.Value.(type) {
 		case ast.Ref:
-			if i == 0 || !by[0].Equal(ast.InputRootDocument) || l.hasRules(ref[:i+1]) {
+			if i == 0 || !l.ofCall(by, s, 0) || l.hasRules(ref[:i+1]) {
 				return nil, 0
 			}
 			return ref, i + 2
@@ -188,6 +188,36 @@ func (l *linter) row(t *ast.Term, s *scope) (ast.Ref, int) {
 		}
 	}
 	return nil, 0
+}
+
+// ofCall tells whether the call decides what a reference is: it is of input, a row of base
+// data that the call chooses, or of what a builtin or function makes of such.
+func (l *linter) ofCall(ref ast.Ref, s *scope, depth int) bool {
+	switch head := ref[0].Value.(type) {
+	case ast.Var:
+		if ref[0].Equal(ast.InputRootDocument) {
+			return true
+		}
+		if ref[0].Equal(ast.DefaultRootDocument) {
+			for _, key := range ref[1:] {
+				if by, ok := key.Value.(ast.Ref); ok && depth < maxDepth && l.ofCall(by, s, depth+1) {
+					return true
+				}
+			}
+			return false
+		}
+		call := s.calls[head]
+		if call == nil || depth >= maxDepth {
+			return false
+		}
+		operands := call.Operands()
+		for _, x := range operands[:len(operands)-1] {
+			if by, ok := l.resolve(x, s).Value.(ast.Ref); ok && l.ofCall(by, s, depth+1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // hasRules tells whether rules are at, above or below a path of data.

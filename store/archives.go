@@ -151,5 +151,8 @@ func (s *Store) wanted(ctx context.Context) (map[string]bool, error) {
 		}
 		out[digest] = true
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, s.failed("list archives", err)
+	}
+	return out, nil
 }

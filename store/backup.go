@@ -65,7 +65,7 @@ func (s *Store) pack(ctx context.Context, database, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	wanted, err := (&Store{write: db}).wanted(ctx)
+	wanted, err := (&Store{dir: filepath.Dir(database), write: db}).wanted(ctx)
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}

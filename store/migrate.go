@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"time"
 )
 
 //go:embed migrations/*.sql
@@ -17,13 +16,13 @@ var migrations embed.FS
 // migrate brings the schema forward, one transaction for each file of
 // migrations/NNNN_what.sql. A schema that has more than these is of a later
 // version, which this one could damage.
-func migrate(ctx context.Context, db *sql.DB, now func() time.Time) error {
+func (s *Store) migrate(ctx context.Context) error {
 	const table = `CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)`
-	if _, err := db.ExecContext(ctx, table); err != nil {
+	if _, err := s.write.ExecContext(ctx, table); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	var at int
-	if err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&at); err != nil {
+	if err := s.write.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&at); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql") // sorted
@@ -41,24 +40,23 @@ func migrate(ctx context.Context, db *sql.DB, now func() time.Time) error {
 		if version <= at {
 			continue
 		}
-		if err := apply(ctx, db, file, version, now); err != nil {
+		if err := s.apply(ctx, file, version); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func apply(ctx context.Context, db *sql.DB, file string, version int, now func() time.Time) error {
+func (s *Store) apply(ctx context.Context, file string, version int) error {
 	text, err := fs.ReadFile(migrations, file)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	s := Store{write: db}
 	return s.change(ctx, "migrate to schema "+strconv.Itoa(version), func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, string(text)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, query(`INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)`), version, micros(now()))
+		_, err := tx.ExecContext(ctx, query(`INSERT INTO schema_migrations (version, applied_at) VALUES (?, ?)`), version, micros(s.now()))
 		return err
 	})
 }

@@ -95,7 +95,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.write, s.read, err = openDatabase(s.database()); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.write, s.now); err != nil {
+	if err := s.migrate(ctx); err != nil {
 		return s.failed("open the data directory", err)
 	}
 	return s.sweep(ctx)

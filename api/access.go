@@ -177,7 +177,7 @@ func (s *Server) enter(ctx context.Context, c *call, method string, who func() (
 	if s.isFull(peerOf(ctx), *c) {
 		return errUnread
 	}
-	if need.right != callers.Check || fromGateway(ctx) { // counted where it came in
+	if !need.decides() || fromGateway(ctx) { // counted where it came in
 		return nil
 	}
 	var err error

@@ -26,7 +26,7 @@ type Local struct {
 func (s *Server) Local() *Local { return &Local{server: s, service: &decisionService{server: s}} }
 
 // RunLocal runs what calls of [Local] need, until ctx is done, and listens on
-// nothing. Calls before it wait.
+// nothing. Calls before it wait. It may be called again once it has returned.
 func (s *Server) RunLocal(ctx context.Context) error {
 	s.observe()
 	group, ctx := errgroup.WithContext(ctx)

@@ -21,6 +21,9 @@ type need struct {
 	changes bool
 }
 
+// decides tells whether its calls take places of the pool.
+func (n need) decides() bool { return n.right == callers.Check || n.right == callers.Explain }
+
 // Paths that have no gRPC method.
 const (
 	pathHealth  = "/healthz"

@@ -321,7 +321,7 @@ func (s *seat) take(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, now := min(s.n, p.limit), time.Now()
-	p.count(n-1, now) // one was counted when it arrived
+	p.count(s.n-1, now) // one was counted when it arrived
 	if !p.holds(s.caller, n) || !p.admits(ctx, s.caller, n, now) {
 		return overloaded()
 	}

@@ -191,8 +191,8 @@ func TestPoolCountsAll(t *testing.T) {
 			}
 			a.leave()
 		}
-		if p.came != 3 { // of a batch no more than may wait counts
-			t.Errorf("%d have come, want 3", p.came)
+		if p.came != 15 {
+			t.Errorf("%d have come in three batches of five", p.came)
 		}
 		close(hold)
 		calls.Wait()

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -294,6 +295,18 @@ func TestTaskBounds(t *testing.T) {
 		if (checkTask(ttl, "") == nil) != want || (checkTask(poll, "") == nil) != want {
 			t.Errorf("%d ms: %v, %v", n, checkTask(ttl, ""), checkTask(poll, ""))
 		}
+	}
+}
+
+// TestCompilerPanics: an expression that makes the compiler panic is refused, and none
+// is taken in its place.
+func TestCompilerPanics(t *testing.T) {
+	t.Parallel()
+	c := mappingCompiler{} // without an environment
+	x, err := c.expression("token.sub", "/at")
+	var e *Error
+	if x != nil || !errors.As(err, &e) || e.Code != CodeMappingInvalid || e.Path != "/at" {
+		t.Errorf("%v, %v, want %s", x, err, CodeMappingInvalid)
 	}
 }
 

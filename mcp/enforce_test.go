@@ -1,8 +1,11 @@
 package mcp_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/authzd/authzd/mcp"
@@ -165,14 +168,42 @@ func TestEnforceContexts(t *testing.T) {
 }
 
 // TestEnforceUnanswered: what kept the answer away is told, and what came nevertheless
-// permits nothing.
+// permits nothing, from neither API.
 func TestEnforceUnanswered(t *testing.T) {
 	t.Parallel()
 	cut := errors.New("cut off")
-	_, err := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":true}`), Err: cut})
-	if !errors.Is(err, cut) {
-		t.Errorf("an answer that was cut off: %v", err)
+	yes := []byte(`{"decision":true,"evaluations":[{"decision":true}]}`)
+	for name, c := range map[string]struct {
+		answer mcp.PDPAnswer
+		told   func(error) bool
+	}{
+		"cut off":             {mcp.PDPAnswer{Status: 200, Body: yes, Err: cut}, func(err error) bool { return errors.Is(err, cut) }},
+		"another status":      {mcp.PDPAnswer{Status: 203, Body: yes}, func(err error) bool { return strings.Contains(err.Error(), "203") }},
+		"no JSON":             {mcp.PDPAnswer{Status: 200, Body: yes[:len(yes)-1]}, isFormat},
+		"no text":             {mcp.PDPAnswer{Status: 200}, isFormat},
+		"more than one":       {mcp.PDPAnswer{Status: 200, Body: append(slices.Clone(yes), yes...)}, isFormat},
+		"larger than allowed": {mcp.PDPAnswer{Status: 200, Body: append(slices.Clone(yes), bytes.Repeat([]byte(" "), 1<<20)...)}, isFormat},
+	} {
+		for api, enforce := range map[string]func() ([]rar.Value, error){
+			"evaluation":  func() ([]rar.Value, error) { return mcp.EnforceEvaluation(1, c.answer) },
+			"evaluations": func() ([]rar.Value, error) { return mcp.EnforceEvaluations(1, c.answer) },
+		} {
+			contexts, err := enforce()
+			var e *mcp.Error
+			if !errors.As(err, &e) || e.Code != mcp.CodePDPFault || !c.told(err) || len(contexts) > 0 {
+				t.Errorf("%s, %s: %d contexts, %v", api, name, len(contexts), err)
+			}
+		}
 	}
+	if _, err := mcp.EnforceEvaluations(1, mcp.PDPAnswer{Status: 200, Body: yes}); err != nil {
+		t.Errorf("the answer itself: %v", err)
+	}
+}
+
+// isFormat: the decoder refused it.
+func isFormat(err error) bool {
+	var e *rar.Error
+	return errors.As(err, &e)
 }
 
 func TestResponseMessage(t *testing.T) {

@@ -116,6 +116,19 @@ func TestErrorBodies(t *testing.T) {
 	}
 }
 
+// TestHeaderLimit: the least limit is one, of a header that holds nothing; none and less
+// than none stand for the default.
+func TestHeaderLimit(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[int]mcp.Form{1: mcp.FormRemediation, 0: mcp.FormChallenge, -1: mcp.FormChallenge} {
+		d := needsDetails(t, declared, mcp.PreferChallenge)
+		d.Server.HeaderLimit = limit
+		if resp, err := mcp.Render(d); err != nil || resp.Form != want {
+			t.Errorf("limit %d: %s, %v, want %s", limit, resp.Form, err, want)
+		}
+	}
+}
+
 // TestDescriptionIsNoParameter: text of the call does not become a parameter for
 // a client that searches the field for one.
 func TestDescriptionIsNoParameter(t *testing.T) {

@@ -76,6 +76,12 @@ func TestWords(t *testing.T) {
 				`It also needs the user's approval on a page in the browser. Then call again.`,
 		},
 		{
+			name: "scopes or page", transport: "http", caps: `{"elicitation":{"url":{}}}`,
+			d: mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{scopes, page}},
+			want: `This call is not allowed yet. Nothing was done. It needs an access token with the scopes "read" and "write". ` +
+				`Or it needs the user's approval on a page in the browser. Then call again.`,
+		},
+		{
 			name: "no token", transport: "http",
 			d:    mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{mcp.TokenRemedy{State: mcp.TokenAbsent}}},
 			want: `This call is not allowed yet. Nothing was done. It needs an access token for this server, and none was sent. Then call again.`,

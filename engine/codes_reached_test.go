@@ -40,6 +40,7 @@ func TestRefusedBundlesByCode(t *testing.T) {
 		{"another contract", []engine.Bundle{authz("test", `{"contract": 2}`)}, engine.CodeBundleContractUnsupported, false},
 		{"unknown metadata", []engine.Bundle{authz("test", `{"contract": 1, "strict": true}`)}, engine.CodeBundleMetadata, false},
 		{"unknown requirement kind", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["karma"]}`)}, engine.CodeBundleRequirementKind, false},
+		{"a token is no requirement", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["scopes", "token"]}`)}, engine.CodeBundleRequirementKind, false},
 		{"no entry point", []engine.Bundle{authz("test", `{"contract": 1, "entrypoint": "other"}`)}, engine.CodeBundleEntrypointMissing, false},
 		{"no module at all", []engine.Bundle{named("data", "lists")}, engine.CodeBundleEntrypointMissing, false},
 		{"two entry points", []engine.Bundle{authz("test", `{"contract": 1}`), second}, engine.CodeBundleEntrypointConflict, false},

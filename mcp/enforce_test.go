@@ -156,6 +156,15 @@ func TestEnforceKeepsContexts(t *testing.T) {
 	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
 		t.Errorf("one entry: %d contexts, %v", len(contexts), err)
 	}
+	// So are those of answers that are too few.
+	contexts, err = mcp.EnforceEvaluation(2, yes)
+	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"a":1}` {
+		t.Errorf("an answer too few: %d contexts, %v", len(contexts), err)
+	}
+	contexts, err = mcp.EnforceEvaluations(2, mcp.PDPAnswer{Status: 200, Body: []byte(`{"evaluations":[{"decision":true,"context":{"b":2}}]}`)})
+	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
+		t.Errorf("an entry too few: %d contexts, %v", len(contexts), err)
+	}
 }
 
 func TestEnforceContexts(t *testing.T) {

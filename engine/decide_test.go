@@ -56,6 +56,7 @@ func TestPolicyOutcomes(t *testing.T) {
 		{name: "details an empty text", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": ""}]}`, fault: "rar.not_array"},
 		{name: "details missing", policy: `permit["a"] := {"require": [{"kind": "authorization_details"}]}`, fault: "rar.not_array"},
 		{name: "details undeclared", policy: `permit["a"] := {"require": [authzd.authorization_details([{"type": "zzz"}])]}`, fault: "rar.unknown_type"},
+		{name: "details with more", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [{"type": "zzz"}], "singleuse": true}]}`, fault: engine.CodeMalformedOutput},
 		{name: "single_use not a boolean", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [{"type": "zzz"}], "single_use": 1}]}`, fault: engine.CodeMalformedOutput},
 		{name: "authentication empty", policy: `permit["a"] := {"require": [authzd.authentication({})]}`, fault: engine.CodeEmptyRequirement},
 		{name: "authentication age negative", policy: `permit["a"] := {"require": [authzd.authentication({"max_age": -1})]}`, fault: engine.CodeMalformedOutput},
@@ -220,6 +221,12 @@ permit["boss"] := {} if {
 		q.Subject = &engine.Subject{Type: "identity", ID: alice, Issuer: testIssuer}
 		if d := decide(t, e, q); !d.Allow || len(d.Rejected) != 1 || d.Rejected[0].Code != engine.CodeTokenSubject {
 			t.Errorf("the named issuer: %+v", d)
+		}
+
+		q = call(t, "t", "", ours, credential(t, "again", claims("")))
+		q.Subject = subject
+		if d := decide(t, e, q); !d.Allow || len(d.Rejected) > 0 || d.Subject.Issuer != testIssuer {
+			t.Errorf("two of one issuer: %+v", d)
 		}
 
 		bob := credential(t, "bob", strings.Replace(claims(""), alice, "bob@example.com", 1))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
 )
 
 // TestRefusedBundlesByCode provokes what Compile refuses or warns about for
@@ -120,6 +121,9 @@ func TestSkippedDetailsAreReported(t *testing.T) {
 	d := decide(t, e, call(t, "pay", arguments, credential(t, "c", claims(both))))
 	if !d.Allow || !hasReason(d, engine.CodeTokenDetails) {
 		t.Errorf("allow %v, reasons %+v", d.Allow, d.Reasons)
+	}
+	if r := d.Reasons[0]; len(r.Detail) != 1 || !strings.Contains(r.Detail[0], string(rar.CodeUnknownType)) {
+		t.Errorf("what is said of the skipped object: %q", r.Detail)
 	}
 	only := `"scope": "payments", "authorization_details": [{"type": "zzz"}]`
 	d = decide(t, e, call(t, "pay", arguments, credential(t, "c", claims(only))))

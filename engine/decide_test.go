@@ -423,6 +423,9 @@ func TestArguments(t *testing.T) {
 		if d.Allow || d.Error == nil || d.Error.Code != engine.CodeArgumentsInvalid || d.Error.Path != c.path || d.Remediation.Status != engine.Undisclosed {
 			t.Errorf("%s: want a fault at %s, got %+v", c.args, c.path, d.Error)
 		}
+		if want := "The arguments do not fit the tool's schema at " + c.path + "."; d.Message != want {
+			t.Errorf("%s: %q, want %q", c.args, d.Message, want)
+		}
 	}
 	d := decide(t, e, call(t, "u", `{}`, cred))
 	if d.Allow || d.Error.Code != engine.CodeToolUnknown {

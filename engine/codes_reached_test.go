@@ -41,7 +41,7 @@ func TestRefusedBundlesByCode(t *testing.T) {
 		{"another contract", []engine.Bundle{authz("test", `{"contract": 2}`)}, engine.CodeBundleContractUnsupported, false},
 		{"unknown metadata", []engine.Bundle{authz("test", `{"contract": 1, "strict": true}`)}, engine.CodeBundleMetadata, false},
 		{"unknown requirement kind", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["karma"]}`)}, engine.CodeBundleRequirementKind, false},
-		{"a token is no requirement", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["scopes", "token"]}`)}, engine.CodeBundleRequirementKind, false},
+		{"a token is no requirement", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["token"]}`)}, engine.CodeBundleRequirementKind, false},
 		{"no entry point", []engine.Bundle{authz("test", `{"contract": 1, "entrypoint": "other"}`)}, engine.CodeBundleEntrypointMissing, false},
 		{"no module at all", []engine.Bundle{named("data", "lists")}, engine.CodeBundleEntrypointMissing, false},
 		{"two entry points", []engine.Bundle{authz("test", `{"contract": 1}`), second}, engine.CodeBundleEntrypointConflict, false},
@@ -73,6 +73,13 @@ func TestRefusedBundlesByCode(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRequirementKinds: a bundle may say that it uses what this engine has.
+func TestRequirementKinds(t *testing.T) {
+	t.Parallel()
+	compileWith(t, "package authz\nallow := true", `{}`,
+		`{"contract": 1, "requirement_kinds": ["scopes", "authorization_details", "authentication", "proof_of_possession", "approval"]}`)
 }
 
 // TestSingleUseIsNeverTakenOnTrust: without commit, and with it as long as

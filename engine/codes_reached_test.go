@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
 )
 
 // TestRefusedBundlesByCode provokes what Compile refuses or warns about for
@@ -40,6 +41,7 @@ func TestRefusedBundlesByCode(t *testing.T) {
 		{"another contract", []engine.Bundle{authz("test", `{"contract": 2}`)}, engine.CodeBundleContractUnsupported, false},
 		{"unknown metadata", []engine.Bundle{authz("test", `{"contract": 1, "strict": true}`)}, engine.CodeBundleMetadata, false},
 		{"unknown requirement kind", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["karma"]}`)}, engine.CodeBundleRequirementKind, false},
+		{"a token is no requirement", []engine.Bundle{authz("test", `{"contract": 1, "requirement_kinds": ["token"]}`)}, engine.CodeBundleRequirementKind, false},
 		{"no entry point", []engine.Bundle{authz("test", `{"contract": 1, "entrypoint": "other"}`)}, engine.CodeBundleEntrypointMissing, false},
 		{"no module at all", []engine.Bundle{named("data", "lists")}, engine.CodeBundleEntrypointMissing, false},
 		{"two entry points", []engine.Bundle{authz("test", `{"contract": 1}`), second}, engine.CodeBundleEntrypointConflict, false},
@@ -71,6 +73,13 @@ func TestRefusedBundlesByCode(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRequirementKinds: a bundle may say that it uses what this engine has.
+func TestRequirementKinds(t *testing.T) {
+	t.Parallel()
+	compileWith(t, "package authz\nallow := true", `{}`,
+		`{"contract": 1, "requirement_kinds": ["scopes", "authorization_details", "authentication", "proof_of_possession", "approval"]}`)
 }
 
 // TestSingleUseIsNeverTakenOnTrust: without commit, and with it as long as
@@ -119,6 +128,9 @@ func TestSkippedDetailsAreReported(t *testing.T) {
 	d := decide(t, e, call(t, "pay", arguments, credential(t, "c", claims(both))))
 	if !d.Allow || !hasReason(d, engine.CodeTokenDetails) {
 		t.Errorf("allow %v, reasons %+v", d.Allow, d.Reasons)
+	}
+	if r := d.Reasons[0]; len(r.Detail) != 1 || !strings.Contains(r.Detail[0], string(rar.CodeUnknownType)) {
+		t.Errorf("what is said of the skipped object: %q", r.Detail)
 	}
 	only := `"scope": "payments", "authorization_details": [{"type": "zzz"}]`
 	d = decide(t, e, call(t, "pay", arguments, credential(t, "c", claims(only))))

@@ -42,6 +42,8 @@ func TestPolicyOutcomes(t *testing.T) {
 		{name: "require empty", policy: `permit["a"] := {"require": []}`, fault: engine.CodeEmptyRequirement},
 		{name: "require a set", policy: `permit["a"] := {"require": set()}`, fault: engine.CodeMalformedOutput},
 		{name: "require a string", policy: `permit["a"] := {"require": ["scopes"]}`, fault: engine.CodeMalformedOutput},
+		{name: "kind a number", policy: `permit["a"] := {"require": [{"kind": 1}]}`, fault: engine.CodeMalformedOutput},
+		{name: "kind missing", policy: `permit["a"] := {"require": [{"scopes": ["a"]}]}`, fault: engine.CodeMalformedOutput},
 		{name: "unknown kind", policy: `permit["a"] := {"require": [{"kind": "karma"}]}`, fault: engine.CodeUnknownRequirement},
 		{name: "token is no requirement", policy: `permit["a"] := {"require": [{"kind": "token"}]}`, fault: engine.CodeUnknownRequirement},
 		{name: "scopes empty", policy: `permit["a"] := {"require": [authzd.scopes([])]}`, fault: engine.CodeEmptyRequirement},
@@ -51,7 +53,10 @@ func TestPolicyOutcomes(t *testing.T) {
 		{name: "scopes with a blank", policy: `permit["a"] := {"require": [{"kind": "scopes", "scopes": ["a b"]}]}`, fault: engine.CodeMalformedOutput},
 		{name: "scopes with more", policy: `permit["a"] := {"require": [{"kind": "scopes", "scopes": ["a"], "any": true}]}`, fault: engine.CodeMalformedOutput},
 		{name: "details empty", policy: `permit["a"] := {"require": [authzd.authorization_details([])]}`, fault: engine.CodeEmptyRequirement},
+		{name: "details an empty text", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": ""}]}`, fault: "rar.not_array"},
+		{name: "details missing", policy: `permit["a"] := {"require": [{"kind": "authorization_details"}]}`, fault: "rar.not_array"},
 		{name: "details undeclared", policy: `permit["a"] := {"require": [authzd.authorization_details([{"type": "zzz"}])]}`, fault: "rar.unknown_type"},
+		{name: "details with more", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [{"type": "zzz"}], "singleuse": true}]}`, fault: engine.CodeMalformedOutput},
 		{name: "single_use not a boolean", policy: `permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [{"type": "zzz"}], "single_use": 1}]}`, fault: engine.CodeMalformedOutput},
 		{name: "authentication empty", policy: `permit["a"] := {"require": [authzd.authentication({})]}`, fault: engine.CodeEmptyRequirement},
 		{name: "authentication age negative", policy: `permit["a"] := {"require": [authzd.authentication({"max_age": -1})]}`, fault: engine.CodeMalformedOutput},
@@ -66,6 +71,7 @@ func TestPolicyOutcomes(t *testing.T) {
 		{name: "acr_values a text", policy: `permit["a"] := {"require": [{"kind": "authentication", "acr_values": "x"}]}`, fault: engine.CodeMalformedOutput},
 		{name: "acr_values of numbers", policy: `permit["a"] := {"require": [{"kind": "authentication", "acr_values": [1], "max_age": 60}]}`, fault: engine.CodeMalformedOutput},
 		{name: "an approval that binds a text", policy: `permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "subject", "binds": "x"}]}`, fault: engine.CodeMalformedOutput},
+		{name: "an approval with a number for its title", policy: `permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "subject", "title": 1}]}`, fault: engine.CodeMalformedOutput},
 		{name: "an approval with an empty title", policy: `permit["a"] := {"require": [{"kind": "approval", "workflow": "w", "approver": "subject", "title": ""}]}`, fault: engine.CodeMalformedOutput},
 		{name: "possession with more", policy: `permit["a"] := {"require": [{"kind": "proof_of_possession", "alg": "x"}]}`, fault: engine.CodeMalformedOutput},
 		{name: "priority a string", policy: `permit["a"] := {"priority": "1"}`, fault: engine.CodeMalformedOutput},
@@ -109,6 +115,9 @@ func TestPolicyOutcomes(t *testing.T) {
 			if c.fault != "" {
 				if d.Error == nil || d.Error.Code != c.fault || d.Remediation.Status != engine.Undisclosed {
 					t.Fatalf("want fault %s, got %+v", c.fault, d.Error)
+				}
+				if len(d.Reasons) != 1 || d.Reasons[0].Code != c.fault {
+					t.Errorf("want reason %s alone, got %+v", c.fault, d.Reasons)
 				}
 				return
 			}
@@ -165,6 +174,7 @@ func TestQueryErrors(t *testing.T) {
 			q.MCP.Params = decode(t, `{"name": "t", "arguments": []}`)
 			return q
 		}, engine.CodeWrongType, "/mcp/params/arguments"},
+		{"a credential without id", func(q *engine.Query) *engine.Query { q.Credentials[0].ID = ""; return q }, engine.CodeInvalidValue, "/credentials"},
 		{"credential ids repeat", func(q *engine.Query) *engine.Query {
 			q.Credentials = append(q.Credentials, q.Credentials[0])
 			return q
@@ -211,6 +221,12 @@ permit["boss"] := {} if {
 		q.Subject = &engine.Subject{Type: "identity", ID: alice, Issuer: testIssuer}
 		if d := decide(t, e, q); !d.Allow || len(d.Rejected) != 1 || d.Rejected[0].Code != engine.CodeTokenSubject {
 			t.Errorf("the named issuer: %+v", d)
+		}
+
+		q = call(t, "t", "", ours, credential(t, "again", claims("")))
+		q.Subject = subject
+		if d := decide(t, e, q); !d.Allow || len(d.Rejected) > 0 || d.Subject.Issuer != testIssuer {
+			t.Errorf("two of one issuer: %+v", d)
 		}
 
 		bob := credential(t, "bob", strings.Replace(claims(""), alice, "bob@example.com", 1))
@@ -406,6 +422,9 @@ func TestArguments(t *testing.T) {
 		}
 		if d.Allow || d.Error == nil || d.Error.Code != engine.CodeArgumentsInvalid || d.Error.Path != c.path || d.Remediation.Status != engine.Undisclosed {
 			t.Errorf("%s: want a fault at %s, got %+v", c.args, c.path, d.Error)
+		}
+		if want := "The arguments do not fit the tool's schema at " + c.path + "."; d.Message != want {
+			t.Errorf("%s: %q, want %q", c.args, d.Message, want)
 		}
 	}
 	d := decide(t, e, call(t, "u", `{}`, cred))

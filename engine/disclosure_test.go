@@ -100,6 +100,19 @@ func TestHintsShowWhatTheCallerKnows(t *testing.T) {
 	}
 }
 
+// TestHiddenInWords: what a hint may not show is not told in words, either.
+func TestHiddenInWords(t *testing.T) {
+	t.Parallel()
+	for place, want := range map[string]bool{`args.room`: true, `data.owners.flat`: false} {
+		e := newEngine(compile(t, fmt.Sprintf(visitPolicy, place), visitData))
+		q := call(t, "visit", `{"room": "x", "floor": 1, "guests": []}`, credential(t, "c", claims("")))
+		q.Actionable = engine.NewKindSet()
+		if d := decide(t, e, q); d.Allow || d.Remediation.Status != engine.Undisclosed || d.Remediation.InWords != want {
+			t.Errorf("%s: %+v", place, d.Remediation)
+		}
+	}
+}
+
 // TestPublicDataExists: a misspelt path would keep hints from clients.
 func TestPublicDataExists(t *testing.T) {
 	t.Parallel()

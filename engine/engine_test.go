@@ -228,6 +228,22 @@ func TestForbidWins(t *testing.T) {
 	}
 }
 
+// TestPlacesOfAMessage: what the client reads, and the reason, show of the call what its
+// maker knows; the rest is the admin's.
+func TestPlacesOfAMessage(t *testing.T) {
+	t.Parallel()
+	const text = "{/mcp/params/arguments/x} {/resource/id} {/subject/id} {/tenant} {/context/ip} {/mcp/params/name}"
+	e := newEngine(compile(t, `package authz
+forbid["f"] := {"message": "`+text+`", "message_admin": "`+text+`"}`, anyTool))
+	q := call(t, "t", `{"x": 1}`, credential(t, "c", claims("")))
+	q.Context = decode(t, `{"ip": "192.0.2.1"}`)
+	d := decide(t, e, q)
+	const client, admin = "1 t – – – –", "1 t " + alice + " default 192.0.2.1 t"
+	if d.Allow || d.Message != client || d.Reasons[0].Message != client || d.MessageAdmin != admin {
+		t.Errorf("%q, %q, %q", d.Message, d.Reasons[0].Message, d.MessageAdmin)
+	}
+}
+
 func TestNumbersReachRegoExactly(t *testing.T) {
 	t.Parallel()
 	const policy = `package authz

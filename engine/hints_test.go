@@ -158,6 +158,40 @@ permit["a"] := {"require": [{"kind": "authorization_details", "authorization_det
 	}
 }
 
+// TestGrantThatItsTypeRefuses: a server that granted what the schema refuses, and what
+// would have covered the need, would do so again, so it is not asked again.
+func TestGrantThatItsTypeRefuses(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, typeWithLocations(`{"rule": "subset", "absent": "any"}`)))
+	long := "https://" + strings.Repeat("b", 30) + ".example"
+	for locations, want := range map[string]engine.Status{
+		`"` + testServer + `", "` + long + `"`: engine.Undisclosed,
+		`"` + long + `"`:                       engine.Available,
+	} {
+		held := claims(`"scope": "payments", "authorization_details": [{"type": "payment", "amount": "80.50", "payee": "bob", "locations": [` + locations + `]}]`)
+		d := decide(t, e, call(t, "pay", `{"amount": "80.50", "payee": "bob"}`, credential(t, "c", held)))
+		if d.Allow || d.Remediation.Status != want || hasReason(d, engine.CodeHintDropped) != (want == engine.Undisclosed) {
+			t.Errorf("%s: allow %v, %+v, %+v", locations, d.Allow, d.Remediation, d.Reasons)
+		}
+	}
+}
+
+// TestWordsDoNotLoop: who can only be told in words is not told to obtain what was
+// rejected.
+func TestWordsDoNotLoop(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, paymentsData))
+	expired := credential(t, "expired", strings.Replace(claims(`"scope": "payments", `+details8050), "1795380000", "1700000000", 1))
+	for amount, want := range map[string]bool{`"80.50"`: false, `"80.51"`: true} {
+		q := unmetPayment(t, amount)
+		q.Actionable = engine.NewKindSet()
+		q.Credentials = append(q.Credentials, expired)
+		if d := decide(t, e, q); d.Allow || d.Remediation.Status != engine.Undisclosed || d.Remediation.InWords != want {
+			t.Errorf("%s: allow %v, %+v", amount, d.Allow, d.Remediation)
+		}
+	}
+}
+
 // TestEnrichedGrant: a server that adds to what was asked for a member that the
 // type does not have would do so again, so it is not asked again.
 func TestEnrichedGrant(t *testing.T) {

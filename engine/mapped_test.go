@@ -351,6 +351,10 @@ func TestMappedRefusals(t *testing.T) {
 			m: good, edit: func(q *engine.Query) { q.Context = decode(t, `{"coaz": {"mapped": true}}`) },
 			code: engine.CodeInvalidValue, path: "/context/coaz",
 		},
+		"the caller's credentials share an id": {
+			m: good, edit: func(q *engine.Query) { q.Credentials = append(q.Credentials, q.Credentials[0]) },
+			code: engine.CodeInvalidValue, path: "/credentials",
+		},
 		"the caller's context differs": {
 			m:    with(func(e *engine.MappedEvaluation) { e.Context = decode(t, `{"ip": "10.0.0.1"}`) }),
 			edit: func(q *engine.Query) { q.Context = decode(t, `{"ip": "::1"}`) }, path: "/context/ip",

@@ -31,7 +31,7 @@ func knownRequirement(k Kind) bool { o := kindOrder(k); return o != unknownKind 
 // it demands cannot be judged.
 func readRequirement(path string, v rar.Value, types *rar.Types) (requirement, *shapeError) {
 	kind, _ := v.Get("kind")
-	if v.Kind() != rar.Object || kind.Kind() != rar.String {
+	if kind.Kind() != rar.String { // as where v is no object
 		return nil, malformed(path, "must be an object with a kind, as the constructors of data.authzd.v1 make it")
 	}
 	m := members{path: path, value: v}

@@ -2,12 +2,16 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/authzd/authzd/engine"
+	"github.com/authzd/authzd/rar"
 )
 
 // TestBestOfMetPermits: of several permits that are met the one of the lowest priority
@@ -45,6 +49,12 @@ func TestObligationsNeedADoor(t *testing.T) {
 	if d.Allow || d.Remediation.Status != engine.Undisclosed || d.Remediation.InWords || len(d.Obligations) > 0 {
 		t.Errorf("allow %v, %+v", d.Allow, d.Remediation)
 	}
+	// A scope that is held is no remedy, either.
+	e = newEngine(compile(t, "package authz\npermit[\"a\"] := {\"obligations\": [{\"id\": \"log\"}], \"require\": [{\"kind\": \"scopes\", \"scopes\": [\"s\"]}]}", anyTool))
+	q.Credentials = []engine.Credential{credential(t, "c", claims(`"scope": "s"`))}
+	if d := decide(t, e, q); d.Allow || len(d.Remediation.Remedies) > 0 {
+		t.Errorf("with a scope that is held: allow %v, %+v", d.Allow, d.Remediation)
+	}
 }
 
 // TestOneStuckRequirementHidesTheRest: of a permit with a requirement that this call can
@@ -64,6 +74,16 @@ func TestOneStuckRequirementHidesTheRest(t *testing.T) {
 		wantReason(t, d, engine.CodeCommitRequired)
 		if d.Allow || d.Remediation.Status != engine.Undisclosed || d.Remediation.InWords {
 			t.Errorf("%s: allow %v, %+v", name, d.Allow, d.Remediation)
+		}
+		// Another credential, which covers nothing, does not free it.
+		for _, other := range []string{"b", "d"} {
+			q.Credentials = []engine.Credential{credential(t, "c", claims(`"jti": "1", `+details8050)), credential(t, other, claims(""))}
+			if other < "c" {
+				slices.Reverse(q.Credentials)
+			}
+			if d := decide(t, e, q); d.Allow || d.Remediation.Status != engine.Undisclosed || d.Remediation.InWords {
+				t.Errorf("%s, beside %s: allow %v, %+v", name, other, d.Allow, d.Remediation)
+			}
 		}
 	}
 }
@@ -113,6 +133,13 @@ func TestIssuerAway(t *testing.T) {
 		d := decide(t, e, q)
 		wantReason(t, d, engine.CodeNoUsableCredential)
 		wantReason(t, d, engine.CodeIssuerUnavailable)
+		var want []string
+		for _, r := range rejected {
+			want = append(want, r.ID+": "+string(r.Code))
+		}
+		if diff := cmp.Diff(want, d.Reasons[0].Detail); diff != "" {
+			t.Errorf("%s: what is said of the credentials (-want +got):\n%s", name, diff)
+		}
 		if d.Allow || d.Error == nil || d.Error.Code != engine.CodeIssuerUnavailable || d.Remediation.Status != engine.Undisclosed || len(d.Remediation.Remedies) > 0 {
 			t.Errorf("%s: %+v", name, d)
 		}
@@ -193,6 +220,11 @@ func TestClaimsOfCredentials(t *testing.T) {
 	}{
 		{"no object", `[]`, engine.CodeTokenClaims},
 		{"an empty subject", `{"iss": "https://a.example", "sub": "", "exp": 4102444800}`, engine.CodeTokenClaims},
+		{"no end", `{"iss": "https://a.example", "sub": "alice"}`, engine.CodeTokenClaims},
+		{"an end that counts from 0 again in 64 bits", `{"iss": "https://a.example", "sub": "alice", "exp": 18446744077812000000}`, engine.CodeTokenClaims},
+		{"a beginning that is text", `{` + least + `, "nbf": "4102444000"}`, engine.CodeTokenClaims},
+		{"a time of issue that is text", `{` + least + `, "iat": "4102444000"}`, engine.CodeTokenClaims},
+		{"a time of login that is text", `{` + least + `, "auth_time": "1700000000"}`, engine.CodeTokenClaims},
 		{"an end with an exponent", `{"iss": "https://a.example", "sub": "alice", "exp": 41024448e2}`, ""},
 		{"one audience", `{` + least + `, "aud": "s"}`, ""},
 		{"amr as one text", `{` + least + `, "amr": "pwd"}`, engine.CodeTokenClaims},
@@ -209,6 +241,12 @@ func TestClaimsOfCredentials(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, code, tt.code)
 		}
 	}
+	for binding, code := range map[string]engine.Code{"dpop": "", "mtls": "", "mtls+dpop": "", "tls": engine.CodeTokenProof, "dpop ": engine.CodeTokenProof} {
+		c, rejected := engine.CredentialFromClaims("c", "test", binding, decode(t, `{`+least+`}`))
+		if rejected == nil && (code != "" || c.BoundBy != binding) || rejected != nil && rejected.Code != code {
+			t.Errorf("bound by %q: %q, %+v, want %q", binding, c.BoundBy, rejected, code)
+		}
+	}
 	c := credential(t, "c", `{`+least+`, "client_id": "agent", "amr": ["pwd", "otp"], "aud": ["s", "t"]}`)
 	if c.SubjectIsClient || !cmp.Equal(c.AMR, []string{"pwd", "otp"}) || !cmp.Equal(c.Audience, []string{"s", "t"}) {
 		t.Errorf("%+v", c)
@@ -220,6 +258,69 @@ func TestClaimsOfCredentials(t *testing.T) {
 		{Issuer: "https://a.example", Subject: "x"}, {Issuer: "https://b.example", Subject: "y"},
 	}) {
 		t.Errorf("actors %+v", c.Actors)
+	}
+}
+
+// TestAllowEndsWithItsCredentials: with the first of them, as policy may have looked at any.
+func TestAllowEndsWithItsCredentials(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, "package authz\nallow := true", anyTool))
+	cred := func(id string, left time.Duration) engine.Credential {
+		c := credential(t, id, claims(""))
+		c.ExpiresAt = testNow().Add(left)
+		return c
+	}
+	const long = engine.DefaultAllowTTL + time.Hour
+	for name, c := range map[string]struct {
+		creds []engine.Credential
+		want  time.Duration
+	}{
+		"none that ends before": {[]engine.Credential{cred("a", long)}, engine.DefaultAllowTTL},
+		"one":                   {[]engine.Credential{cred("a", time.Second)}, time.Second},
+		"the first":             {[]engine.Credential{cred("a", time.Second), cred("b", long)}, time.Second},
+		"the last":              {[]engine.Credential{cred("a", long), cred("b", time.Second)}, time.Second},
+		"the earlier of two":    {[]engine.Credential{cred("a", time.Second), cred("b", 2*time.Second)}, time.Second},
+		"within a millisecond":  {[]engine.Credential{cred("a", time.Second+time.Microsecond)}, time.Second},
+		"one that is rejected":  {[]engine.Credential{cred("a", long), cred("b", -time.Second)}, engine.DefaultAllowTTL},
+	} {
+		if d := decide(t, e, call(t, "t", "", c.creds...)); !d.Allow || !d.ExpiresAt.Equal(testNow().Add(c.want)) {
+			t.Errorf("%s: allow %v until %v, want %v", name, d.Allow, d.ExpiresAt, testNow().Add(c.want))
+		}
+	}
+}
+
+// TestAgeOfALogin: a login counts up to its age, and one of the future up to what clocks
+// may differ by; without auth_time nothing shows that there was one.
+func TestAgeOfALogin(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [{"kind": "authentication", "max_age": 300}]}`, anyTool))
+	const skew = 60
+	for since, allow := range map[int64]bool{0: true, 300: true, 301: false, -skew: true, -skew - 1: false, -1_000_000_000: false} {
+		d := decide(t, e, call(t, "t", "", credential(t, "c", claims(`"auth_time": `+strconv.FormatInt(testNow().Unix()-since, 10)))))
+		if d.Allow != allow || hasReason(d, engine.CodeUnmet) == allow {
+			t.Errorf("%d s ago: allow %v, %+v", since, d.Allow, d.Reasons)
+		}
+	}
+	if d := decide(t, e, call(t, "t", "", credential(t, "c", claims("")))); d.Allow || !hasReason(d, engine.CodeUnmet) {
+		t.Errorf("without auth_time: allow %v, %+v", d.Allow, d.Reasons)
+	}
+}
+
+// TestGrantThatIsTooMuchWork: what can not be compared within its bound covers nothing,
+// though it would, and no other grant is asked for.
+func TestGrantThatIsTooMuchWork(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, strings.Replace(paymentsData, `"/payee": "equal"`, `"/payee": "glob"`, 1)))
+	for n, allow := range map[int]bool{20: true, 20_000: false} {
+		held := claims(`"scope": "payments", "authorization_details": [{"type": "payment", "amount": "1", "payee": "` + strings.Repeat("*a", n) + `"}]`)
+		d := decide(t, e, call(t, "pay", `{"amount": "1", "payee": "`+strings.Repeat("a", 50_000)+`"}`, credential(t, "c", held)))
+		if d.Allow != allow || hasReason(d, engine.Code(rar.CodeTooComplex)) == allow {
+			t.Errorf("%d stars: allow %v, %+v", n, d.Allow, d.Reasons)
+		}
+		if !d.Allow && d.Remediation.Status != engine.Undisclosed {
+			t.Errorf("%d stars: %+v", n, d.Remediation)
+		}
 	}
 }
 
@@ -240,6 +341,92 @@ permit["a"] := {"require": [
 	}
 	if want := []string{"scopes true", "proof_of_possession false"}; !cmp.Equal(got, want) {
 		t.Errorf("asks for %q, want %q", got, want)
+	}
+}
+
+// TestRemediesAreJoined: one token has to hold what all requirements of a kind demand.
+func TestRemediesAreJoined(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, first, second string
+		singleUse           bool
+	}{
+		{"neither for one use", ``, ``, false},
+		{"the first for one use", `, "single_use": true`, ``, true},
+		{"the second for one use", ``, `, "single_use": true`, true},
+	} {
+		e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [
+	{"kind": "scopes", "scopes": ["a"]},
+	{"kind": "authorization_details", "authorization_details": [{"type": "payment", "amount": "1", "payee": "bob"}]`+tt.first+`},
+	{"kind": "scopes", "scopes": ["b", "a"]},
+	{"kind": "authorization_details", "authorization_details": [{"type": "payment", "amount": "1", "payee": "bob"}, {"type": "payment", "amount": "2", "payee": "eve"}]`+tt.second+`},
+]}`, paymentsData))
+		d := decide(t, e, call(t, "pay", `{"amount": "1", "payee": "bob"}`, credential(t, "c", claims(""))))
+		var got []string
+		for _, r := range d.Remediation.Remedies {
+			got = append(got, fmt.Sprintf("%s %v %s %v", r.Kind, r.Scopes, rar.ArrayValue(r.Details...).AppendCanonical(nil), r.SingleUse))
+		}
+		want := []string{
+			"scopes [a b] [] false",
+			`authorization_details [] [{"amount":"1","payee":"bob","type":"payment"},{"amount":"2","payee":"eve","type":"payment"}] ` + strconv.FormatBool(tt.singleUse),
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// TestOneGrantForEachUse: what is to be used twice, once each, is not covered by one grant.
+func TestOneGrantForEachUse(t *testing.T) {
+	t.Parallel()
+	const one = `{"type": "payment", "amount": "80.50", "payee": "bob"}`
+	for singleUse, code := range map[string]engine.Code{"false": engine.CodePermitted, "true": engine.CodeUnmet} {
+		e := newEngine(compile(t, `package authz
+permit["a"] := {"require": [{"kind": "authorization_details", "authorization_details": [`+one+`, `+one+`], "single_use": `+singleUse+`}]}`, paymentsData))
+		d := decide(t, e, call(t, "pay", `{"amount": "80.50", "payee": "bob"}`, credential(t, "c", claims(details8050))))
+		if d.Allow != (code == engine.CodePermitted) || d.Reasons[0].Code != code {
+			t.Errorf("single use %s: allow %v, %+v", singleUse, d.Allow, d.Reasons)
+		}
+		if !d.Allow && !cmp.Equal(d.Reasons[0].Detail, []string{"/1: " + string(rar.CodeGrantedUsedUp)}) {
+			t.Errorf("single use %s: %q", singleUse, d.Reasons[0].Detail)
+		}
+	}
+}
+
+// TestWhatAClientCanActOn: a permit is offered to who can obtain all of what it lacks.
+// Without a token the first step is to get one, which a challenge says.
+func TestWhatAClientCanActOn(t *testing.T) {
+	t.Parallel()
+	e := newEngine(compile(t, paymentsPolicy, paymentsData))
+	scope, both := claims(`"scope": "payments"`), claims("")
+	for _, tt := range []struct {
+		name, claims string // claims "": there is no token
+		can          []engine.Kind
+		want         engine.Status
+	}{
+		{"no token, can do nothing", "", nil, engine.Undisclosed},
+		{"no token, can get one", "", []engine.Kind{engine.KindToken}, engine.Available},
+		{"no token, can get scopes", "", []engine.Kind{engine.KindScopes}, engine.Available},
+		{"no token, can get details", "", []engine.Kind{engine.KindAuthorizationDetails, engine.KindAuthentication, engine.KindProofOfPossession}, engine.Undisclosed},
+		{"lacks details, can do nothing", scope, nil, engine.Undisclosed},
+		{"lacks details, can get a token or scopes", scope, []engine.Kind{engine.KindToken, engine.KindScopes}, engine.Undisclosed},
+		{"lacks details, can get them", scope, []engine.Kind{engine.KindAuthorizationDetails}, engine.Available},
+		{"lacks both, can get details", both, []engine.Kind{engine.KindAuthorizationDetails}, engine.Undisclosed},
+		{"lacks both, can get scopes", both, []engine.Kind{engine.KindScopes, engine.KindToken}, engine.Undisclosed},
+		{"lacks both, can get both", both, []engine.Kind{engine.KindScopes, engine.KindAuthorizationDetails}, engine.Available},
+	} {
+		q := call(t, "pay", `{"amount": "80.50", "payee": "bob"}`)
+		if tt.claims != "" {
+			q.Credentials = []engine.Credential{credential(t, "c", tt.claims)}
+		} else {
+			q.Subject = &engine.Subject{Type: "identity", ID: alice}
+		}
+		q.Actionable = engine.NewKindSet(tt.can...)
+		d := decide(t, e, q)
+		if d.Allow || d.Rule != "initiate" || d.Remediation.Status != tt.want || d.Remediation.InWords != (tt.want == engine.Undisclosed) {
+			t.Errorf("%s: allow %v by %q, %+v", tt.name, d.Allow, d.Rule, d.Remediation)
+		}
 	}
 }
 

@@ -4,11 +4,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/netip"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"cel.dev/cel-go/common/types"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -155,6 +159,7 @@ func TestParamHeadersOfEmptyValues(t *testing.T) {
 		{"tab within", []Header{{name, " \ta\tb\t "}}, str("a\tb"), true},
 		{"a tilde", []Header{{name, "~"}}, str("~"), true},
 		{"beyond the tilde", []Header{{name, "\x7f"}}, str("\x7f"), false},
+		{"a space within", []Header{{name, "a b"}}, str("a b"), true},
 		{"below the space", []Header{{name, "a\x1fb"}}, str("a\x1fb"), false},
 	} {
 		params := object()
@@ -171,7 +176,7 @@ func TestParamHeadersOfEmptyValues(t *testing.T) {
 func TestAcceptsTxnChallenge(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]bool{
-		"?1": true, " ?1 ": true, "?1;a": true, "?1; a=1;*b=\"x;\\\"y\";c=:YQ==:": true, "?1;a=b;a0_-.*=1.5": true, `?1;a=" ~"`: true, "?1;z": true,
+		"?1": true, " ?1 ": true, "?1;a": true, "?1; a=1;*b=\"x;\\\"y\";c=:YQ==:": true, "?1;a=b;a0_-.*=1.5": true, "?1;a=b!~": true, `?1;a=" ~"`: true, "?1;z": true,
 		"": false, "?0": false, "1": false, "?1, ?1": false, "?1a": false, "?1;": false, "?1;A": false, "?1;0a": false, "?1;a=": false, "?1;a=;b": false,
 		`?1;a="x`: false, `?1;a="`: false, "?1;a=:x": false, "?1;a=\"\x1f\"": false, "?1;a=\"\x7f\"": false, "?1;a=b c": false, "?1;a=\x7f": false, "?1 ;a": false, `?1;a="\`: false,
 	} {
@@ -193,6 +198,7 @@ func TestDescribable(t *testing.T) {
 		x(fits):                       x(fits),
 		x(fits + 1):                   x(rest) + "...",
 		x(rest) + " yyyy":             x(rest) + "...",
+		x(rest+1) + " yyyy":           x(rest) + "...",
 		x(rest-1) + " yyyy":           x(rest-1) + "...",
 		x(rest-2) + ", yyyyy":         x(rest-2) + "...",
 		x(fits/2) + " " + x(fits):     x(fits/2) + "...",
@@ -250,13 +256,20 @@ func TestRequestStateBounds(t *testing.T) {
 	if open(short, text+"."+base64.RawURLEncoding.EncodeToString(h.Sum(nil)), "p", now.Add(-1)) == nil {
 		t.Error("a short key opens")
 	}
+	long := strings.Repeat("A", maxState)
+	long += "." + base64.RawURLEncoding.EncodeToString(stateSum(key, long))
+	if open(key, long, "p", now.Add(-1)) == nil {
+		t.Error("a long state opens")
+	}
 	// The text grows by four for three bytes of the principal.
 	for more, want := range map[int]bool{0: true, 1: false} {
 		s := state
 		s.Principal = strings.Repeat("p", 1+(maxState-len(sealed))/4*3+3*more)
 		sealed, err := s.Seal(key)
 		if err == nil {
-			err = open(key, sealed, s.Principal, now.Add(-1))
+			if openErr := open(key, sealed, s.Principal, now.Add(-1)); openErr != nil {
+				t.Errorf("what is sealed does not open: %v", openErr)
+			}
 		}
 		if (err == nil) != want || want && len(sealed) <= maxState-4 {
 			t.Errorf("a principal of %s bytes: %d, %v", strconv.Itoa(len(s.Principal)), len(sealed), err)
@@ -283,6 +296,17 @@ func TestRemedyOfAChallenge(t *testing.T) {
 	}
 }
 
+// TestScopesOfAToken: the scopes of a first token are held against what a challenge can
+// carry, as those of any other.
+func TestScopesOfAToken(t *testing.T) {
+	t.Parallel()
+	for scope, want := range map[string]bool{"read": true, "a b": false, "a\r\nX: y": false, `a"`: false, "": false} {
+		if err := checkRemedy(TokenRemedy{State: TokenAbsent, Scopes: []string{scope}}, ""); (err == nil) != want {
+			t.Errorf("%q: %v", scope, err)
+		}
+	}
+}
+
 // TestTaskBounds: a task may end at once and be asked for at any pace.
 func TestTaskBounds(t *testing.T) {
 	t.Parallel()
@@ -297,12 +321,72 @@ func TestTaskBounds(t *testing.T) {
 	}
 }
 
+// TestCompilerPanics: an expression that makes the compiler panic is refused, and none
+// is taken in its place.
+func TestCompilerPanics(t *testing.T) {
+	t.Parallel()
+	c := mappingCompiler{} // without an environment
+	x, err := c.expression("token.sub", "/at")
+	var e *Error
+	if x != nil || !errors.As(err, &e) || e.Code != CodeMappingInvalid || e.Path != "/at" {
+		t.Errorf("%v, %v, want %s", x, err, CodeMappingInvalid)
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	most := strings.Repeat("é", maxPrintable)
 	for text, want := range map[string]string{"a\x00\n\xffb": "ab", most: most, most + "é": most + "…"} {
 		if got := printable(text); got != want {
 			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+// TestMethodsOfSignInsJoined: of two demands the methods that serve both are named, and
+// a demand without any leaves those of the other.
+func TestMethodsOfSignInsJoined(t *testing.T) {
+	t.Parallel()
+	age := int64(60)
+	for name, c := range map[string]struct {
+		first, second []string
+		want          string // "": refused
+	}{
+		"the first alone":  {[]string{"a", "b"}, nil, "a b"},
+		"the second alone": {nil, []string{"a", "b"}, "a b"},
+		"some of both":     {[]string{"a", "b", "c"}, []string{"c", "b"}, "b c"},
+		"none of both":     {[]string{"a"}, []string{"b"}, ""},
+	} {
+		n, refused := need{}, error(nil)
+		for _, acr := range [][]string{c.first, c.second} {
+			if err := n.addAuthentication(AuthenticationRemedy{ACRValues: acr, MaxAge: &age}, "/at"); err != nil {
+				refused = err
+			}
+		}
+		if got := strings.Join(n.authentication.ACRValues, " "); (refused == nil) != (c.want != "") || refused == nil && got != c.want {
+			t.Errorf("%s: %q, %v, want %q", name, got, refused, c.want)
+		}
+	}
+}
+
+// TestPatternWork: a pattern times its text is bounded, and so is a pattern.
+func TestPatternWork(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string]int{"a": 2, "abc": 4, "[a-z]": 3, ".": 1, "ab|cd": 7, "(ab)": 4, "a{0}": 3, "a{3}": 9, "(abc){2,5}": 30, "(a{3}){4}": 44} {
+		re, err := syntax.Parse(pattern, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := steps(re); got != want {
+			t.Errorf("%s has %d steps, want %d", pattern, got, want)
+		}
+	}
+	for pattern, most := range map[string]int{"[a-z]*": maxMatchWork/4 - 1, "aaaaaaa": maxMatchWork/8 - 1} {
+		for more, want := range []bool{true, false} {
+			got := match(types.String(strings.Repeat("a", most+more)), types.String(pattern))
+			if ok := got == types.True; ok != want {
+				t.Errorf("%s on %d bytes: %v", pattern, most+more, got)
+			}
 		}
 	}
 }
@@ -334,7 +418,7 @@ func TestURLOfAPage(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]bool{
 		"https://a.example/x": true, "http://localhost:1/x": true, "http://127.0.0.1/x": true,
-		"http://a.example/x": false, "https:///x": false, "https:x": false, "/x": false, "": false, "https://u@a.example/x": false, "ftp://a.example/x": false, "https://%": false,
+		"http://a.example/x": false, "https:///x": false, "https:x": false, "/x": false, "": false, "https://u@a.example/x": false, "ftp://a.example/x": false, "ftp://localhost/x": false, "javascript://127.0.0.1/%0aalert(1)": false, "https://%": false,
 	} {
 		if err := checkURLRemedy(URLRemedy{Key: "k", Message: "m", URL: url}, ""); (err == nil) != want {
 			t.Errorf("%q: %v", url, err)

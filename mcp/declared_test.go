@@ -166,6 +166,9 @@ func TestDeclaredValues(t *testing.T) {
 		{name: "the same in a comparison", x: `"$params.arguments.big == 9007199254740992.0"`, refused: "a number that a double can not hold"},
 		{name: "the same in a whole object", x: `"$params.arguments"`, refused: "a number that a double can not hold"},
 		{name: "a decimal that a double changes", x: `"$params.arguments.fine"`, refused: "a number that a double can not hold"},
+		{name: "a pattern that is none", x: `"$'a'.matches('(')"`, refused: "not a pattern"},
+		{name: "a long pattern", x: `"$'a'.matches('` + strings.Repeat("a", 513) + `')"`, refused: "too large a pattern for the text"},
+		{name: "a large pattern", x: `"$'a'.matches('(a{500}|b{500})')"`, refused: "too large a pattern for the text"},
 		{name: "no text to match", x: `"$params.arguments.small.matches('.')"`, refused: "no such overload"},
 		{name: "no pattern to match", x: `"$'0.1'.matches(params.arguments.small)"`, refused: "no such overload"},
 		{name: "what failed is named", x: `"$params.nope + 'mark'"`, refused: "in the expression params.nope + 'mark'"},
@@ -246,6 +249,15 @@ func TestDeclaredBounds(t *testing.T) {
 		"a large mapping":          withContext(`"` + strings.Repeat("x", 32<<10) + `"`),
 		"many entries":             `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":[` + many(17, `{}`) + `]}}`,
 		"an object for a text":     `{"evaluation":{"action":{"name":"a"},"resource":{"type":{"a":"$token.sub"},"id":"i"}}}`,
+		"a list of one":            `["evaluation"]`,
+		"a text":                   `"evaluation"`,
+		"entries in an object":     `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":{"0":{}}}}`,
+		"an entry that is none":    `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"evaluations":[{},1]}}`,
+		"a list for an action":     `{"evaluation":{"action":["$token.sub"],"resource":{"type":"t","id":"i"}}}`,
+		"a list for a context":     `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":["$token.sub"]}}`,
+		"a resource without id":    `{"evaluation":{"action":{"name":"a"},"resource":{"type":"$token.sub"}}}`,
+		"an empty id":              `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":""}}}`,
+		"an empty id, and a type":  `{"evaluation":{"action":{"name":"a"},"resource":{"type":"$token.sub","id":""}}}`,
 		"coaz in the context":      `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":{"mapped":false}}}}`,
 		"coaz by an expression":    `{"evaluation":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"coaz":"$token.?x"}}}`,
 		"a library of strings":     withContext(`"$params.a.lowerAscii()"`),
@@ -288,8 +300,8 @@ func TestDeclaredBounds(t *testing.T) {
 func TestMappingWarnings(t *testing.T) {
 	t.Parallel()
 	m := mapping(t, `{"evaluations":{"subject":{"type":"'identity'","id":"token.sub"},"resource":{"type":"\"q\"","id":"params['x']"},
-		"evaluations":[{"action":{"name":"a"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x","open":"'a\"","mark":"'"}},{"action":{"name":"c"},"context":"$params"},
-		{"action":{"name":"d"},"context":{"note":1}},{"action":{"name":"e"},"context":{"note":"$params.?x"}}]}}`)
+		"evaluations":[{"action":{"name":"''"}},{"action":{"name":"it's"},"context":{"agent":"$token.?client_id","note":"tokens.x","open":"'a\"","mark":"'"}},{"action":{"name":"c"},"context":"$params"},
+		{"action":{"name":"d"},"context":{"note":1,"same":"abba"}},{"action":{"name":"e"},"context":{"note":"$params.?x"}}]}}`)
 	var got []string
 	for _, w := range m.Warnings() {
 		got = append(got, fmt.Sprintf("%s %s", w.Kind, w.Path))
@@ -299,12 +311,79 @@ func TestMappingWarnings(t *testing.T) {
 		"bare_path /evaluations/subject/id",
 		"quoted_literal /evaluations/resource/type",
 		"bare_path /evaluations/resource/id",
+		"quoted_literal /evaluations/evaluations/0/action/name",
 		"agent_missing /evaluations/evaluations/0/context",
 		"agent_missing /evaluations/evaluations/3/context",
 		"agent_missing /evaluations/evaluations/4/context",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+// TestAgentOfTheDefaults: an entry without a context has that beside the list.
+func TestAgentOfTheDefaults(t *testing.T) {
+	t.Parallel()
+	m := mapping(t, `{"evaluations":{"action":{"name":"a"},"resource":{"type":"t","id":"i"},"context":{"agent":"$token.client_id"},
+		"evaluations":[{},{"context":{"note":1}}]}}`)
+	if got, want := m.Warnings(), []mcp.MappingWarning{{Kind: mcp.WarnAgentMissing, Path: "/evaluations/evaluations/1/context"}}; !cmp.Equal(got, want) {
+		t.Errorf("warnings %v, want %v", got, want)
+	}
+}
+
+// TestClaimIsTheSubjectsAlone: $token.sub stands for the claim that names the subject
+// where the subject is named, and is what it says elsewhere.
+func TestClaimIsTheSubjectsAlone(t *testing.T) {
+	t.Parallel()
+	m := mapping(t, `{"evaluation":{"subject":{"id":"$token.sub"},"action":{"name":"act"},"resource":{"type":"thing","id":"$token.sub"}}}`)
+	got, err := m.Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), SubjectClaim: "email"})
+	if err != nil || got.Subject.ID != "secret@example.com" || got.Evaluations[0].Resource.ID != "alice" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	got, err = m.Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: value(t, []byte(testToken)), SubjectClaim: "email", SubjectID: "bob"})
+	if err != nil || got.Subject.ID != "bob" || !got.SubjectVerified || got.Evaluations[0].Resource.ID != "alice" {
+		t.Errorf("a person who was settled otherwise: %+v, %v", got, err)
+	}
+}
+
+// TestDeclaredNeedsItsInput: without a token, or with params that are none, nothing is
+// asked; a message without params has empty ones.
+func TestDeclaredNeedsItsInput(t *testing.T) {
+	t.Parallel()
+	m := mapping(t, `{"evaluation":{"subject":{"id":"alice"},"action":{"name":"act"},"resource":{"type":"t","id":"i"},"context":"$params"}}`)
+	token := value(t, []byte(testToken))
+	for name, c := range map[string]struct{ params, token rar.Value }{
+		"params a list":   {rar.ArrayValue(), token},
+		"params null":     {rar.NullValue(), token},
+		"params a text":   {rar.StringValue("name"), token},
+		"no token":        {rar.ObjectValue(), rar.Value{}},
+		"a token of text": {rar.ObjectValue(), rar.StringValue("alice")},
+		"a null token":    {rar.ObjectValue(), rar.NullValue()},
+	} {
+		got, err := m.Evaluate(t.Context(), c.params, mcp.MappingOptions{Token: c.token, SubjectID: "alice"})
+		var e *mcp.Error
+		if !errors.As(err, &e) || e.Code != mcp.CodeMapping || len(got.Evaluations) > 0 {
+			t.Errorf("%s: %+v, %v, want %s", name, got, err, mcp.CodeMapping)
+		}
+	}
+	got, err := m.Evaluate(t.Context(), rar.Value{}, mcp.MappingOptions{Token: token})
+	if err != nil || render(got.Evaluations[0].Context) != "{}" {
+		t.Errorf("without params: %+v, %v", got, err)
+	}
+}
+
+// TestResultsAreSpeltTheSame: maps of CEL have no order, and a number that is written out
+// would take more room than it is counted with.
+func TestResultsAreSpeltTheSame(t *testing.T) {
+	t.Parallel()
+	const want = `{"a":[0,0.25,-3,1000,100000000000000000000,1e+21,1e+300,0.000001,9.9e-07],"b":2,"c":3,"d":4,"e":5,"f":6}`
+	m := mapping(t, withContext(`"${'f': 6, 'e': 5, 'd': 4, 'c': 3, 'b': 2, 'a': params.a}"`))
+	got, err := evaluate(t, m, `{"a":[0,0.25,-3,1e3,1e20,1e21,1e300,0.000001,0.00000099]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, _ := got.Evaluations[0].Context.Get("x"); render(x) != want {
+		t.Errorf("got  %s\nwant %s", render(x), want)
 	}
 }
 

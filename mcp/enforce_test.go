@@ -1,8 +1,11 @@
 package mcp_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/authzd/authzd/mcp"
@@ -153,6 +156,15 @@ func TestEnforceKeepsContexts(t *testing.T) {
 	if err != nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
 		t.Errorf("one entry: %d contexts, %v", len(contexts), err)
 	}
+	// So are those of answers that are too few.
+	contexts, err = mcp.EnforceEvaluation(2, yes)
+	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"a":1}` {
+		t.Errorf("an answer too few: %d contexts, %v", len(contexts), err)
+	}
+	contexts, err = mcp.EnforceEvaluations(2, mcp.PDPAnswer{Status: 200, Body: []byte(`{"evaluations":[{"decision":true,"context":{"b":2}}]}`)})
+	if err == nil || len(contexts) != 1 || render(contexts[0]) != `{"b":2}` {
+		t.Errorf("an entry too few: %d contexts, %v", len(contexts), err)
+	}
 }
 
 func TestEnforceContexts(t *testing.T) {
@@ -165,14 +177,42 @@ func TestEnforceContexts(t *testing.T) {
 }
 
 // TestEnforceUnanswered: what kept the answer away is told, and what came nevertheless
-// permits nothing.
+// permits nothing, from neither API.
 func TestEnforceUnanswered(t *testing.T) {
 	t.Parallel()
 	cut := errors.New("cut off")
-	_, err := mcp.EnforceEvaluation(1, mcp.PDPAnswer{Status: 200, Body: []byte(`{"decision":true}`), Err: cut})
-	if !errors.Is(err, cut) {
-		t.Errorf("an answer that was cut off: %v", err)
+	yes := []byte(`{"decision":true,"evaluations":[{"decision":true}]}`)
+	for name, c := range map[string]struct {
+		answer mcp.PDPAnswer
+		told   func(error) bool
+	}{
+		"cut off":             {mcp.PDPAnswer{Status: 200, Body: yes, Err: cut}, func(err error) bool { return errors.Is(err, cut) }},
+		"another status":      {mcp.PDPAnswer{Status: 203, Body: yes}, func(err error) bool { return strings.Contains(err.Error(), "203") }},
+		"no JSON":             {mcp.PDPAnswer{Status: 200, Body: yes[:len(yes)-1]}, isFormat},
+		"no text":             {mcp.PDPAnswer{Status: 200}, isFormat},
+		"more than one":       {mcp.PDPAnswer{Status: 200, Body: append(slices.Clone(yes), yes...)}, isFormat},
+		"larger than allowed": {mcp.PDPAnswer{Status: 200, Body: append(slices.Clone(yes), bytes.Repeat([]byte(" "), 1<<20)...)}, isFormat},
+	} {
+		for api, enforce := range map[string]func() ([]rar.Value, error){
+			"evaluation":  func() ([]rar.Value, error) { return mcp.EnforceEvaluation(1, c.answer) },
+			"evaluations": func() ([]rar.Value, error) { return mcp.EnforceEvaluations(1, c.answer) },
+		} {
+			contexts, err := enforce()
+			var e *mcp.Error
+			if !errors.As(err, &e) || e.Code != mcp.CodePDPFault || !c.told(err) || len(contexts) > 0 {
+				t.Errorf("%s, %s: %d contexts, %v", api, name, len(contexts), err)
+			}
+		}
 	}
+	if _, err := mcp.EnforceEvaluations(1, mcp.PDPAnswer{Status: 200, Body: yes}); err != nil {
+		t.Errorf("the answer itself: %v", err)
+	}
+}
+
+// isFormat: the decoder refused it.
+func isFormat(err error) bool {
+	var e *rar.Error
+	return errors.As(err, &e)
 }
 
 func TestResponseMessage(t *testing.T) {

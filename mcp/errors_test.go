@@ -99,6 +99,17 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// TestRefusalSaysWhereAndWhy: of the client's own message.
+func TestRefusalSaysWhereAndWhy(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"": "not a string", "/params/name": "/params/name: not a string"} {
+		resp := mcp.Refusal(&mcp.Error{Code: mcp.CodeMapping, Path: path, Err: errors.New("not a string")})
+		if got, _ := resp.Error.Get("message"); got.Text() != want {
+			t.Errorf("at %q: %q, want %q", path, got.Text(), want)
+		}
+	}
+}
+
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("not a string")

@@ -124,6 +124,8 @@ func TestParamHeaders(t *testing.T) {
 		},
 		{name: "not a string", schema: `{"properties":{"a":{"type":"string","x-mcp-header":1}}}`, path: "/properties/a/x-mcp-header"},
 		{name: "empty", schema: `{"properties":{"a":{"type":"string","x-mcp-header":""}}}`, path: "/properties/a/x-mcp-header"},
+		{name: "properties a list", schema: `{"properties":["a"]}`},
+		{name: "below, not a string", schema: `{"properties":{"o":{"properties":{"a":{"type":"string","x-mcp-header":1}}}}}`, path: "/properties/o/properties/a/x-mcp-header"},
 		{name: "line break", schema: `{"properties":{"a":{"type":"string","x-mcp-header":"A\r\nB"}}}`, path: "/properties/a/x-mcp-header"},
 		{name: "number", schema: `{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}`, path: "/properties/a/x-mcp-header"},
 		{name: "untyped", schema: `{"properties":{"a":{"x-mcp-header":"A"}}}`, path: "/properties/a/x-mcp-header"},
@@ -150,6 +152,29 @@ func TestParamHeaders(t *testing.T) {
 				t.Errorf("got %v, %v, want %s at %s", got, err, mcp.CodeMessageInvalid, tt.path)
 			}
 		})
+	}
+}
+
+// TestHeadersOfOddMessages: params that are no object are no message of any revision, and
+// a name that is empty still needs its field.
+func TestHeadersOfOddMessages(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{"method":"tools/list","params":[1]}`, `{"method":"tools/call","params":"name"}`, `{"method":"ping","params":null}`} {
+		got, err := mcp.CheckHeaders([]mcp.Header{{Name: "MCP-Protocol-Version", Value: "2025-06-18"}}, value(t, []byte(body)), nil)
+		var e *mcp.Error
+		if !errors.As(err, &e) || e.Code != mcp.CodeMessageInvalid || e.Path != "/params" || got.Method != "" {
+			t.Errorf("%s: %+v, %v", body, got, err)
+		}
+	}
+	for said, want := range map[string]bool{"": false, "=?base64?!?=": false, "=?base64??=": true} {
+		_, err := mcp.CheckHeaders([]mcp.Header{
+			{Name: "MCP-Protocol-Version", Value: "2026-07-28"}, {Name: "Mcp-Method", Value: "tools/call"}, {Name: "Mcp-Name", Value: said},
+		}, value(t, []byte(`{"method":"tools/call","params":{"name":"","_meta":{
+			"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`)), nil)
+		var e *mcp.Error
+		if (err == nil) != want || !want && (!errors.As(err, &e) || e.Code != mcp.CodeHeaderMismatch) {
+			t.Errorf("an empty name beside %q: %v", said, err)
+		}
 	}
 }
 

@@ -153,9 +153,7 @@ func Map(method string, params rar.Value, opts MapOptions) (Mapped, error) {
 		return Mapped{}, fail(CodeMappingUnsupported, "", "the tool declares a mapping of its own")
 	}
 	switch params.Kind() {
-	case rar.Absent:
-		params = object()
-	case rar.Object:
+	case rar.Absent, rar.Object:
 	case rar.Null, rar.Bool, rar.Number, rar.String, rar.Array:
 		return Mapped{}, fail(CodeMapping, "/params", "params are not an object")
 	}

@@ -3,6 +3,7 @@ package mcp_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/authzd/authzd/mcp"
@@ -82,6 +83,45 @@ func TestMapVectors(t *testing.T) {
 					v.checkRequest(t, got)
 				}
 			})
+		}
+	}
+}
+
+// TestMethodsOfRevisions: a method is mapped in the revisions that have it, and where
+// nobody knows the revision.
+func TestMethodsOfRevisions(t *testing.T) {
+	t.Parallel()
+	const early, middle, late = "2025-06-18", "2025-11-25", "2026-07-28"
+	params := value(t, []byte(`{"name":"n","uri":"u","taskId":"t","level":"info","protocolVersion":"x","ref":{"type":"ref/prompt","name":"n"}}`))
+	for method, in := range map[string][]string{
+		"initialize":               {early, middle},
+		"tools/list":               {early, middle, late},
+		"resources/list":           {early, middle, late},
+		"prompts/list":             {early, middle, late},
+		"tools/call":               {early, middle, late},
+		"resources/read":           {early, middle, late},
+		"prompts/get":              {early, middle, late},
+		"completion/complete":      {early, middle, late},
+		"resources/subscribe":      {early, middle},
+		"resources/unsubscribe":    {early, middle},
+		"logging/setLevel":         {early, middle},
+		"tasks/get":                {middle, late},
+		"tasks/cancel":             {middle, late},
+		"tasks/result":             {middle},
+		"tasks/list":               {middle},
+		"resources/templates/list": {early, middle, late},
+		"server/discover":          {late},
+		"subscriptions/listen":     {late},
+		"tasks/update":             {late},
+		"tools/destroy":            nil,
+	} {
+		for _, version := range []string{early, middle, late, ""} {
+			got, err := mcp.Map(method, params, mcp.MapOptions{ServerID: "s", ProtocolVersion: version, ExtraMethods: true})
+			want := slices.Contains(in, version) || version == "" && in != nil
+			var e *mcp.Error
+			if (err == nil) != want || want && got.Action != method || !want && (!errors.As(err, &e) || e.Code != mcp.CodeMethodUnknown) {
+				t.Errorf("%s in %q: %+v, %v", method, version, got, err)
+			}
 		}
 	}
 }

@@ -76,6 +76,37 @@ func TestWords(t *testing.T) {
 				`It also needs the user's approval on a page in the browser. Then call again.`,
 		},
 		{
+			name: "scopes or page", transport: "http", caps: `{"elicitation":{"url":{}}}`,
+			d: mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{scopes, page}},
+			want: `This call is not allowed yet. Nothing was done. It needs an access token with the scopes "read" and "write". ` +
+				`Or it needs the user's approval on a page in the browser. Then call again.`,
+		},
+		{
+			name: "page and task", transport: "http", caps: `{"elicitation":{"url":{}},"extensions":{"io.modelcontextprotocol/tasks":{}}}`,
+			d: mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{page, task}, AllNeeded: true},
+			want: `This call is not allowed yet. Nothing was done. It needs the user's approval on a page in the browser ` +
+				`and an approval that is given elsewhere. Then call again.`,
+		},
+		{
+			name: "transaction challenge", transport: "http",
+			d: mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{
+				mcp.TxnChallengeRemedy{Challenge: "a.b.c", AuthorizationDetails: value(t, []byte(`[{"type":"payment"}]`))},
+			}},
+			want: `This call is not allowed yet. Nothing was done. It needs an access token with authorization_details for this operation alone: ` +
+				`[{"type":"payment"}]. Then call again.`,
+		},
+		{
+			name: "details that are none", transport: "http",
+			d:    mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{mcp.AuthorizationDetailsRemedy{}}},
+			want: `This call is not allowed yet. Nothing was done. It needs an access token with authorization_details for this operation. Then call again.`,
+		},
+		{
+			name: "no token, and its scope", transport: "http",
+			d: mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{mcp.TokenRemedy{State: mcp.TokenAbsent, Scopes: []string{"read"}}}},
+			want: `This call is not allowed yet. Nothing was done. It needs an access token with the scope "read" for this server, and none was sent. ` +
+				`Then call again.`,
+		},
+		{
 			name: "no token", transport: "http",
 			d:    mcp.Denial{Remediation: mcp.Available, Remedies: []mcp.Remedy{mcp.TokenRemedy{State: mcp.TokenAbsent}}},
 			want: `This call is not allowed yet. Nothing was done. It needs an access token for this server, and none was sent. Then call again.`,

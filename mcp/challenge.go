@@ -288,8 +288,14 @@ func bareItem(s string) int {
 	if s == "" {
 		return 0
 	}
-	if s[0] == '"' || s[0] == ':' {
-		return delimited(s)
+	switch s[0] {
+	case '"':
+		return stringLength(s)
+	case ':':
+		if content, _, ok := strings.Cut(s[1:], ":"); ok && strings.Trim(content, base64Alphabet) == "" {
+			return len(content) + 2
+		}
+		return 0
 	}
 	n := 0
 	for n < len(s) && s[n] > ' ' && s[n] <= '~' && !strings.ContainsRune(`;,="\()<>[]{}`, rune(s[n])) {
@@ -298,16 +304,22 @@ func bareItem(s string) int {
 	return n
 }
 
-// delimited gives the length of a string ("…") or byte sequence (:…:).
-func delimited(s string) int {
+// base64Alphabet is what a byte sequence may hold (RFC 9651 section 4.2.7).
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+
+// stringLength gives the length of the string that s starts with, in which a backslash stands
+// before a quote or a backslash only (RFC 9651 section 4.2.5); 0 if it is malformed.
+func stringLength(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch {
 		case s[i] < ' ' || s[i] > '~':
 			return 0
-		case s[i] == '\\' && s[0] == '"':
-			i++
-		case s[i] == s[0]:
+		case s[i] == '"':
 			return i + 1
+		case s[i] == '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return 0
+			}
 		}
 	}
 	return 0

@@ -28,7 +28,7 @@ func TestAcceptTxnChallenge(t *testing.T) {
 		`?1;a="x y~"`: true, `?1;a="\""`: true, `?1;a="\\";b`: true, "?1;a=:YQ==:": true, "?1;a=\"\"": true,
 		"": false, "?0": false, "?1;": false, "?1;0a=1": false, "?1;-a": false, "?1;.a": false, "?1;a=": false, "?1a": false, "?1;a=(": false,
 		"?1;a=x\x7f": false, "?1;a=\x7f": false, "?1;a=x y": false, `?1;a="x`: false, "?1;a=\"\x7f\"": false, "?1;a=\"\x1f\"": false, `?1;a="\"`: false, "?1;a=:YQ": false,
-		`?1;a=:":"`: false,
+		`?1;a=:":"`: false, `?1;a="\x"`: false, "?1;a=:Y Q:": false, `?1;a=:Y\Q:`: false, "?1;a=:Y\"Q:": false, "?1;a=::": true, `?1;a="a\\\"b"`: true,
 	} {
 		d := denial
 		d.Request.Headers = []mcp.Header{{Name: "accept-txn-challenge", Value: value}}

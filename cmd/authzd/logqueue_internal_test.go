@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,11 +13,11 @@ import (
 // tornWriter takes part of each write while it is full.
 type tornWriter struct {
 	strings.Builder
-	full bool
+	full atomic.Bool
 }
 
 func (w *tornWriter) Write(p []byte) (int, error) {
-	if w.full {
+	if w.full.Load() {
 		n, _ := w.Builder.Write(p[:len(p)/2])
 		return n, errors.New("full")
 	}
@@ -25,13 +26,14 @@ func (w *tornWriter) Write(p []byte) (int, error) {
 
 func TestLineWriter(t *testing.T) {
 	t.Parallel()
-	to := &tornWriter{full: true}
+	to := &tornWriter{}
+	to.full.Store(true)
 	w := lineWriter{to: to}
 	if w.write([]byte("abcd\n")) || w.write([]byte("efgh\n")) {
 		t.Fatal("a line that was torn is written")
 	}
 	w.tell(2)
-	to.full = false
+	to.full.Store(false)
 	if !w.write([]byte("ijkl\n")) {
 		t.Fatal("not written")
 	}
@@ -49,12 +51,13 @@ func TestLineWriter(t *testing.T) {
 func TestLostLinesAreTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		to := &tornWriter{full: true}
+		to := &tornWriter{}
+		to.full.Store(true)
 		q := &logQueue{to: to, more: make(chan struct{}, 1)}
 		stop := q.start(t.Context())
 		_, _ = q.Write([]byte("lost\n"))
 		synctest.Wait()
-		to.full = false
+		to.full.Store(false)
 		want := func(when string, lost uint64) {
 			t.Helper()
 			if got := fmt.Sprintf("\"lost\":%d}\n", lost); q.lost.Load() != lost || strings.Count(to.String(), got) != 1 {
@@ -64,10 +67,10 @@ func TestLostLinesAreTold(t *testing.T) {
 		time.Sleep(retellLog)
 		synctest.Wait()
 		want("when nothing is written", 1)
-		to.full = true
+		to.full.Store(true)
 		_, _ = q.Write([]byte("lost, too\n"))
 		synctest.Wait()
-		to.full = false
+		to.full.Store(false)
 		stop()
 		want("at the end", 2)
 	})

@@ -283,6 +283,9 @@ func (w *schemaWalk) partKinds(s *jsonschema.Schema, path []stepInto) (set kindS
 	if sub, ok := s.Properties[path[0].name]; ok {
 		into(sub)
 	}
+	if w.fuel -= len(s.PatternProperties) * (1 + len(path[0].name)/64); w.fuel < 0 {
+		return anyKind, false
+	}
 	for re, sub := range s.PatternProperties {
 		if re.MatchString(path[0].name) {
 			into(sub)

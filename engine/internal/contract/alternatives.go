@@ -98,7 +98,7 @@ func typeOf(v rar.Value) types {
 // declare nothing, so they are passed over.
 func (d *schemaDoc) expand(roots []rar.Value) []state {
 	var out []state
-	e := expansion{doc: d, budget: maxStates}
+	e := expansion{doc: d, budget: maxStates, work: maxStates * maxStates}
 	e.run(roots, alternative{roots: roots}, nil, func(a alternative) {
 		if a.types() != 0 {
 			out = append(out, state{alt: a})
@@ -113,10 +113,20 @@ func (d *schemaDoc) expand(roots []rar.Value) []state {
 type expansion struct {
 	doc    *schemaDoc
 	budget int
+	// work bounds what is copied on the way: a schema's choices multiply before any is followed.
+	work int
+}
+
+// spend takes n of what is left; false if there is none.
+func (e *expansion) spend(n int) bool {
+	if e.work -= n; e.work <= 0 {
+		e.budget = 0
+	}
+	return e.budget > 0
 }
 
 func (e *expansion) run(pending []rar.Value, a alternative, seen []string, yield func(alternative)) {
-	if e.budget--; e.budget <= 0 {
+	if e.budget--; e.budget <= 0 || !e.spend(len(pending)) {
 		return
 	}
 	if len(pending) == 0 {
@@ -161,6 +171,9 @@ func (e *expansion) fork(s rar.Value, applicators []string, rest []rar.Value, a 
 			continue
 		}
 		for _, branch := range elementsOf(v) {
+			if !e.spend(len(rest) + 1) {
+				return
+			}
 			e.fork(s, applicators[i+1:], append(slices.Clip(rest), branch), a, seen, yield)
 		}
 		return

@@ -104,6 +104,19 @@ func TestCheckTool(t *testing.T) {
 	}
 }
 
+// Choices that multiply are not followed: what can not be told is refused.
+func TestCheckToolIsBounded(t *testing.T) {
+	t.Parallel()
+	in := input(t, forbidBlocked)
+	in.Tools = []contract.Tool{payTool(t, `"account"`)}
+	a := contract.Analyze(in)
+	many := "[" + strings.Repeat("true, ", 4000) + "true]"
+	schema := `{"type": "object", "anyOf": ` + many + `, "oneOf": ` + many + `, "allOf": ` + many + `}`
+	if got := a.CheckTool(contract.Tool{Name: "other", Arguments: decode(t, schema)}); !contract.Failed(got) {
+		t.Errorf("it passes: %v", got)
+	}
+}
+
 func TestCheckToolCompares(t *testing.T) {
 	t.Parallel()
 	in := input(t, `package authz

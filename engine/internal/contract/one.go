@@ -54,6 +54,7 @@ func (j *judge) oneOfMany(f fact, g *group, s service) {
 		": use every, or bound the list by maxItems in the tool's schema")
 }
 
+// picksOne tells whether it does, or whether that can not be told.
 func (j *judge) picksOne(f fact, by service) bool {
 	budget := maxSources
 	//nolint:exhaustive // the other kinds pick nothing
@@ -64,12 +65,12 @@ func (j *judge) picksOne(f fact, by service) bool {
 		}
 		return slices.ContainsFunc(j.placesOf(f.left.value, &budget), func(path []step) bool {
 			return f.within && meetsArguments(path) || j.schemas.longer(path)
-		})
+		}) || budget <= 0
 	case factChooses:
 		if k := j.kindsOf(f.left); k.known != 0 && k.known&typeNumber == 0 && len(k.data) == 0 {
 			return false // no index
 		}
-		return slices.ContainsFunc(j.placesOf(operand{{origin: f.origin}}, &budget), j.schemas.longer)
+		return slices.ContainsFunc(j.placesOf(operand{{origin: f.origin}}, &budget), j.schemas.longer) || budget <= 0
 	case factReads, factAsks:
 		return slices.ContainsFunc(j.placesOf(operand{{origin: f.origin}}, &budget), func(path []step) bool {
 			for i, st := range path {
@@ -78,20 +79,26 @@ func (j *judge) picksOne(f fact, by service) bool {
 				}
 			}
 			return false
-		})
+		}) || budget <= 0
 	}
 	return false
 }
 
-// placesOf are the paths of input that a value may come from.
+// placesOf are the paths of input that a value may come from, all of them if any of the
+// budget is left. Constants cost nothing.
 func (j *judge) placesOf(o operand, budget *int) [][]step {
 	var out [][]step
 	for _, s := range o {
+		if s.constant != nil || s.kinds != 0 || s.keyOf || s.whole {
+			continue
+		}
 		if *budget--; *budget <= 0 {
 			break
 		}
 		switch {
-		case s.constant != nil || s.kinds != 0 || s.keyOf || s.whole:
+		case s.any:
+			*budget = 0
+			return out
 		case s.group != nil:
 			out = append(out, j.placesOf(s.group.value.with(s.rest...), budget)...)
 		case s.origin.kind == fromInput:

@@ -26,6 +26,37 @@ type source struct {
 	keyOf  bool
 	origin origin
 	rest   []step
+	// any stands for more sources than are told apart: it may be any of them.
+	any bool
+}
+
+// maxOperand is how many sources of one value are told apart.
+const maxOperand = maxSources
+
+// join adds sources, each once.
+func (o operand) join(more operand) operand {
+	o = slices.Clip(o)
+	for _, s := range more {
+		if len(o) == 1 && o[0].any {
+			return o
+		}
+		if slices.ContainsFunc(o, s.same) {
+			continue
+		}
+		if len(o) >= maxOperand || s.any {
+			return operand{{any: true}}
+		}
+		o = append(o, s)
+	}
+	return o
+}
+
+func (s source) same(x source) bool {
+	if (s.constant == nil) != (x.constant == nil) || s.constant != x.constant && s.constant.Value.Compare(x.constant.Value) != 0 {
+		return false
+	}
+	return s.kinds == x.kinds && s.group == x.group && s.whole == x.whole && s.keyOf == x.keyOf && s.any == x.any && slices.Equal(s.rest, x.rest) &&
+		s.origin.kind == x.origin.kind && s.origin.soft == x.origin.soft && s.origin.param == x.origin.param && s.origin.rules == x.origin.rules && slices.Equal(s.origin.steps, x.origin.steps)
 }
 
 // unknownOperand may hold anything of the input.
@@ -120,7 +151,7 @@ func (p *policy) operandOfCall(c ast.Call, t *ast.Term, sc *scope) operand {
 		}
 		o := p.originOf(c[1], sc)
 		steps := p.extend(o, keys, sc).steps[len(o.steps):]
-		return append(p.operandOf(c[1], sc).with(steps...), p.operandOf(c[3], sc)...)
+		return p.operandOf(c[1], sc).with(steps...).join(p.operandOf(c[3], sc))
 	case (name == "min" || name == "max") && len(c) == 2:
 		return p.elementsOf(c[1], sc)
 	case name == "minus":
@@ -158,11 +189,11 @@ func (p *policy) elementsOf(t *ast.Term, sc *scope) operand {
 	switch v := t.Value.(type) {
 	case *ast.Array:
 		for i := range v.Len() {
-			out = append(out, p.operandOf(v.Elem(i), sc)...)
+			out = out.join(p.operandOf(v.Elem(i), sc))
 		}
 		return out
 	case ast.Set:
-		v.Foreach(func(x *ast.Term) { out = append(out, p.operandOf(x, sc)...) })
+		v.Foreach(func(x *ast.Term) { out = out.join(p.operandOf(x, sc)) })
 		return out
 	}
 	return p.operandOf(t, sc).with(step{kind: stepEach})

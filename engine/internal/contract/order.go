@@ -55,7 +55,7 @@ func (p *policy) values() map[param]operand {
 			for _, c := range f.calls {
 				for i, a := range c.args {
 					k := param{c.group, i}
-					out[k] = append(out[k], a.value...)
+					out[k] = out[k].join(a.value)
 				}
 			}
 		}
@@ -101,6 +101,8 @@ func (j *judge) collect(o operand, k *kinds, budget *int) {
 
 func (j *judge) source(s source, k *kinds, budget *int) {
 	switch {
+	case s.any:
+		k.known, k.foreign = anyType, true
 	case s.constant != nil:
 		k.known |= kindsOfTerm(s.constant, s.rest)
 	case s.kinds != 0:
@@ -295,6 +297,9 @@ func (d *schemaDoc) kinds(path []step) types {
 	for i, s := range path {
 		var next []state
 		for _, st := range states {
+			if len(next) > maxStates {
+				return anyType
+			}
 			if s.kind != stepEach && s.kind != stepDynamic {
 				next = append(next, d.step(st, s, i == 0)...)
 			} else if !st.ended && st.alt.types()&(typeArray|typeObject) != 0 {

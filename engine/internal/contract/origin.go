@@ -426,6 +426,15 @@ type values struct {
 	given  []param
 }
 
+// give adds parameters, each once.
+func (v *values) give(params []param) {
+	for _, p := range params {
+		if !slices.Contains(v.given, p) {
+			v.given = append(v.given, p)
+		}
+	}
+}
+
 // oneValue tells whether a term has one value for each value of the
 // parameters: nothing in it runs through several.
 func (p *policy) oneValue(t *ast.Term, sc *scope) values {
@@ -457,7 +466,7 @@ func (p *policy) countValues(t *ast.Term, sc *scope, out *values) {
 			switch {
 			case l != nil:
 				out.single = out.single && l.single
-				out.given = append(out.given, l.given...)
+				out.give(l.given)
 			case !isRootVar(x, sc):
 				out.single = false
 			}
@@ -472,7 +481,7 @@ func countClosure(t *ast.Term, sc *scope, out *values) {
 	ast.WalkVars(t, func(v ast.Var) bool {
 		if l := sc.find(v); l != nil {
 			out.single = out.single && l.single
-			out.given = append(out.given, l.given...)
+			out.give(l.given)
 		}
 		return false
 	})

@@ -106,10 +106,9 @@ func (d *schemaDoc) at(path []step, soft int) presence {
 		}
 		var next []state
 		for _, st := range states {
-			next = append(next, d.step(st, s, i == 0)...)
-		}
-		if len(next) > maxStates {
-			return presence{doubt: doubtUnknown}
+			if next = append(next, d.step(st, s, i == 0)...); len(next) > maxStates {
+				return presence{doubt: doubtUnknown}
+			}
 		}
 		if s.kind == stepEach {
 			next = d.visited(next)
@@ -127,11 +126,11 @@ func (d *schemaDoc) longer(path []step) bool {
 	for i, s := range path {
 		var next []state
 		for _, st := range states {
-			next = append(next, d.step(st, s, i == 0)...)
+			if next = append(next, d.step(st, s, i == 0)...); len(next) > maxStates {
+				return true
+			}
 		}
-		if states = next; len(states) > maxStates {
-			return true
-		}
+		states = next
 	}
 	return slices.ContainsFunc(states, func(st state) bool {
 		return !st.ended && st.alt.types()&typeArray != 0 && !st.alt.bounded()
@@ -362,6 +361,9 @@ func (d *schemaDoc) elements(alt alternative, doubt doubt) []state {
 	}
 	var out []state
 	for n := range longest + 1 {
+		if len(out) > maxStates {
+			break // who asks gives up
+		}
 		var found []rar.Value
 		for _, s := range alt.schemas {
 			if sub, ok := itemSchema(s, n); ok {
@@ -388,6 +390,9 @@ func (d *schemaDoc) memberValues(alt alternative, doubt doubt) []state {
 	slices.Sort(names)
 	var out []state
 	for _, name := range slices.Compact(names) {
+		if len(out) > maxStates {
+			break // who asks gives up
+		}
 		st := state{alt: alt, doubt: doubt}
 		for _, x := range d.member(st, name, true) {
 			x.doubt &^= doubtAbsent

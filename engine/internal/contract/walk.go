@@ -146,7 +146,7 @@ func (w *walker) definition(r *ast.Rule) {
 		w.term(r.Head.Value, sc, false, useValue)
 	}
 	if value != nil {
-		w.g.value = append(w.g.value, w.p.operandOf(value, sc)...)
+		w.g.value = w.g.value.join(w.p.operandOf(value, sc))
 	}
 }
 

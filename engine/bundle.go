@@ -109,6 +109,8 @@ const (
 	CodeBundleLaxContract         Code = "bundle.lax_contract"
 	CodePolicySyntax              Code = "engine.policy_syntax"
 	CodePolicyCompile             Code = "engine.policy_compile"
+	// CodePolicyTooDeep is policy whose terms or references go deeper than it may.
+	CodePolicyTooDeep Code = "engine.policy_too_deep"
 )
 
 // settings is metadata.authzd, decoded.

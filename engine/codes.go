@@ -78,7 +78,7 @@ func Codes() []Code {
 		CodeBundleIndexSuggested,
 		CodeBundleInterpreted,
 		CodePolicySyntax,
-		CodePolicyCompile,
+		CodePolicyCompile, CodePolicyTooDeep,
 	}
 	for _, c := range contract.Codes() {
 		// Names that cannot be resolved are OPA's to report; both use one code.

@@ -240,6 +240,10 @@ func (c *compilation) parse() {
 				})
 				continue
 			}
+			if loc, why := tooDeep(mod); loc != nil {
+				c.add(Finding{Code: CodePolicyTooDeep, Severity: SeverityError, File: key, Row: loc.Row, Col: loc.Col, Message: why})
+				continue
+			}
 			c.modules[key] = mod
 		}
 	}

@@ -17,6 +17,9 @@ const (
 	// maxPlanCost bounds the sum of the squares of the numbers of terms: four rules
 	// of the greatest size.
 	maxPlanCost = 4 * maxRuleTerms * maxRuleTerms
+	// maxBranches bounds how many terms are planned again, in all: what follows a reference
+	// once for each rule that it may find, times those of the reference before.
+	maxBranches = 1_000_000
 )
 
 // judgeSize refuses what would take too long to plan, before it is planned.
@@ -34,7 +37,7 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 			add(r)
 		}
 	}
-	total, cost := 0, 0
+	total, cost, branches := 0, 0, 0
 	for len(open) > 0 {
 		r := open[len(open)-1]
 		open = open[:len(open)-1]
@@ -45,6 +48,9 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 		total, cost = total+n, cost+n*n
 		if n > maxRuleTerms || total > maxPolicyTerms || cost > maxPlanCost {
 			return refuseAt(r.Location, "more than %d terms in a rule, too many rules of thousands of terms, or more than %d in all", maxRuleTerms, maxPolicyTerms).fix("put lists into data")
+		}
+		if branches += n * branchesOf(compiler, r); branches > maxBranches {
+			return refuseAt(r.Location, "references that may find many rules, one after the other").fix("name the rules, or put what they say into data")
 		}
 		var needed []*ast.Rule
 		for next := range compiler.Graph.Dependencies(r) {
@@ -58,6 +64,57 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 		}
 	}
 	return nil
+}
+
+// branchesOf is the product of how many rules each reference of a rule may find whose
+// name it does not know; 0 if it knows all.
+func branchesOf(compiler *ast.Compiler, r *ast.Rule) int {
+	n := 1
+	count := func(ref ast.Ref) bool {
+		if ref[0].Equal(ast.DefaultRootDocument) && n <= maxBranches {
+			n *= max(1, found(compiler.RuleTree.Child(ref[0].Value), ref[1:]))
+		}
+		return false
+	}
+	ast.WalkRefs(r.Head, count)
+	ast.WalkRefs(r.Body, count)
+	if n == 1 {
+		return 0
+	}
+	return n
+}
+
+// found counts the nodes with rules that a reference leads to, where it does not name them.
+func found(at *ast.TreeNode, rest []*ast.Term) int {
+	nodes, open := []*ast.TreeNode{at}, false
+	n := 0
+	for _, t := range rest {
+		var next []*ast.TreeNode
+		for _, node := range nodes {
+			switch {
+			case node == nil:
+			case len(node.Values) > 0:
+				n++
+			case t.IsGround() && ast.IsConstant(t.Value):
+				next = append(next, node.Child(t.Value))
+			default:
+				open = true
+				for _, child := range node.Children {
+					next = append(next, child)
+				}
+			}
+		}
+		nodes = next
+	}
+	for _, node := range nodes {
+		if node != nil {
+			n++
+		}
+	}
+	if !open {
+		return 0
+	}
+	return n
 }
 
 // termsOf counts the terms of a rule without its else branch.

@@ -24,6 +24,8 @@ type scope struct {
 	bound map[ast.Var]*ast.Expr
 	// args are the values of the parameters of the function that it is in.
 	args map[ast.Var]*ast.Term
+	// sizes are how many terms they have, those that are shared counted each time.
+	sizes map[ast.Var]int
 	// elsewhere: the value stands in another rule than the one that is written,
 	// so nothing but constants can be taken over: what that rule looks at may be
 	// undefined where another rule of its name gives the value.
@@ -51,6 +53,9 @@ func (in *inliner) term(t *ast.Term, s *scope, depth int) *ast.Term {
 			return t
 		}
 		if known := s.args[v]; known != nil {
+			if in.left -= s.sizes[v]; in.left < 0 {
+				return Unknown()
+			}
 			return known
 		}
 		if e := s.bound[v]; e != nil {
@@ -123,16 +128,29 @@ func (in *inliner) rules(ref ast.Ref, operands []*ast.Term, depth int) *ast.Term
 				return nil
 			}
 			s := in.elsewhere(r.Body)
-			s.args = map[ast.Var]*ast.Term{}
+			if in.left -= len(r.Body); in.left < 0 {
+				return Unknown()
+			}
+			s.args, s.sizes = map[ast.Var]*ast.Term{}, map[ast.Var]int{}
 			for i, a := range r.Head.Args {
 				if v, ok := a.Value.(ast.Var); ok {
-					s.args[v] = operands[i]
+					s.args[v], s.sizes[v] = operands[i], sizeOf(operands[i])
 				}
 			}
 			out = agreed(out, in.term(r.Head.Value, s, depth-1))
 		}
 	}
 	return out
+}
+
+// sizeOf counts terms, those of a shared one each time, as far as maxInlined.
+func sizeOf(t *ast.Term) int {
+	n := 0
+	ast.WalkTerms(t, func(*ast.Term) bool {
+		n++
+		return n > maxInlined
+	})
+	return n
 }
 
 // agreed is what is known of a value that is one of two. Of objects, a member

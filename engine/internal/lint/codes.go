@@ -12,6 +12,7 @@ const (
 	CodeSprintf     = "lint.sprintf_requirement"
 	CodeUnmeetable  = "lint.unmeetable_requirement"
 	CodeUnknownTool = "lint.unknown_tool"
+	CodeIncomplete  = "lint.incomplete"
 )
 
 // Code is a code of this package and its meaning in one line.
@@ -28,5 +29,6 @@ func Codes() []Code {
 		{CodeSprintf, "text that is made of values, and demanded of a credential"},
 		{CodeUnmeetable, "a requirement that no credential can meet"},
 		{CodeUnknownTool, "a tool that is named in policy and not declared"},
+		{CodeIncomplete, "policy that is too much to be read, of which nothing else is told"},
 	}
 }

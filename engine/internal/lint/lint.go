@@ -62,30 +62,43 @@ const (
 	maxSteps = 2000
 	// maxGuesses is how many names are compared in all, to guess what was meant.
 	maxGuesses = 100_000
+	// maxWork and ruleWork for each rule bound all of it, in units of some tens of
+	// nanoseconds.
+	maxWork, ruleWork = 30_000_000, 5_000
+	// stepWork and findingWork are what a step and a finding count for.
+	stepWork, findingWork = 50, 100
 	// maxGuessed is the longest name, in bytes, for which that is done.
 	maxGuessed = 128
 )
 
-// Run reads the policy of in. Once ctx is done it stops, and finds nothing.
+// Run reads the policy of in. Once ctx is done it stops, and finds nothing; nor does it of
+// what is too much, but says so (CodeIncomplete).
 func Run(ctx context.Context, in Input) []Finding {
-	l := &linter{in: in, done: ctx.Done(), tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses, looked: map[string]map[string]bool{}, toolPaths: toolPaths()}
+	l := &linter{in: in, done: ctx.Done(), tools: map[string]contract.Tool{}, scopes: map[*ast.Rule]*scope{}, names: map[*ast.Rule]string{}, guesses: maxGuesses, work: maxWork, looked: map[string]map[string]bool{}, toolPaths: toolPaths()}
 	for _, t := range in.Tools {
 		l.tools[t.Name] = t
 	}
+	l.everyRule(func(*ast.Rule) { l.work += ruleWork })
 	l.replacements()
 	l.everyRule(l.inRule)
 	l.missing()
 	l.forbidsMayBeUndefined()
 	l.unreadRules()
 	l.manyRules()
-	if l.stopped() {
-		return nil // what comments say can not be held against a part of it
+	switch { // what comments say can not be held against a part of it
+	case l.work < 0:
+		return []Finding{{Code: CodeIncomplete, Message: "this policy is too much to be read, so that nothing is told of it", Fix: "put long lists into data, and give what is used often a rule of its own"}}
+	case l.stopped():
+		return nil
 	}
 	return l.bounded(l.kept(l.found))
 }
 
-// stopped tells whether nobody waits for findings any more.
+// stopped tells whether nobody waits for findings any more, or all of maxWork is done.
 func (l *linter) stopped() bool {
+	if l.work < 0 {
+		return true
+	}
 	select {
 	case <-l.done:
 		return true
@@ -147,6 +160,8 @@ type linter struct {
 	rule    *ast.Rule
 	steps   int
 	guesses int
+	// work is what is left of maxWork.
+	work int
 	// nested is how deep in names and in keys of references resolve is, frames how many
 	// evaluations have a number.
 	nested, frames int
@@ -175,14 +190,24 @@ func (l *linter) inRule(r *ast.Rule) {
 	}
 }
 
+// spend takes n of what is left of maxWork.
+func (l *linter) spend(n int) bool {
+	l.work -= n
+	return l.work >= 0
+}
+
 // step tells whether one more may be taken for the rule that is read.
 func (l *linter) step() bool {
 	l.steps--
+	l.spend(stepWork)
 	return l.steps >= 0 && !l.stopped()
 }
 
 // add reports what is found at loc in the rule that is read.
 func (l *linter) add(code string, loc *ast.Location, message, fix string) *Finding {
+	if !l.spend(findingWork) {
+		return &Finding{}
+	}
 	f := Finding{Code: code, Rule: l.name(l.rule), Message: l.short(message), Fix: l.short(fix)}
 	if loc != nil {
 		f.File, f.Row, f.Col = loc.File, loc.Row, loc.Col

@@ -24,6 +24,9 @@ func (l *linter) permitMayBeUndefined(r *ast.Rule, p *pins) {
 	if !named {
 		tools = []string{""}
 	}
+	if !l.spend(4 * len(tools) * len(v.looked)) {
+		return
+	}
 	for _, tool := range tools {
 		if l.looked[tool] == nil {
 			l.looked[tool] = map[string]bool{}
@@ -168,6 +171,9 @@ func bodyStart(r *ast.Rule) int {
 // also in the rules that it names.
 func (v *valueReads) look(x any, depth int) {
 	ast.WalkTerms(x, func(t *ast.Term) bool {
+		if !v.l.spend(4) {
+			return true
+		}
 		switch value := t.Value.(type) {
 		case ast.String:
 			v.looked[string(value)] = true

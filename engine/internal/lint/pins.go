@@ -225,6 +225,9 @@ func (p *pins) among(t *ast.Term, values []*ast.Term) {
 		}
 	}
 	known := p.byText[text]
+	if known != nil && !p.l.spend(len(values)*len(known.values)) {
+		return
+	}
 	if known == nil {
 		known = &pin{ref: ref, values: values, from: p.from, loc: p.loc}
 		p.byText[text] = known
@@ -250,6 +253,9 @@ func (p *pins) limited(t *ast.Term, m limit) {
 		p.fails(p.l.text(ref) + " can not be " + list(known.values) + " and " + m.String() + " at once")
 		return
 	}
+	if !p.l.spend(4 * len(p.limits[text])) {
+		return
+	}
 	for _, other := range p.limits[text] {
 		if m.excludes(other) && p.across(other.from) {
 			p.fails(p.l.text(ref) + " can not be " + other.String() + " and " + m.String() + " at once")
@@ -265,6 +271,9 @@ func (p *pins) limited(t *ast.Term, m limit) {
 func (p *pins) thing(t *ast.Term) (ast.Ref, string) {
 	ref, ok := t.Value.(ast.Ref)
 	if !ok {
+		return nil, ""
+	}
+	if !p.l.spend(4 * len(ref)) {
 		return nil, ""
 	}
 	if plain(ref) {

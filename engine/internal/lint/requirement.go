@@ -13,7 +13,7 @@ const libraryPrefix = "data.authzd.v1."
 func (l *linter) requirements(r *ast.Rule) {
 	s := l.scope(r)
 	walkExprs(r, func(e *ast.Expr) {
-		if !e.IsCall() {
+		if !e.IsCall() || l.stopped() {
 			return
 		}
 		name, ok := strings.CutPrefix(operator(e), libraryPrefix)

@@ -123,6 +123,7 @@ func (l *linter) resolve(t *ast.Term, s *scope) *ast.Term {
 }
 
 func (l *linter) resolveRef(v ast.Ref, t *ast.Term, s *scope) *ast.Term {
+	l.spend(4 * len(v))
 	out, changed := v, false
 	put := func(i int, to *ast.Term) {
 		if to == v[i] {
@@ -272,6 +273,7 @@ func (l *linter) onlyRule(ref ast.Ref) (*ast.Rule, []*ast.Term) {
 // isReplaced tells whether a with puts something else in the place of a document, or of a
 // part of it, or of what it is part of.
 func (l *linter) isReplaced(path ast.Ref) bool {
+	l.spend(2 * len(l.replaced))
 	return len(l.replaced) > maxReplaced || slices.ContainsFunc(l.replaced, func(target ast.Ref) bool { return target.HasPrefix(path) || path.HasPrefix(target) })
 }
 

@@ -44,6 +44,9 @@ func (l *linter) unknownTool(name string, loc *ast.Location, call bool) {
 	if _, ok := l.tools[name]; ok {
 		return
 	}
+	if !l.spend(8 * len(l.tools)) {
+		return
+	}
 	guess := l.near(name, slices.Sorted(maps.Keys(l.tools)))
 	if guess == "" && !call {
 		return

@@ -46,7 +46,11 @@ func (l *linter) details(constructor string, argument *ast.Term, s *scope) {
 		l.malformed(constructor, argument, fmt.Sprintf("it has %d objects where %d are allowed", array.Len(), rar.DefaultMaxObjects))
 		return
 	}
-	array.Foreach(func(t *ast.Term) { l.detail(t, in) })
+	array.Foreach(func(t *ast.Term) {
+		if !l.stopped() {
+			l.detail(t, in)
+		}
+	})
 }
 
 func (l *linter) detail(t *ast.Term, s *scope) {
@@ -238,6 +242,9 @@ func (l *linter) constant(t *ast.Term, s *scope) *ast.Term {
 	t, s = l.literal(t, s)
 	array, ok := t.Value.(*ast.Array)
 	if !ok {
+		return t
+	}
+	if !l.spend(50 * array.Len()) {
 		return t
 	}
 	elements := make([]*ast.Term, array.Len())

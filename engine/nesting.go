@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// maxNesting is how deep terms and every may be nested: what judges a policy, ours and
-	// OPA's, takes time that grows with the square of it and more.
-	maxNesting = 64
+	// maxNesting is how deep terms and every may be nested, a chain of operators too: what
+	// judges a policy, ours and OPA's, takes time that grows with the square of it and more.
+	maxNesting = 128
 	// maxReference is how many elements a reference may have.
 	maxReference = 128
 )
@@ -30,7 +30,18 @@ func tooDeep(m *ast.Module) (at *ast.Location, why string) {
 		}
 		return false
 	}
-	ast.NewBeforeAfterVisitor(func(x any) bool {
+	var walk *ast.BeforeAfterVisitor
+	walk = ast.NewBeforeAfterVisitor(func(x any) bool {
+		switch x := x.(type) { // what it passes over
+		case *ast.Head:
+			if x.Key != nil {
+				walk.Walk(x.Key)
+			}
+		case *ast.TemplateString:
+			for _, part := range x.Parts {
+				walk.Walk(part)
+			}
+		}
 		if ref, ok := x.(ast.Ref); ok && len(ref) > maxReference && at == nil {
 			at, why = last, fmt.Sprintf("a reference has more than %d elements", maxReference)
 		}
@@ -44,6 +55,7 @@ func tooDeep(m *ast.Module) (at *ast.Location, why string) {
 		if nests(x) {
 			depth--
 		}
-	}).Walk(m)
+	})
+	walk.Walk(m)
 	return at, why
 }

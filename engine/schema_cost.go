@@ -65,12 +65,12 @@ func measureSchema(doc any, fromQuery bool) (int, error) {
 // subschemas that it applies to the same value. What it applies to parts of the
 // value is measured on the way, as values of their own.
 func (c *schemaCost) inPlace(s any, chain int) (int, error) {
-	if c.nodes++; c.nodes > c.limit || chain > maxSchemaChain {
-		return 0, errSchemaTooComplex
-	}
 	m, ok := s.(map[string]any)
 	if !ok {
 		return 1, nil
+	}
+	if c.nodes++; c.nodes > c.limit || chain > maxSchemaChain {
+		return 0, errSchemaTooComplex
 	}
 	width := 1
 	for keyword, v := range m {

@@ -17,8 +17,9 @@ const (
 	// maxPlanCost bounds the sum of the squares of the numbers of terms: four rules
 	// of the greatest size.
 	maxPlanCost = 4 * maxRuleTerms * maxRuleTerms
-	// maxBranches bounds how many terms are planned again, in all: what follows a reference
-	// once for each rule that it may find, times those of the reference before.
+	// maxBranches bounds how many terms are planned, in all, of rules with references that
+	// find whatever rules there are: what follows is planned once for each, times those of
+	// the reference before.
 	maxBranches = 1_000_000
 )
 
@@ -66,12 +67,24 @@ func judgeSize(compiler *ast.Compiler, documents []ast.Ref) error {
 	return nil
 }
 
-// branchesOf is the product of how many rules each reference of a rule may find whose
-// name it does not know; 0 if it knows all.
+// branchesOf is the product of how many rules each reference of a rule may find by a
+// variable that stands nowhere else; 0 if there is none. One that is known when it is
+// looked up by is planned once.
 func branchesOf(compiler *ast.Compiler, r *ast.Rule) int {
+	named := map[ast.Var]int{} // how often
+	name := func(v ast.Var) bool {
+		named[v]++
+		return false
+	}
+	ast.WalkVars(r.Head, name)
+	ast.WalkVars(r.Body, name)
 	n := 1
 	count := func(ref ast.Ref) bool {
-		if ref[0].Equal(ast.DefaultRootDocument) && n <= maxBranches {
+		free := func(t *ast.Term) bool {
+			v, ok := t.Value.(ast.Var)
+			return ok && named[v] == 1
+		}
+		if ref[0].Equal(ast.DefaultRootDocument) && n <= maxBranches && slices.ContainsFunc(ref[1:], free) {
 			n *= max(1, found(compiler.RuleTree.Child(ref[0].Value), ref[1:]))
 		}
 		return false

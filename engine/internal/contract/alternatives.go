@@ -100,6 +100,11 @@ func (d *schemaDoc) expand(roots []rar.Value) []state {
 	var out []state
 	e := expansion{doc: d, budget: maxStates, work: maxStates * maxStates}
 	e.run(roots, alternative{roots: roots}, nil, func(a alternative) {
+		for _, s := range a.schemas {
+			if list, ok := s.Get("enum"); ok && !e.spend(list.Len()/8) {
+				return
+			}
+		}
 		if a.types() != 0 {
 			out = append(out, state{alt: a})
 		}

@@ -89,7 +89,7 @@ func (j *judge) picksOne(f fact, by service) bool {
 func (j *judge) placesOf(o operand, budget *int) [][]step {
 	var out [][]step
 	for _, s := range o {
-		if s.constant != nil || s.kinds != 0 || s.keyOf || s.whole {
+		if s.constant != nil || s.kinds != 0 || s.keyOf || s.whole || s.group != nil && s.group.value.fixed() {
 			continue
 		}
 		if *budget--; *budget <= 0 {
@@ -108,6 +108,11 @@ func (j *judge) placesOf(o operand, budget *int) [][]step {
 		}
 	}
 	return out
+}
+
+// fixed tells whether a value holds constants only.
+func (o operand) fixed() bool {
+	return !slices.ContainsFunc(o, func(s source) bool { return s.constant == nil && s.kinds == 0 })
 }
 
 // meetsArguments: the value holds arguments, or is part of them.

@@ -26,7 +26,7 @@ type source struct {
 	keyOf  bool
 	origin origin
 	rest   []step
-	// any stands for more sources than are told apart: it may be any of them.
+	// any stands for more sources than are told apart: it may be all that there is, also input.
 	any bool
 }
 
@@ -43,6 +43,9 @@ func (o operand) join(more operand) operand {
 		if slices.ContainsFunc(o, s.same) {
 			continue
 		}
+		if len(o) >= maxOperand/2 && s.constant != nil && len(s.rest) == 0 {
+			o = o.folded()
+		}
 		if len(o) >= maxOperand || s.any {
 			return operand{{any: true}}
 		}
@@ -51,7 +54,32 @@ func (o operand) join(more operand) operand {
 	return o
 }
 
+// folded has one source for all constants, by their kinds: no input is in them.
+func (o operand) folded() operand {
+	out := make(operand, 0, len(o)+1)
+	var k types
+	for _, s := range o {
+		switch {
+		case s.constant != nil && len(s.rest) == 0:
+			k |= kindsOfTerm(s.constant, nil)
+		case s.kinds != 0 && len(s.rest) == 0:
+			k |= s.kinds
+		default:
+			out = append(out, s)
+		}
+	}
+	if k == 0 {
+		return o
+	}
+	return append(out, source{kinds: k})
+}
+
+// same tells whether all that is asked of both is answered alike. Of scalars, nothing but
+// their kind is asked.
 func (s source) same(x source) bool {
+	if s.constant != nil && x.constant != nil && ast.IsScalar(s.constant.Value) && ast.IsScalar(x.constant.Value) {
+		return kindsOfTerm(s.constant, nil) == kindsOfTerm(x.constant, nil) && slices.Equal(s.rest, x.rest)
+	}
 	if (s.constant == nil) != (x.constant == nil) || s.constant != x.constant && s.constant.Value.Compare(x.constant.Value) != 0 {
 		return false
 	}

@@ -293,7 +293,7 @@ func (s *schemas) kinds(path []step) types {
 
 // kinds are those of the values on a path, at most.
 func (d *schemaDoc) kinds(path []step) types {
-	states := d.expand([]rar.Value{d.root})
+	states := d.forms()
 	for i, s := range path {
 		var next []state
 		for _, st := range states {

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/authzd/authzd/rar"
 )
@@ -14,6 +15,15 @@ type schemaDoc struct {
 	opaqueRefs bool
 	// open: what iteration visits need not be declared to be a list.
 	open bool
+	// once is of top, the forms that all of a document may have.
+	once sync.Once
+	top  []state
+}
+
+// forms are those of the whole document. The slice is the caller's.
+func (d *schemaDoc) forms() []state {
+	d.once.Do(func() { d.top = d.expand([]rar.Value{d.root}) })
+	return slices.Clone(d.top)
 }
 
 func newSchemaDoc(root rar.Value) *schemaDoc {
@@ -89,7 +99,7 @@ const maxStates = 256
 // at follows a path from the root, an object. The first soft steps are taken
 // by object.get, which answers for whatever is missing on its way.
 func (d *schemaDoc) at(path []step, soft int) presence {
-	states := d.expand([]rar.Value{d.root})
+	states := d.forms()
 	for i, s := range path {
 		if i > 0 && i == soft {
 			states = forget(states)
@@ -122,7 +132,7 @@ func (d *schemaDoc) at(path []step, soft int) presence {
 // one, none of them at a place of its own: no maxItems of 1, no fixed length,
 // no prefixItems.
 func (d *schemaDoc) longer(path []step) bool {
-	states := d.expand([]rar.Value{d.root})
+	states := d.forms()
 	for i, s := range path {
 		var next []state
 		for _, st := range states {

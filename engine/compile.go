@@ -240,7 +240,7 @@ func (c *compilation) parse() {
 				})
 				continue
 			}
-			if loc, why := tooDeep(mod); loc != nil {
+			if why, loc := tooDeep(mod); why != "" {
 				c.add(Finding{Code: CodePolicyTooDeep, Severity: SeverityError, File: key, Row: loc.Row, Col: loc.Col, Message: why})
 				continue
 			}

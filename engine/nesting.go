@@ -14,10 +14,10 @@ const (
 	maxReference = 128
 )
 
-// tooDeep finds what is nested deeper, or is longer, than a policy may have it.
-func tooDeep(m *ast.Module) (at *ast.Location, why string) {
-	depth := 0
-	var last *ast.Location
+// tooDeep says what is nested deeper, or is longer, than a policy may have it, and where;
+// "" if nothing is.
+func tooDeep(m *ast.Module) (why string, at *ast.Location) {
+	depth, last := 0, m.Package.Location
 	nests := func(x any) bool {
 		switch x := x.(type) {
 		case *ast.Term:
@@ -42,20 +42,20 @@ func tooDeep(m *ast.Module) (at *ast.Location, why string) {
 				walk.Walk(part)
 			}
 		}
-		if ref, ok := x.(ast.Ref); ok && len(ref) > maxReference && at == nil {
-			at, why = last, fmt.Sprintf("a reference has more than %d elements", maxReference)
+		if ref, ok := x.(ast.Ref); ok && len(ref) > maxReference && why == "" {
+			why, at = fmt.Sprintf("a reference has more than %d elements", maxReference), last
 		}
 		if nests(x) {
-			if depth++; depth > maxNesting && at == nil {
-				at, why = last, fmt.Sprintf("terms are nested more than %d deep", maxNesting)
+			if depth++; depth > maxNesting && why == "" {
+				why, at = fmt.Sprintf("terms are nested more than %d deep", maxNesting), last
 			}
 		}
-		return at != nil
+		return why != ""
 	}, func(x any) {
 		if nests(x) {
 			depth--
 		}
 	})
 	walk.Walk(m)
-	return at, why
+	return why, at
 }
